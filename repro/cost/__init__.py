@@ -1,0 +1,1 @@
+"""Operation counts, energy and latency models, Pareto fronts."""

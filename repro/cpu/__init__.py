@@ -1,0 +1,1 @@
+"""The same programs for the CPU, compiled by Numba with explicit vectors."""

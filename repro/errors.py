@@ -1,0 +1,53 @@
+"""Errors that a person can act on: one sentence naming the parameter, the value and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from numbers import Integral
+
+
+class InputError(ValueError):
+    """A value that the caller gave is not usable; the message is one complete sentence."""
+
+
+class MissingDataError(FileNotFoundError):
+    """A data set is absent or damaged; the message says where it was looked for and what to do."""
+
+
+class BackendError(RuntimeError):
+    """The asked-for back end cannot run these tensors on this machine; the message says why."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """A hint (Did you mean 'x'?) naming the allowed option nearest to `name`, or an empty string."""
+    folded = {option.lower(): option for option in map(str, allowed)}
+    match = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)
+    return f" Did you mean '{folded[match[0]]}'?" if match else ""
+
+
+def check_choice(parameter: str, value: object, allowed: Iterable[str]) -> str:
+    """Return `value` if it is one of `allowed`, else raise InputError suggesting the nearest name."""
+    options = [str(option) for option in allowed]
+    if value in options:
+        return str(value)
+    shown = ", ".join(options) if len(options) <= 12 else ", ".join(options[:12]) + f", … ({len(options)} in all)"
+    raise InputError(f"{parameter}={value!r} is not known; allowed are: {shown}.{nearest(str(value), options)}")
+
+
+def check_int(parameter: str, value: object, *, minimum: int | None = None, maximum: int | None = None) -> int:
+    """Return `value` as an int if it is a whole number within the bounds, else raise InputError."""
+    bounds = " and ".join(
+        text
+        for text in (
+            f"at least {minimum}" if minimum is not None else "",
+            f"at most {maximum}" if maximum is not None else "",
+        )
+        if text
+    )
+    allowed = f"a whole number{' ' + bounds if bounds else ''}"
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputError(f"{parameter}={value!r} is not allowed; it must be {allowed}.")
+    if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
+        raise InputError(f"{parameter}={value!r} is not allowed; it must be {allowed}.")
+    return int(value)

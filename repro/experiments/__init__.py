@@ -1,0 +1,1 @@
+"""One module per published table or figure: recipe in, data frame out."""

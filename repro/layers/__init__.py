@@ -1,0 +1,1 @@
+"""Modules over `repro.ops`, and conversion of ordinary models."""

@@ -1,0 +1,1 @@
+"""Adder and shift operators: shape checks, back-end choice, autograd."""

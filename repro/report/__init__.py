@@ -1,0 +1,1 @@
+"""Published against ours: tables, claims, verdicts, figures, provenance. Trains nothing."""

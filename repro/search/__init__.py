@@ -1,0 +1,1 @@
+"""Search spaces, supernets, samplers, evolution."""
