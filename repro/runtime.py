@@ -133,5 +133,8 @@ def triton_status() -> tuple[bool, str]:
         return False, "no CUDA device; the CPU back end serves (TRITON_INTERPRET=1 runs kernels slowly on the CPU)"
     major, minor = torch.cuda.get_device_capability()
     if major < 7:
-        return False, f"{torch.cuda.get_device_name()} has compute capability {major}.{minor}; Triton needs 7.0 or newer"
+        return (
+            False,
+            f"{torch.cuda.get_device_name()} has compute capability {major}.{minor}; Triton needs 7.0 or newer",
+        )
     return True, torch.cuda.get_device_name()

@@ -1,0 +1,226 @@
+"""Runs many specs on worker processes. One function, `run_many`: another engine can take its place behind it.
+
+Each worker process has a fixed number of torch threads (`threads`, default 1), so that a result does not depend on how
+many workers there were; the machine's cores divided by it give the number of workers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from repro.errors import InputError, check_int
+from repro.runs.store import RunSpec, execute, find_status, load_result, scan
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of one spec.
+
+    Attributes:
+        spec: the spec.
+        state: "done", "diverged", "failed" (the function raised) or "crashed" (the process died).
+        value: what the run function returned, None when it failed.
+        provenance: the run's provenance, empty when it failed.
+        message: the error in one line when it failed.
+        reused: whether the result was already there.
+    """
+
+    spec: RunSpec
+    state: str
+    value: Any = None
+    provenance: dict = dataclasses.field(default_factory=dict)
+    message: str = ""
+    reused: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.state in ("done", "diverged")
+
+
+def default_workers(threads: int = 1) -> int:
+    """Workers for this machine: $JOBS, else the cores this process may use divided by the threads of each."""
+    configured = os.environ.get("JOBS", "").strip()
+    if configured:
+        if not configured.isdigit() or int(configured) < 1:
+            raise InputError(f"JOBS={configured!r} is not allowed; it must be a whole number of at least 1.")
+        return int(configured)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // threads)
+
+
+def forecast_s(specs: Sequence[RunSpec], workers: int) -> float | None:
+    """Expected seconds for `specs` on `workers`: by their estimates, else by earlier runs of the experiment."""
+    seen: dict[str, list[float]] = {}
+    for status in scan():
+        if status.wall_s is not None:
+            seen.setdefault(status.experiment, []).append(status.wall_s)
+    total = 0.0
+    for spec in specs:
+        known = seen.get(spec.experiment)
+        each = spec.estimate_s if spec.estimate_s is not None else (statistics.median(known) if known else None)
+        if each is None:
+            return None
+        total += each
+    return total / max(1, min(workers, len(specs)))
+
+
+def _start_worker(threads: int) -> None:
+    """Runs first in every worker: Ctrl-C is the parent's to handle, and torch keeps to its share of the cores."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(1)
+
+
+def _work(spec: RunSpec, fresh: bool) -> tuple[str, dict | str]:
+    try:
+        return "result", execute(spec, fresh=fresh)
+    except Exception as error:
+        return "failed", f"{type(error).__name__}: {error}"
+
+
+def _outcome(spec: RunSpec, kind: str, payload: dict | str, *, reused: bool = False) -> Outcome:
+    if kind == "result":
+        state = "diverged" if payload.get("outcome") == "diverged" else "done"
+        return Outcome(spec, state, payload["value"], payload["provenance"], reused=reused)
+    return Outcome(spec, kind, message=str(payload))
+
+
+def run_many(
+    specs: Sequence[RunSpec],
+    *,
+    workers: int | None = None,
+    threads: int = 1,
+    fresh: bool = False,
+    progress: bool | None = None,
+) -> list[Outcome]:
+    """Do all runs that are not finished yet and return every outcome, in the order of `specs`.
+
+    Args:
+        specs: what to run. Finished runs are reused and counted aloud.
+        workers: processes side by side (default: `default_workers(threads)`).
+        threads: torch threads of each worker. It is the same whatever `workers` is, so results are too.
+        fresh: run again even what is finished.
+        progress: show a progress bar (default: if stderr is a terminal or a notebook).
+    A run that raises, diverges or takes its process down is recorded and the rest go on.
+    Ctrl-C finishes the runs in progress and stops; a second Ctrl-C stops at once. Either way finished runs stay.
+    """
+    workers = check_int("workers", workers, minimum=1) if workers is not None else default_workers(threads)
+    check_int("threads", threads, minimum=1)
+    outcomes: dict[int, Outcome] = {}
+    if not fresh:
+        for index, spec in enumerate(specs):
+            stored = load_result(spec) if spec.folder.is_dir() else None
+            if stored is not None:
+                outcomes[index] = _outcome(spec, "result", stored, reused=True)
+    waiting = [index for index in range(len(specs)) if index not in outcomes]
+    _announce(specs, outcomes, waiting, workers)
+    if waiting:
+        bar = tqdm(total=len(specs), initial=len(outcomes), unit="run", disable=_quiet(progress), file=sys.stderr)
+        with bar:
+            _run_waiting(specs, waiting, outcomes, workers=workers, threads=threads, fresh=fresh, bar=bar)
+    return [outcomes[index] for index in range(len(specs))]
+
+
+def _quiet(progress: bool | None) -> bool | None:
+    # tqdm's own "None" hides the bar when stderr is no terminal: a line per step would flood a log.
+    return None if progress is None else not progress
+
+
+def _announce(specs: Sequence[RunSpec], done: dict, waiting: list[int], workers: int) -> None:
+    if not specs:
+        return
+    text = f"{specs[0].experiment}: {len(done)} of {len(specs)} runs are finished and reused"
+    if waiting:
+        left = forecast_s([specs[index] for index in waiting], workers)
+        text += f"; {len(waiting)} to run on {workers} worker{'s' if workers > 1 else ''}"
+        text += f", about {_duration(left)}" if left is not None else ""
+    print(text + ".", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _run_waiting(specs, waiting, outcomes, *, workers, threads, fresh, bar) -> None:
+    """Keep the pool fed; when a worker dies, find out whose run it was by giving each suspect a pool of its own."""
+    suspects: list[int] = []
+    queue = list(waiting)
+    while queue:
+        broken = _run_pool(specs, queue, outcomes, workers, threads, fresh, bar)
+        suspects += [index for index in queue if index in broken]
+        queue = [index for index in queue if index not in outcomes and index not in suspects]
+    for index in suspects:
+        if index in outcomes:
+            continue
+        if _run_pool(specs, [index], outcomes, 1, threads, fresh, bar):
+            message = "the worker process died (killed, out of memory, or a fault in compiled code)"
+            outcomes[index] = Outcome(specs[index], "crashed", message=message)
+            bar.update(1)
+
+
+def _run_pool(specs, queue, outcomes, workers, threads, fresh, bar) -> set[int]:
+    """Run `queue` on one pool; returns the indices that were in progress when a worker died (empty: none died)."""
+    context = multiprocessing.get_context("spawn")  # fork is unsafe once threads or OpenMP run
+    workers = min(workers, len(queue))
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(threads,))
+    todo = list(queue)
+    running: dict[Future, int] = {}
+    stopping = False
+    try:
+        while todo or running:
+            while todo and len(running) < workers and not stopping:
+                index = todo.pop(0)
+                running[pool.submit(_work, specs[index], fresh)] = index
+            if not running:
+                break
+            bar.set_postfix(running=len(running), failed=sum(not o.ok for o in outcomes.values()), refresh=True)
+            try:
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            except KeyboardInterrupt:
+                if stopping:
+                    raise
+                stopping = True
+                print("\nStopping after the runs in progress; press Ctrl-C again to stop now.", file=sys.stderr)
+                continue
+            for future in finished:
+                index = running.pop(future)
+                try:
+                    outcomes[index] = _outcome(specs[index], *future.result())
+                except BrokenProcessPool:
+                    return {index, *running.values()}
+                bar.update(1)
+        if stopping:
+            raise KeyboardInterrupt
+        return set()
+    except KeyboardInterrupt:
+        _kill(pool)
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    for process in list((getattr(pool, "_processes", None) or {}).values()):
+        process.kill()
+
+
+def wait_for(specs: Sequence[RunSpec], *, poll_s: float = 0.5) -> None:
+    """Block until no other process is working on any of `specs`."""
+    while any(find_status(spec).state == "running" for spec in specs):
+        time.sleep(poll_s)

@@ -1,0 +1,69 @@
+"""Where a number came from: revision, versions, device, time. Never a path or a host name."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from repro.runtime import repo_root
+
+PACKAGES = ("torch", "numpy", "numba", "triton", "pandas", "scipy", "scikit-learn")
+
+
+@functools.cache
+def git_revision() -> tuple[str, bool | None]:
+    """Commit of the checkout and whether tracked files were unchanged; ("unknown", None) outside a git checkout."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(repo_root()), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD")[:12], not git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown", None
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Python and the versions of the packages that can change a number; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def device_name() -> str:
+    """The GPU's name if torch can use one, else the processor's name with the number of cores."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def provenance(**extra: object) -> dict[str, object]:
+    """A JSON-ready record of this moment, with `extra` (seed, recipe, wall time, …) merged in."""
+    revision, clean = git_revision()
+    return {
+        "git_revision": revision,
+        "git_clean": clean,
+        "versions": versions(),
+        "device": device_name(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **extra,
+    }

@@ -1,0 +1,68 @@
+"""Run functions for the tests of the store and the executor; they live in a module so that workers can import them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class SumRecipe:
+    terms: tuple[int, ...] = (1, 2, 3)
+    tally: str = ""  # a file that gets one line per real execution
+    sleep_s: float = 0.0
+
+
+def _count(recipe: SumRecipe, seed: int) -> None:
+    if recipe.tally:
+        with Path(recipe.tally).open("a", encoding="utf-8") as file:
+            file.write(f"{seed}\n")
+
+
+def add_up(recipe: SumRecipe, seed: int, context) -> dict:
+    _count(recipe, seed)
+    total = seed
+    for epoch, term in enumerate(recipe.terms):
+        time.sleep(recipe.sleep_s)
+        total += term
+        context.log(epoch=epoch, total=total)
+    return {"total": total}
+
+
+def threads_seen(recipe: SumRecipe, seed: int, context) -> dict:
+    import torch
+
+    return {"threads": torch.get_num_threads()}
+
+
+def diverge(recipe: SumRecipe, seed: int, context) -> dict:
+    return {"outcome": "diverged", "layer": "conv1"}
+
+
+def fail_on_odd(recipe: SumRecipe, seed: int, context) -> dict:
+    if seed % 2:
+        raise ValueError(f"seed {seed} is odd")
+    return {"seed": seed}
+
+
+def die_on_two(recipe: SumRecipe, seed: int, context) -> dict:
+    if seed == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.2)
+    return {"seed": seed}
+
+
+def resume(recipe: SumRecipe, seed: int, context) -> dict:
+    """Counts to three with a checkpoint after each step; dies once after the second."""
+    context.checkpoint.mkdir(parents=True, exist_ok=True)
+    at = context.checkpoint / "step"
+    first = int(at.read_text()) if at.exists() else 0
+    for step in range(first, 3):
+        context.log(epoch=step, started_at=first)
+        at.write_text(str(step + 1))
+        if step == 1 and first == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return {"started_at": first}
