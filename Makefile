@@ -1,0 +1,72 @@
+# Everything a user or a maintainer does. `make` prints this list; variables may be given on the command line.
+PYTHON  ?= python3
+PRESET  ?= quick
+DATASET ?=
+SEEDS   ?=
+TABLES  ?=
+FRESH   ?=
+JOBS    ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+RUN  := $(BIN)/python -m repro
+export JOBS
+
+# Each target is one step or hands its parallelism to JOBS; running two of them side by side gains nothing.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help env tables test test-gpu lab app bench figures lint clean
+
+help:  ## print the targets and variables
+	@echo "Targets"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
+	@echo "Variables (now)"
+	@echo "  PRESET=$(PRESET)   smoke (seconds), quick (minutes, two cores) or paper (the papers' settings, GPUs)"
+	@echo "  DATASET=$(DATASET)        digits, fashion-mnist, cifar10, cifar100 (default: the preset's)"
+	@echo "  SEEDS=$(SEEDS)          for example '0 1 2' (default: the preset's)"
+	@echo "  TABLES=$(TABLES)         for example 'acghostnet_t06 acghostnet_t03' (default: all)"
+	@echo "  FRESH=$(FRESH)          1 repeats finished runs"
+	@echo "  JOBS=$(JOBS)           processes side by side (default: the number of cores)"
+	@echo "  PYTHON=$(PYTHON)   the interpreter the environment is made from (3.11 or newer)"
+
+env: $(VENV)/.installed $(VENV)/.installed-test  ## make .venv with the pinned versions (the other targets do this themselves)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11; name a newer one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Could not make $(VENV); on Debian or Ubuntu: apt-get install python3-venv, then try again."; exit 1; }
+
+# torch first and pinned: otherwise another package may ask for a newer one and its several GB of CUDA libraries.
+$(VENV)/.installed: constraints.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing into $(VENV) (a few minutes the first time) ..."
+	@{ $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch && \
+	   $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks]'; } || \
+	  { echo "Installation failed (see above). Check the network and about 4 GB of free disk, then run the same command"; \
+	    echo "again: what is already installed is kept. 'rm -rf $(VENV)' starts over."; exit 1; }
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "Installing what the tests need ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,triton,dev]' || \
+	  { echo "Installation failed (see above). Check the network and about 1 GB of free disk, then try again."; exit 1; }
+	@touch $@
+
+tables: $(VENV)/.installed  ## regenerate tables, figures and pages under notebooks/executed/ (see PRESET, DATASET, TABLES)
+	@$(RUN) tables --preset "$(PRESET)" --dataset "$(DATASET)" --seeds "$(SEEDS)" --tables "$(TABLES)" $(if $(filter 1,$(FRESH)),--fresh)
+
+test: $(VENV)/.installed-test  ## run the tests on this machine's cores
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not gpu"
+
+test-gpu: $(VENV)/.installed-test  ## run the full grid of kernel tests on a CUDA device
+	@$(BIN)/python -m pytest -m gpu
+
+lab: $(VENV)/.installed  ## open JupyterLab on this machine only, protected by its token
+	@$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=notebooks
+
+clean:  ## remove executed notebooks, decoded data and caches; keeps finished runs, downloads and .venv
+	@rm -rf notebooks/executed data/cache build dist *.egg-info .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+lint: $(VENV)/.installed-test  ## check style
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,0 +1,66 @@
+"""The pins of `make env` and of environment.yml are the same, and cover what pyproject.toml asks for."""
+
+import re
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from repro.runtime import repo_root
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.fixture(scope="module")
+def pins():
+    lines = (repo_root() / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+@pytest.fixture(scope="module")
+def asked_for():
+    project = tomllib.loads((repo_root() / "pyproject.toml").read_text())["project"]
+    texts = project["dependencies"] + [text for group in project["optional-dependencies"].values() for text in group]
+    return [Requirement(text) for text in texts]
+
+
+@pytest.fixture(scope="module")
+def conda():
+    environment = yaml.safe_load((repo_root() / "environment.yml").read_text())
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    return [Requirement(text) for text in pip if not text.startswith("-")], pip
+
+
+def test_every_direct_dependency_is_pinned_within_its_range(pins, asked_for):
+    for requirement in asked_for:
+        assert requirement.specifier.contains(pins[normal(requirement.name)]), requirement
+
+
+def test_environment_yml_holds_the_same_pins(pins, asked_for, conda):
+    requirements, _ = conda
+    assert {normal(r.name) for r in requirements} == {normal(r.name) for r in asked_for}
+    for requirement in requirements:
+        assert str(requirement.specifier) == f"=={pins[normal(requirement.name)]}", requirement
+
+
+def test_environment_yml_constrains_the_rest_and_installs_the_package(conda):
+    _, lines = conda
+    assert "-c constraints.txt" in lines and "-e ." in lines
+
+
+def test_every_dependency_has_its_reason():
+    text = (repo_root() / "pyproject.toml").read_text()
+    block = text[text.index("dependencies = [") : text.index("[project.scripts]")]
+    entries = [line for line in block.splitlines() if re.match(r'\s+"[A-Za-z]', line)]
+    assert entries
+    for position, line in enumerate(entries):
+        before = block[: block.index(line)].splitlines()[-1] if position else ""
+        assert "#" in line or before.strip().startswith("#"), line
+
+
+def test_torch_and_triton_fit_together(pins):
+    # torch 2.13's GPU build requires exactly this Triton; another pair must be changed here on purpose.
+    assert (pins["torch"], pins["triton"]) == ("2.13.0", "3.7.1")
