@@ -1,0 +1,14 @@
+"""Data sets: one registry, one call.
+
+    train = load("cifar10", "train", limit=6000, size=16)
+    for images, labels in batches(train, 128, shuffle=True, generator=g, transform=standard_augmentation("cifar10")):
+        ...
+
+`digits` needs no network and no files; the others lie under the data root (see data/README.md) or are fetched with
+`python -m repro data fetch NAME`.
+"""
+
+from repro.datasets.core import Dataset, batches, find, load, split_half
+from repro.datasets.registry import REGISTRY, SPLITS, DatasetInfo, info
+
+__all__ = ["REGISTRY", "SPLITS", "Dataset", "DatasetInfo", "batches", "find", "info", "load", "split_half"]

@@ -1,0 +1,139 @@
+"""Decoded splits as memory-mapped .npy files under `runtime.cache_root()`, safe for several processes at once.
+
+One folder per (data set, split, size, content of the source files) holds `images.npy`, `labels.npy` and `meta.json`.
+Each file is written atomically and `meta.json`, which records the sizes and sums of the others, comes last: a folder
+without it is unfinished, and one whose files do not match it is damaged and rebuilt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from repro import runtime
+from repro.datasets.source import sha256_of
+from repro.errors import InputError
+
+FORMAT = 1  # raise it when decoding or resizing changes what is stored
+ARRAYS = ("images", "labels")
+
+
+@dataclass
+class CachedSplit:
+    """One split: images (N, C, H, W) uint8 and labels (N,) int64 (memory-mapped, copy on write), and its record."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    meta: dict
+
+
+def folder_of_caches() -> Path:
+    """Where decoded data sets lie; safe to delete."""
+    return runtime.cache_root() / "datasets"
+
+
+def cached(name: str, split: str, size: int | None, sums: list[str], build: Callable[[], CachedSplit]) -> CachedSplit:
+    """The stored split if it is whole, else the one that `build()` returns, stored for the next time.
+
+    A damaged entry is rebuilt and an unwritable cache leaves the split in memory; each is said in a warning.
+    """
+    key = hashlib.sha256(json.dumps([FORMAT, name, split, size, sums]).encode()).hexdigest()[:16]
+    folder = folder_of_caches() / f"{name}-{split}-{size or 'full'}-{key}"
+    entry, _ = _open(folder)
+    if entry is not None:
+        return entry
+    with _lock(folder):
+        entry, trouble = _open(folder)  # another process may have built it while this one waited
+        if entry is not None:
+            return entry
+        if trouble:
+            warnings.warn(f"{folder} is damaged ({trouble}); decoding {name} again.", RuntimeWarning, stacklevel=4)
+        built = build()
+        try:
+            _store(folder, built)
+        except InputError as error:
+            warnings.warn(f"{name} stays in memory uncached: {error}", RuntimeWarning, stacklevel=4)
+            return built
+    entry, _ = _open(folder)
+    return entry or built
+
+
+def _lock(folder: Path) -> AbstractContextManager:
+    """A lock beside the entry; none where the folder cannot be written, since nothing will be stored there."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return nullcontext()
+    if not os.access(folder.parent, os.W_OK):
+        return nullcontext()
+    return FileLock(folder.parent / f".{folder.name}.lock")
+
+
+def _store(folder: Path, entry: CachedSplit) -> None:
+    files = {}
+    for array in ARRAYS:
+        path = folder / f"{array}.npy"
+        with runtime.atomic_path(path) as temporary, open(temporary, "wb") as handle:
+            np.save(handle, getattr(entry, array))
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    runtime.write_text(folder / "meta.json", json.dumps({**entry.meta, "cache_files": files}, indent=1))
+
+
+def _open(folder: Path) -> tuple[CachedSplit | None, str]:
+    """The entry, or None and what is wrong with it (an empty reason: there is none)."""
+    if not (folder / "meta.json").exists():
+        return None, ""
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        for file, recorded in meta["cache_files"].items():
+            found = (folder / file).stat().st_size
+            if found != recorded["bytes"]:
+                return None, f"{file} has {found} of {recorded['bytes']} bytes"
+        arrays = [np.load(folder / f"{array}.npy", mmap_mode="c", allow_pickle=False) for array in ARRAYS]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return None, str(error)
+    return CachedSplit(*arrays, meta), ""
+
+
+def damaged_entries(name: str) -> tuple[int, list[str]]:
+    """Re-hash every cached array of `name`: how many entries there are, and a line for each that is damaged."""
+    count, lines = 0, []
+    for meta_file in sorted(folder_of_caches().glob(f"{name}-t*-*/meta.json")):
+        folder, count = meta_file.parent, count + 1
+        entry, trouble = _open(folder)
+        if entry is not None:
+            for file, recorded in entry.meta["cache_files"].items():
+                if sha256_of(folder / file) != recorded["sha256"]:
+                    trouble = f"{file} does not have the recorded SHA-256"
+        if trouble:
+            lines.append(f"cache entry {folder.name}: {trouble}; delete the folder, the next load rebuilds it")
+    return count, lines
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a source file, remembered by path, size and time of change so that a load need not read it all."""
+    path = path.resolve()
+    state = path.stat()
+    stamp = [state.st_size, state.st_mtime_ns]
+    memo = folder_of_caches() / "sums" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:24]}.json"
+    try:
+        remembered = json.loads(memo.read_text(encoding="utf-8"))
+        if remembered["stamp"] == stamp:
+            return remembered["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    digest = sha256_of(path)
+    try:
+        runtime.write_text(memo, json.dumps({"path": str(path), "stamp": stamp, "sha256": digest}))
+    except InputError:
+        pass  # only a shortcut; `cached` reports an unwritable cache
+    return digest
