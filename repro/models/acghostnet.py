@@ -64,9 +64,7 @@ def acghostnet(
     if len(names) != number:
         raise InputError(f"choices has {len(names)} entries; this network has {number} blocks and needs one for each.")
     if not isinstance(build.op, str):
-        raise InputError(
-            "op of acghostnet must be one operator name (what A stands for); choices say where it goes."
-        )
+        raise InputError("op of acghostnet must be one operator name (what A stands for); choices say where it goes.")
     return GhostNet(
         build,
         num_classes=num_classes,

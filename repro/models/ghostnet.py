@@ -132,9 +132,7 @@ def block_settings(
     check_choice("form", form, FORMS)
     counts = [len(stage) for stage in STAGES] if blocks is None else list(blocks)
     if len(counts) != len(STAGES):
-        raise InputError(
-            f"blocks={tuple(counts)!r} is not allowed; it must hold {len(STAGES)} counts, one per stage."
-        )
+        raise InputError(f"blocks={tuple(counts)!r} is not allowed; it must hold {len(STAGES)} counts, one per stage.")
     settings = []
     in_channels = round_channels(16 * width, 4)
     for index, (stage, count) in enumerate(zip(STAGES, counts)):
