@@ -4,7 +4,7 @@ create("ghostnet", width=0.5, num_classes=100, form="cifar", op="adder")
 list_models(), describe("ghostnet")
 """
 
-from repro.models import acghostnet, ghostnet, mobile, resnet  # noqa: F401  importing a family registers it
+from repro.models import acghostnet, ghostnet, mobile, resnet, shiftaddnas  # noqa: F401  importing a family registers it
 from repro.models.build import OPERATORS, ROLES, Builder
 from repro.models.registry import create, describe, list_models
 
