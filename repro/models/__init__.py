@@ -4,7 +4,18 @@ create("ghostnet", width=0.5, num_classes=100, form="cifar", op="adder")
 list_models(), describe("ghostnet")
 """
 
-from repro.models import acghostnet, ghostnet, mobile, resnet, shiftaddnas  # noqa: F401  importing a family registers it
+# Importing a family registers its models.
+from repro.models import (  # noqa: F401
+    acghostnet,
+    ghostnet,
+    googlenet,
+    mobile,
+    resnet,
+    shiftaddnas,
+    shufflenet,
+    squeezenet,
+    vgg,
+)
 from repro.models.build import OPERATORS, ROLES, Builder
 from repro.models.registry import create, describe, list_models
 

@@ -200,12 +200,15 @@ class Builder:
         kernel_size: int,
         *,
         act: str | None = None,
+        norm: bool = True,
         **conv_options,
     ) -> nn.Sequential:
-        """Convolution, batch normalisation and, if `act` is given, its activation: children conv, norm, act."""
+        """Convolution, batch normalisation unless `norm` is False, and `act` if given: children conv, norm, act."""
         inside = self.at(name)
-        conv = inside.conv("conv", role, in_channels, out_channels, kernel_size, norm=True, **conv_options)
-        parts = OrderedDict(conv=conv, norm=nn.BatchNorm2d(out_channels))
+        conv = inside.conv("conv", role, in_channels, out_channels, kernel_size, norm=norm, **conv_options)
+        parts = OrderedDict(conv=conv)
+        if norm:
+            parts["norm"] = nn.BatchNorm2d(out_channels)
         if act is not None:
             parts["act"] = activation(act)
         return nn.Sequential(parts)
