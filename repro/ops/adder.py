@@ -1,0 +1,244 @@
+"""Adder operators: negative L1 distance forward, the papers' surrogate gradients backward.
+
+Gradients (ACGhostNet sec. 3.1, after AdderNet): dL/dw = sum g * (x - w), full precision;
+dL/dx = sum g * HardTanh(w - x).
+They are not derivatives of the forward, so a second backward through them has no meaning and raises an error. The
+adaptive learning rate of the same section is an optimiser's business (`repro.train`): gradients are not rescaled here.
+
+Precision: float16 and bfloat16 tensors are summed in float32 and rounded once. Under autocast the operators run in
+float32 and return float32, since a sum of hundreds of absolute differences loses its small changes in half precision.
+Deterministic on the CPU.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from repro.ops import dispatch
+from repro.ops.reference import output_size
+
+NO_DOUBLE_BACKWARD = (
+    "the gradient of an adder operator is a surrogate and has no derivative of its own: "
+    "double backward (create_graph=True followed by another backward) is not defined for it."
+)
+
+
+# --- kernels behind a chosen back end --------------------------------------------------------------------------------
+
+
+def _format(x: Tensor) -> torch.memory_format:
+    """Channels-last activations give channels-last results; everything else is NCHW."""
+    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+def _call(name: str, backend: str, *args) -> Tensor:
+    x = args[1] if "_bwd_" in name else args[0]
+    op = "_".join(name.split("_")[:2])
+    return getattr(dispatch.kernels(dispatch.choose(backend, x, op), "adder"), name)(*args)
+
+
+def _conv2d_fwd(x, weight, stride, padding, dilation, groups, backend):
+    y = _call("adder_conv2d_fwd", backend, x, weight, tuple(stride), tuple(padding), tuple(dilation), groups)
+    return y.contiguous(memory_format=_format(x))
+
+
+def _conv2d_bwd_input(grad_out, x, weight, stride, padding, dilation, groups, backend):
+    pairs = tuple(stride), tuple(padding), tuple(dilation)
+    grad = _call("adder_conv2d_bwd_input", backend, grad_out, x, weight, *pairs, groups)
+    return grad.contiguous(memory_format=_format(x))
+
+
+def _conv2d_bwd_weight(grad_out, x, weight, stride, padding, dilation, groups, backend):
+    pairs = tuple(stride), tuple(padding), tuple(dilation)
+    return _call("adder_conv2d_bwd_weight", backend, grad_out, x, weight, *pairs, groups).contiguous()
+
+
+def _linear_fwd(x, weight, backend):
+    return _call("adder_linear_fwd", backend, x, weight).contiguous()
+
+
+def _linear_bwd_input(grad_out, x, weight, backend):
+    return _call("adder_linear_bwd_input", backend, grad_out, x, weight).contiguous()
+
+
+def _linear_bwd_weight(grad_out, x, weight, backend):
+    return _call("adder_linear_bwd_weight", backend, grad_out, x, weight).contiguous()
+
+
+# --- eager autograd --------------------------------------------------------------------------------------------------
+
+
+class AdderConv2dFunction(torch.autograd.Function):
+    """Saves x and weight, nothing else."""
+
+    @staticmethod
+    def forward(ctx, x, weight, *settings):
+        ctx.save_for_backward(x, weight)
+        ctx.settings = settings
+        return _conv2d_fwd(x, weight, *settings)
+
+    @staticmethod
+    def backward(ctx, grad_out):
+        return _surrogate(grad_out, ctx, "adder_conv2d", _conv2d_bwd_input, _conv2d_bwd_weight)
+
+
+class AdderLinearFunction(torch.autograd.Function):
+    """Saves x and weight, nothing else."""
+
+    @staticmethod
+    def forward(ctx, x, weight, *settings):
+        ctx.save_for_backward(x, weight)
+        ctx.settings = settings
+        return _linear_fwd(x, weight, *settings)
+
+    @staticmethod
+    def backward(ctx, grad_out):
+        return _surrogate(grad_out, ctx, "adder_linear", _linear_bwd_input, _linear_bwd_weight)
+
+
+def _surrogate(grad_out: Tensor, ctx, name: str, input_kernel, weight_kernel):
+    """Both gradients where needed; through the registered operators when someone wants to differentiate again."""
+    x, weight = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        input_kernel = getattr(torch.ops.repro, f"{name}_bwd_input")
+        weight_kernel = getattr(torch.ops.repro, f"{name}_bwd_weight")
+    grad_x = input_kernel(grad_out, x, weight, *ctx.settings) if ctx.needs_input_grad[0] else None
+    grad_weight = weight_kernel(grad_out, x, weight, *ctx.settings) if ctx.needs_input_grad[1] else None
+    return grad_x, grad_weight, *(None for _ in ctx.settings)
+
+
+# --- public functions ------------------------------------------------------------------------------------------------
+
+
+def _autocast(*tensors: Tensor | None):
+    """Under autocast, half-precision arguments become float32: an adder network's sums stay in float32."""
+    device = next(tensor.device.type for tensor in tensors if isinstance(tensor, Tensor))
+    if not dispatch.autocast_enabled(device):
+        return tensors
+    halves = (torch.float16, torch.bfloat16)
+    return tuple(t.float() if isinstance(t, Tensor) and t.dtype in halves else t for t in tensors)
+
+
+def adder_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] | str = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    backend: str = "auto",
+) -> Tensor:
+    """Negative L1 distance between every input patch and every filter.
+
+    Args:
+        x: activations, (N, C_in, H, W), float16, bfloat16, float32 or float64; NCHW or channels-last; N may be 0.
+        weight: filters, (C_out, C_in / groups, K_h, K_w), dtype and device of `x`.
+        bias: (C_out,) or None.
+        stride, padding, dilation, groups: as in `torch.nn.functional.conv2d`; padding may be "same" or "valid". A
+            zero-padded pixel still contributes |0 - w|. groups up to C_in (depthwise).
+        backend: "auto" (the compiled kernels of the tensor's device), "reference", "cpu" or "triton".
+    Returns: (N, C_out, H_out, W_out) in the dtype of `x`, summed in float32, never positive before the bias;
+        channels-last if `x` is. Under autocast: computed and returned in float32.
+    Gradient: surrogate, not the derivative: x - w for the weight; w - x clipped to [-1, 1] for the input; the bias'
+        is ordinary. Double backward raises an error.
+    Raises: InputError on unsupported shapes, dtypes or options; BackendError if a named back end cannot run here.
+    Source: ACGhostNet sec. 3.1; Chen et al., AdderNet, 2020. Unlike the authors' release, backward does not rescale.
+    """
+    if isinstance(x, Tensor):
+        x, weight, bias = _autocast(x, weight, bias)
+    dispatch.check_backend(backend)
+    x, stride, padding, dilation = dispatch.check_conv2d(x, weight, bias, stride, padding, dilation, groups)
+    run = AdderConv2dFunction.apply if dispatch.eager(x, weight) else torch.ops.repro.adder_conv2d
+    y = run(x, weight, stride, padding, dilation, groups, backend)
+    return y if bias is None else y + bias.view(-1, 1, 1)
+
+
+def adder_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, backend: str = "auto") -> Tensor:
+    """Negative L1 distance between every input row and every weight row.
+
+    Args:
+        x: (..., C_in), float16, bfloat16, float32 or float64.
+        weight: (C_out, C_in), dtype and device of `x`.
+        bias: (C_out,) or None.
+        backend: as in `adder_conv2d`.
+    Returns: (..., C_out) in the dtype of `x`, summed in float32.
+    Gradient, autocast, errors, source: as in `adder_conv2d`.
+    """
+    if isinstance(x, Tensor):
+        x, weight, bias = _autocast(x, weight, bias)
+    dispatch.check_backend(backend)
+    dispatch.check_linear(x, weight, bias)
+    rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    run = AdderLinearFunction.apply if dispatch.eager(rows, weight) else torch.ops.repro.adder_linear
+    y = run(rows, weight, backend)
+    if x.ndim != 2:
+        y = y.reshape(*x.shape[:-1], weight.shape[0])
+    return y if bias is None else y + bias
+
+
+# --- registration: the same kernels for torch.compile and torch.export -----------------------------------------------
+
+_CONV_ARGS = "Tensor x, Tensor weight, int[2] stride, int[2] padding, int[2] dilation, int groups, str backend"
+
+
+def _conv2d_fake(x, weight, stride, padding, dilation, groups, backend):
+    size = [output_size(x.shape[2 + a], weight.shape[2 + a], stride[a], padding[a], dilation[a]) for a in (0, 1)]
+    return x.new_empty((x.shape[0], weight.shape[0], *size)).contiguous(memory_format=_format(x))
+
+
+def _like_x(grad_out, x, weight, *_settings):
+    return torch.empty_like(x, memory_format=_format(x) if x.ndim == 4 else torch.contiguous_format)
+
+
+def _like_weight(grad_out, x, weight, *_settings):
+    return torch.empty_like(weight, memory_format=torch.contiguous_format)
+
+
+def _save(ctx, inputs, output):
+    ctx.save_for_backward(inputs[0], inputs[1])
+    ctx.settings = inputs[2:]
+
+
+def _backward_through(name: str):
+    def backward(ctx, grad_out):
+        x, weight = ctx.saved_tensors
+        by_input = getattr(torch.ops.repro, f"{name}_bwd_input")
+        by_weight = getattr(torch.ops.repro, f"{name}_bwd_weight")
+        grad_x = by_input(grad_out, x, weight, *ctx.settings) if ctx.needs_input_grad[0] else None
+        grad_weight = by_weight(grad_out, x, weight, *ctx.settings) if ctx.needs_input_grad[1] else None
+        return grad_x, grad_weight, *(None for _ in ctx.settings)
+
+    return backward
+
+
+def _refuse(ctx, grad):
+    raise RuntimeError(NO_DOUBLE_BACKWARD)
+
+
+def _register(name: str, arguments: str, kernels, fake) -> None:
+    forward, by_input, by_weight = kernels
+    dispatch.register(
+        f"{name}({arguments}) -> Tensor",
+        forward,
+        fake=fake,
+        backward=_backward_through(name),
+        setup=_save,
+        autocast_float32=True,
+    )
+    for suffix, kernel, like in (("bwd_input", by_input, _like_x), ("bwd_weight", by_weight, _like_weight)):
+        schema = f"{name}_{suffix}(Tensor grad_out, {arguments}) -> Tensor"
+        dispatch.register(schema, kernel, fake=like, backward=_refuse)
+
+
+_register("adder_conv2d", _CONV_ARGS, (_conv2d_fwd, _conv2d_bwd_input, _conv2d_bwd_weight), _conv2d_fake)
+_register(
+    "adder_linear",
+    "Tensor x, Tensor weight, str backend",
+    (_linear_fwd, _linear_bwd_input, _linear_bwd_weight),
+    lambda x, weight, backend: x.new_empty((x.shape[0], weight.shape[0])),
+)

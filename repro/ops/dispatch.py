@@ -1,0 +1,238 @@
+"""Which back end serves a call, the checks every operator makes, and registration with `torch.library`.
+
+Two doors lead to the same kernels. In eager mode the public functions call an `autograd.Function` (about 15 us a step
+less than a registered operator's Python autograd). When something traces, transforms or intercepts the call
+(torch.compile, torch.export, fake or meta tensors, dispatch modes, functorch), they call the operator registered under
+`torch.ops.repro`, which has a fake kernel, an autograd formula and an autocast rule.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from repro.errors import BackendError, InputError, check_choice, check_int
+from repro.runtime import triton_interpreted, triton_status, warn_once
+
+BACKENDS = ("auto", "reference", "cpu", "triton")
+FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_PLAIN = (Tensor, torch.nn.Parameter)
+_REAL_DEVICES = ("cpu", "cuda")
+
+
+# --- back ends -------------------------------------------------------------------------------------------------------
+
+
+def check_backend(backend: str) -> None:
+    """Raise InputError, with the nearest name, unless `backend` is one of BACKENDS."""
+    if backend not in BACKENDS:
+        check_choice("backend", backend, BACKENDS)
+
+
+@functools.cache
+def kernels(backend: str, family: str) -> ModuleType:
+    """The module with the kernels of one family ("adder", "shift", "adder_int8"); ImportError if it cannot load."""
+    if backend == "reference":
+        return importlib.import_module("repro.ops.reference")
+    return importlib.import_module(f"repro.{backend}.{family}")
+
+
+@functools.cache
+def optional_kernel(backend: str, family: str, name: str) -> Callable | None:
+    """A fused kernel that a back end may or may not have; None when it has not."""
+    try:
+        return getattr(kernels(backend, family), name, None)
+    except ImportError:
+        return None
+
+
+def choose(backend: str, x: Tensor, op: str, family: str = "adder") -> str:
+    """The back end that serves `x`: "reference", "cpu" or "triton".
+
+    "auto" takes Triton for CUDA tensors and the compiled CPU kernels for CPU tensors; when those cannot run it falls
+    back to the reference and warns once. A back end that was asked for by name is used or refused, never replaced.
+
+    Raises: BackendError when the named back end cannot run `x` here.
+    """
+    return _choose(backend, x.device.type, op, family)
+
+
+@functools.cache
+def _choose(backend: str, device: str, op: str, family: str) -> str:
+    check_backend(backend)
+    if backend == "reference":
+        return backend
+    if backend == "auto":
+        wanted = {"cpu": "cpu", "cuda": "triton"}.get(device)
+        reason = f"there are no kernels for device {device!r}" if wanted is None else _unusable(wanted, device, family)
+        if reason is None:
+            return wanted
+        warn_once(f"{op} runs on the slow reference for {device} tensors: {reason}.")
+        return "reference"
+    reason = _unusable(backend, device, family)
+    if reason is not None:
+        raise BackendError(f"backend={backend!r} cannot run {op} on {device} tensors: {reason}.")
+    return backend
+
+
+def _unusable(backend: str, device: str, family: str) -> str | None:
+    if backend == "cpu" and device != "cpu":
+        return "it serves CPU tensors only; use backend='triton' or move the tensors"
+    if backend == "triton":
+        usable, reason = triton_status()
+        if not usable:
+            return reason
+        if device == "cpu" and not triton_interpreted():
+            return "Triton serves CUDA tensors (TRITON_INTERPRET=1 interprets kernels on the CPU, slowly)"
+    try:
+        kernels(backend, family)
+    except ImportError as error:
+        return f"its kernels do not load ({error})"
+    return None
+
+
+def autocast_enabled(device: str) -> bool:
+    """Whether autocast is on for this device type; False for devices that autocast does not know (meta)."""
+    return device in _REAL_DEVICES and torch.is_autocast_enabled(device)
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+
+def check_floating(parameter: str, tensor: Tensor) -> None:
+    """Raise InputError unless `tensor` is a tensor of a supported floating-point type."""
+    if not isinstance(tensor, Tensor):
+        raise InputError(f"{parameter} is a {type(tensor).__name__}; it must be a torch.Tensor.")
+    if tensor.dtype not in FLOAT_DTYPES:
+        raise InputError(
+            f"{parameter}.dtype={tensor.dtype} is not supported; allowed are float16, bfloat16, float32 and float64."
+        )
+
+
+def check_same(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """Raise InputError unless weight and bias share dtype and device with x, and bias is one value per filter."""
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and (tensor.dtype != x.dtype or tensor.device != x.device):
+            raise InputError(
+                f"{name} is {tensor.dtype} on {tensor.device}, x is {x.dtype} on {x.device}; both must be the same."
+            )
+    if bias is not None and (bias.ndim != 1 or bias.shape[0] != weight.shape[0]):
+        raise InputError(f"bias has shape {tuple(bias.shape)}; it must be ({weight.shape[0]},), one value per filter.")
+
+
+def pair(parameter: str, value: int | Sequence[int], minimum: int) -> tuple[int, int]:
+    """(int, int) from an int or two ints, each at least `minimum`."""
+    if type(value) is int and value >= minimum:
+        return value, value
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise InputError(f"{parameter}={value!r} is not allowed; it must be one whole number or two.")
+        return tuple(check_int(f"{parameter}[{i}]", v, minimum=minimum) for i, v in enumerate(value))
+    checked = check_int(parameter, value, minimum=minimum)
+    return checked, checked
+
+
+def check_conv2d(x: Tensor, weight: Tensor, bias, stride, padding, dilation, groups):
+    """Check the arguments of a 2-d operator and return (x, stride, padding, dilation) with pairs of ints.
+
+    padding may be an int, two ints, "valid" (none) or "same" (stride 1; an odd total puts the extra zero last, as
+    torch does, by padding `x` explicitly).
+    """
+    check_floating("x", x)
+    check_floating("weight", weight)
+    if x.ndim != 4:
+        raise InputError(f"x has shape {tuple(x.shape)}; it must be (N, C, H, W).")
+    if weight.ndim != 4 or 0 in weight.shape:
+        raise InputError(f"weight has shape {tuple(weight.shape)}; it must be (C_out, C_in/groups, K_h, K_w), none 0.")
+    stride, dilation = pair("stride", stride, 1), pair("dilation", dilation, 1)
+    groups = check_int("groups", groups, minimum=1)
+    if weight.shape[0] % groups or x.shape[1] != weight.shape[1] * groups:
+        raise InputError(
+            f"groups={groups} does not fit: x has {x.shape[1]} channels and weight has shape {tuple(weight.shape)}; "
+            "needed are weight.shape[1] * groups input channels and a multiple of groups output channels."
+        )
+    if isinstance(padding, str):
+        x, padding = _named_padding(x, weight, padding, stride, dilation)
+    else:
+        padding = pair("padding", padding, 0)
+    check_same(x, weight, bias)
+    for axis in (0, 1):
+        extent = dilation[axis] * (weight.shape[2 + axis] - 1) + 1
+        if x.shape[2 + axis] + 2 * padding[axis] < extent:
+            raise InputError(
+                f"x of height and width {tuple(x.shape[2:])} with padding={padding} is smaller than the filter, "
+                f"{tuple(weight.shape[2:])} with dilation={dilation}."
+            )
+    return x, stride, padding, dilation
+
+
+def _named_padding(x: Tensor, weight: Tensor, padding: str, stride, dilation):
+    check_choice("padding", padding, ("same", "valid"))
+    if padding == "valid":
+        return x, (0, 0)
+    if stride != (1, 1):
+        raise InputError(f"padding='same' needs stride=1, not {stride}; give the padding as numbers.")
+    total = [dilation[axis] * (weight.shape[2 + axis] - 1) for axis in (0, 1)]
+    odd = [t % 2 for t in total]
+    if any(odd):
+        x = torch.nn.functional.pad(x, (0, odd[1], 0, odd[0]))
+    return x, (total[0] // 2, total[1] // 2)
+
+
+def check_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """Check the arguments of a linear operator: x (..., C_in), weight (C_out, C_in), bias (C_out,)."""
+    check_floating("x", x)
+    check_floating("weight", weight)
+    if weight.ndim != 2 or 0 in weight.shape:
+        raise InputError(f"weight has shape {tuple(weight.shape)}; it must be (C_out, C_in), neither 0.")
+    if x.ndim < 1 or x.shape[-1] != weight.shape[1]:
+        raise InputError(f"x has shape {tuple(x.shape)}; its last axis must have {weight.shape[1]} entries.")
+    check_same(x, weight, bias)
+
+
+# --- registration ----------------------------------------------------------------------------------------------------
+
+LIBRARY = torch.library.Library("repro", "FRAGMENT")
+
+
+def eager(*tensors: Tensor) -> bool:
+    """Whether plain tensors are computed at once: nothing compiles, traces, transforms or intercepts the call."""
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+        return False
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    return all(type(tensor) in _PLAIN and tensor.device.type in _REAL_DEVICES for tensor in tensors)
+
+
+def register(
+    schema: str,
+    kernel: Callable,
+    *,
+    fake: Callable,
+    backward: Callable | None = None,
+    setup: Callable | None = None,
+    autocast_float32: bool = False,
+) -> None:
+    """Register `torch.ops.repro.<name>` with its fake kernel, autograd formula and autocast rule.
+
+    Args:
+        schema: "name(arguments) -> result" in torch's schema language.
+        kernel: runs on real tensors of any device.
+        fake: result's metadata from the arguments' metadata; also serves the meta device.
+        backward, setup: as in `torch.library.register_autograd`.
+        autocast_float32: cast floating inputs to float32 under autocast (sums of absolute differences need it).
+    """
+    name = schema.partition("(")[0]
+    LIBRARY.define(schema, tags=(torch.Tag.needs_fixed_stride_order, torch.Tag.pt2_compliant_tag))
+    LIBRARY.impl(name, kernel, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"repro::{name}", fake, lib=LIBRARY)
+    if backward is not None:
+        torch.library.register_autograd(f"repro::{name}", backward, setup_context=setup, lib=LIBRARY)
+    if autocast_float32:
+        for device in _REAL_DEVICES:
+            torch.library.register_autocast(f"repro::{name}", device, torch.float32, lib=LIBRARY)
