@@ -9,6 +9,21 @@
 """
 
 from repro.datasets.core import Dataset, batches, find, load, split_half
+from repro.datasets.manage import Presence, fetch, list_datasets, verify
 from repro.datasets.registry import REGISTRY, SPLITS, DatasetInfo, info
 
-__all__ = ["REGISTRY", "SPLITS", "Dataset", "DatasetInfo", "batches", "find", "info", "load", "split_half"]
+__all__ = [
+    "REGISTRY",
+    "SPLITS",
+    "Dataset",
+    "DatasetInfo",
+    "Presence",
+    "batches",
+    "fetch",
+    "find",
+    "info",
+    "list_datasets",
+    "load",
+    "split_half",
+    "verify",
+]

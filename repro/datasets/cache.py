@@ -12,7 +12,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +94,8 @@ def _open(folder: Path) -> tuple[CachedSplit | None, str]:
         return None, ""
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        if not {"mean", "std", "class_names"} <= meta.keys():
+            return None, "meta.json is incomplete"
         for file, recorded in meta["cache_files"].items():
             found = (folder / file).stat().st_size
             if found != recorded["bytes"]:
@@ -121,19 +123,28 @@ def damaged_entries(name: str) -> tuple[int, list[str]]:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a source file, remembered by path, size and time of change so that a load need not read it all."""
-    path = path.resolve()
-    state = path.stat()
-    stamp = [state.st_size, state.st_mtime_ns]
-    memo = folder_of_caches() / "sums" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:24]}.json"
-    try:
-        remembered = json.loads(memo.read_text(encoding="utf-8"))
-        if remembered["stamp"] == stamp:
-            return remembered["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    digest = sha256_of(path)
-    try:
-        runtime.write_text(memo, json.dumps({"path": str(path), "stamp": stamp, "sha256": digest}))
-    except InputError:
-        pass  # only a shortcut; `cached` reports an unwritable cache
+    recorded = recorded_sha256(path)
+    if recorded is not None:
+        return recorded
+    stamp, digest = _stamp(path), sha256_of(path)
+    with suppress(InputError):  # only a shortcut; `cached` reports an unwritable cache
+        runtime.write_text(_memo(path), json.dumps({"path": str(path), "stamp": stamp, "sha256": digest}))
     return digest
+
+
+def recorded_sha256(path: Path) -> str | None:
+    """The remembered SHA-256 of a file whose size and time of change are as they were then, else None."""
+    try:
+        remembered = json.loads(_memo(path).read_text(encoding="utf-8"))
+        return remembered["sha256"] if remembered["stamp"] == _stamp(path) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _memo(path: Path) -> Path:
+    return folder_of_caches() / "sums" / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24]}.json"
+
+
+def _stamp(path: Path) -> list[int]:
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns]
