@@ -1,1 +1,30 @@
-"""Training loops, optimisers, schedules, checkpoints."""
+"""Training loops, optimisers, recipes, checkpoints, evaluation."""
+
+from repro.train.checkpoint import load_checkpoint, save_checkpoint
+from repro.train.data import TensorData, prepare
+from repro.train.diagnose import profile_step
+from repro.train.evaluate import accuracy_pct, evaluate, predict, reestimate_batch_norm
+from repro.train.loop import Divergence, History, Trainer, fit
+from repro.train.optim import AdaptiveLR
+from repro.train.recipe import ACGHOST_CIFAR, ACGHOST_IMAGENET, ACGHOST_SEARCH, TrainRecipe
+
+__all__ = [
+    "ACGHOST_CIFAR",
+    "ACGHOST_IMAGENET",
+    "ACGHOST_SEARCH",
+    "AdaptiveLR",
+    "Divergence",
+    "History",
+    "TensorData",
+    "TrainRecipe",
+    "Trainer",
+    "accuracy_pct",
+    "evaluate",
+    "fit",
+    "load_checkpoint",
+    "predict",
+    "prepare",
+    "profile_step",
+    "reestimate_batch_norm",
+    "save_checkpoint",
+]

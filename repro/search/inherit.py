@@ -1,0 +1,61 @@
+"""Weights that paths inherit: one epoch of single-path training, and accuracies of paths with the shared weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+from repro.search.supernet import Path, SinglePathSupernet
+from repro.train.data import TensorData, generator_for
+from repro.train.evaluate import evaluate, reestimate_batch_norm
+from repro.train.loop import Divergence, Trainer
+
+
+def sampled_epoch(
+    supernet: SinglePathSupernet,
+    trainer: Trainer,
+    train: TensorData,
+    epoch: int,
+    sample: Callable[[torch.Generator], Path],
+) -> dict:
+    """One epoch with a freshly sampled path per step; paths depend on (seed, epoch) only. May raise Divergence."""
+    generator = generator_for("paths", trainer.seed, epoch)
+    try:
+        return trainer.epoch(train, epoch, before_step=lambda _: supernet.set_path(sample(generator)), phase="supernet")
+    except Divergence as problem:
+        raise Divergence(f"{problem}; path {'-'.join(supernet.path)}") from problem
+
+
+def evaluate_paths(
+    supernet: SinglePathSupernet,
+    paths: Sequence[Path],
+    data: TensorData,
+    *,
+    calibration: TensorData | None = None,
+    calibration_batches: int = 2,
+    batch_size: int = 1000,
+) -> list[dict]:
+    """Accuracy of every path with inherited weights: [{"path", "accuracy_pct", "loss"}] in the order of `paths`.
+
+    Args:
+        calibration: training examples; the first `calibration_batches` batches of up to 256 re-estimate each path's
+            batch norm. None keeps the supernet's running statistics, which are wrong for any single path.
+    The supernet is not changed. A path whose logits are not finite gets accuracy and loss NaN.
+    """
+    results = []
+    for path in paths:
+        network = supernet.subnet(path)
+        if calibration is not None:
+            reestimate_batch_norm(network, calibration.input_batches(256, limit=256 * calibration_batches))
+        metrics = evaluate(network, data, batch_size=batch_size)
+        finite = math.isfinite(metrics["loss"])
+        results.append(
+            {
+                "path": path,
+                "accuracy_pct": metrics["accuracy_pct"] if finite else math.nan,
+                "loss": metrics["loss"] if finite else math.nan,
+            }
+        )
+    return results

@@ -1,0 +1,96 @@
+"""Mini-batches of whole tensors: no Python work per sample, every order and transform a function of (seed, epoch)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from repro.errors import InputError
+
+Transform = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class TensorData:
+    """Examples ready for training: images (N, C, H, W), labels (N,) int64, and how stored images become inputs.
+
+    `normalize` turns a stored batch (uint8) into float32 inputs; None says that the images are inputs already.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    normalize: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+    def __post_init__(self):
+        if self.images.ndim != 4 or self.labels.shape != self.images.shape[:1]:
+            raise InputError(
+                f"images of shape {tuple(self.images.shape)} with labels of shape {tuple(self.labels.shape)} "
+                "do not fit; expected (N, C, H, W) and (N,)."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: torch.Tensor | slice) -> TensorData:
+        """The examples at `index`."""
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+    def inputs(self, index: torch.Tensor | slice) -> torch.Tensor:
+        """Network inputs of the examples at `index`, float32."""
+        return self.as_inputs(self.images[index])
+
+    def as_inputs(self, images: torch.Tensor) -> torch.Tensor:
+        """Network inputs of stored images."""
+        return images if self.normalize is None else self.normalize(images)
+
+    def input_batches(self, batch_size: int, limit: int | None = None) -> Iterator[torch.Tensor]:
+        """Inputs of the first `limit` examples in order, in batches."""
+        stop = len(self) if limit is None else min(limit, len(self))
+        for start in range(0, stop, batch_size):
+            yield self.inputs(slice(start, min(start + batch_size, stop)))
+
+
+def prepare(data, device: torch.device | str = "cpu") -> TensorData:
+    """TensorData of a data set from `repro.datasets` (kept as uint8, normalised batch by batch).
+
+    TensorData passes through; so does anything with float `images` and `labels` and without `normalize`.
+    """
+    images, labels = torch.as_tensor(data.images), torch.as_tensor(data.labels).long()
+    return TensorData(images.to(device), labels.to(device), getattr(data, "normalize", None))
+
+
+def mixed_seed(*parts: object) -> int:
+    """One 63-bit seed from several values, equal on every machine and process."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def generator_for(*parts: object) -> torch.Generator:
+    """A CPU generator seeded from `parts`, so that epoch 7 is the same whether or not epochs 0 to 6 ran before it."""
+    return torch.Generator().manual_seed(mixed_seed(*parts))
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """Batches that `batches` yields: full ones, and a last one of at least half a batch."""
+    full, rest = divmod(examples, batch_size)
+    return max(1, full + (2 * rest >= batch_size)) if examples else 0
+
+
+def batches(
+    data: TensorData, batch_size: int, generator: torch.Generator, transform: Transform | None = None
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Shuffled (inputs, labels) batches; `transform(images, generator)` sees the stored images (uint8).
+
+    A last batch smaller than half a batch is left out of the epoch: its few examples would weigh more in batch norm
+    and in the adaptive rate than all others. With fewer examples than one batch, one batch holds them all.
+    """
+    order = torch.randperm(len(data), generator=generator).to(data.labels.device)
+    for start in range(0, steps_per_epoch(len(data), batch_size) * batch_size, batch_size):
+        index = order[start : start + batch_size]
+        images = data.images[index]
+        if transform is not None:
+            images = transform(images, generator)
+        yield data.as_inputs(images), data.labels[index]

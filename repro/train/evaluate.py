@@ -1,0 +1,80 @@
+"""Accuracy, and batch-norm statistics re-estimated for networks whose weights were trained in other company."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from repro.errors import InputError
+from repro.train.data import TensorData
+
+_BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block, each module's own mode restored after it."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> torch.Tensor:
+    """Logits (N, classes) of all examples in evaluation mode, in batches."""
+    with evaluating(model):
+        return torch.cat([model(inputs) for inputs in data.input_batches(batch_size)])
+
+
+def evaluate(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> dict[str, float]:
+    """{"accuracy_pct", "loss"} on `data` in evaluation mode; loss is the mean cross-entropy in nats."""
+    if len(data) == 0:
+        raise InputError("data holds no examples; accuracy needs at least one.")
+    logits = predict(model, data, batch_size=batch_size).float()
+    correct = (logits.argmax(dim=1) == data.labels).float().mean().item()
+    return {"accuracy_pct": 100 * correct, "loss": F.cross_entropy(logits, data.labels).item()}
+
+
+def accuracy_pct(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> float:
+    """Percentage of `data` classified correctly in evaluation mode."""
+    return evaluate(model, data, batch_size=batch_size)["accuracy_pct"]
+
+
+@torch.no_grad()
+def reestimate_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) -> int:
+    """Reset every batch norm that `batches` reaches and set it to the plain average of their statistics.
+
+    Shared statistics are wrong for each single path of a supernet: they mix all paths that were sampled. So they are
+    discarded, not continued (momentum None: cumulative average), using a few training batches (N, C, H, W) with all
+    other modules in evaluation mode. Layers that these batches do not reach keep their statistics. Returns the number
+    of batches used; zero batches is an InputError.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BATCH_NORMS) and module.track_running_stats]
+    saved = [(module.momentum, module.running_mean.clone(), module.running_var.clone()) for module in norms]
+    counts = [module.num_batches_tracked.clone() for module in norms]
+    used = 0
+    with evaluating(model):
+        for module in norms:
+            module.reset_running_stats()
+            module.momentum = None
+            module.train()
+        for images in batches:
+            model(images)
+            used += 1
+    for module, (momentum, mean, variance), count in zip(norms, saved, counts):
+        module.momentum = momentum
+        if module.num_batches_tracked == 0:
+            module.running_mean.copy_(mean)
+            module.running_var.copy_(variance)
+            module.num_batches_tracked.copy_(count)
+    if norms and not used:
+        raise InputError("batches is empty; re-estimating batch norm needs at least one batch.")
+    return used

@@ -1,0 +1,221 @@
+"""The training loop: whole-tensor batches, one seed in, the same weights out, divergence recorded and never raised.
+
+Everything random in epoch e is drawn from generators seeded with (seed, e), so an interrupted run continues bit for bit
+from the last epoch's weights and optimiser state alone (same machine, same number of threads).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from repro.errors import InputError
+from repro.train.checkpoint import load_checkpoint, save_checkpoint
+from repro.train.data import batches, generator_for, mixed_seed, prepare, steps_per_epoch
+from repro.train.diagnose import first_bad_gradient, first_bad_output
+from repro.train.evaluate import evaluate
+from repro.train.recipe import TrainRecipe, input_transform, learning_rate, make_optimizer
+
+FINISHED, DIVERGED, STOPPED = "finished", "diverged", "stopped"
+
+
+@dataclass
+class History:
+    """What a run did: one dict per epoch in `rows`, how it ended, and why.
+
+    `outcome` is "finished", "diverged" (then `detail` names the layer, `step` the step) or "stopped" by the caller.
+    Rows hold epoch (from 1), steps, lr, train_loss, train_accuracy_pct, test_loss, test_accuracy_pct, seconds.
+    """
+
+    rows: list[dict] = field(default_factory=list)
+    outcome: str = FINISHED
+    detail: str = ""
+
+    @property
+    def diverged(self) -> bool:
+        return self.outcome == DIVERGED
+
+    def last(self, name: str) -> float:
+        """The value of a column in the last epoch that has it, NaN if none has."""
+        return next((row[name] for row in reversed(self.rows) if row.get(name) is not None), float("nan"))
+
+    @property
+    def accuracy_pct(self) -> float:
+        """Test accuracy after the last evaluated epoch (never the best one: that would select on the test set)."""
+        return self.last("test_accuracy_pct")
+
+
+class Divergence(ArithmeticError):
+    """Loss or gradient became NaN or infinite; caught by the loops, which record it. The message names the layer."""
+
+
+class Trainer:
+    """One model, its optimiser and its place in the schedule; the part that plain and supernet training share.
+
+    Args:
+        total_epochs: length of the cosine schedule; the recipe's `epochs` if omitted.
+        reduce_gradients: called between backward and step (averages over processes in distributed training).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: TrainRecipe,
+        *,
+        examples: int,
+        seed: int,
+        total_epochs: int | None = None,
+        reduce_gradients: Callable[[nn.Module], None] | None = None,
+    ):
+        self.model, self.recipe, self.seed = model, recipe, seed
+        if recipe.channels_last:
+            model.to(memory_format=torch.channels_last)
+        self.optimizer = make_optimizer(model, recipe)
+        self.steps_per_epoch = steps_per_epoch(examples, recipe.batch_size)
+        self.total_steps = (recipe.epochs if total_epochs is None else total_epochs) * self.steps_per_epoch
+        self.reduce_gradients = reduce_gradients
+        self.steps_done = 0
+        self.transform = input_transform(recipe)
+        self._named = list(model.named_parameters())
+
+    @property
+    def lr(self) -> float:
+        """Global learning rate of the next step."""
+        return learning_rate(self.recipe, self.steps_done, self.total_steps, self.steps_per_epoch)
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, int]:
+        """One update on one batch. Returns (mean loss, number of correct predictions).
+
+        Raises Divergence before the weights are touched if loss or gradient is not finite.
+        """
+        if self.recipe.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
+        self.optimizer.zero_grad()
+        logits = self.model(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        loss.backward()
+        if self.reduce_gradients is not None:
+            self.reduce_gradients(self.model)
+        self._check(loss, images)
+        self.optimizer.step()
+        self.steps_done += 1
+        return loss.item(), int((logits.argmax(dim=1) == labels).sum())
+
+    def _check(self, loss: torch.Tensor, images: torch.Tensor) -> None:
+        if not torch.isfinite(loss):
+            where = first_bad_output(self.model, images)
+            raise Divergence(f"loss is {loss.item()} at step {self.steps_done}; first bad output in {where}")
+        gradients = [parameter.grad for _, parameter in self._named if parameter.grad is not None]
+        if not torch.isfinite(torch.stack(torch._foreach_norm(gradients)).sum()):
+            where = first_bad_gradient(self._named)
+            raise Divergence(f"gradient is not finite at step {self.steps_done}; in {where}")
+
+    def epoch(
+        self, data, epoch: int, *, before_step: Callable[[int], None] | None = None, phase: str = "train"
+    ) -> dict[str, float]:
+        """One pass over `data` (TensorData). `before_step(step)` runs before every batch (a supernet picks its path).
+
+        Returns steps, lr (of the first step), train_loss, train_accuracy_pct and seconds. May raise Divergence.
+        """
+        recipe, started, lr = self.recipe, time.perf_counter(), self.lr
+        self.model.train()
+        loss_sum, correct, seen, steps = 0.0, 0, 0, 0
+        order = generator_for(phase, self.seed, epoch)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mixed_seed("dropout", phase, self.seed, epoch))
+            for images, labels in batches(data, recipe.batch_size, order, self.transform):
+                if before_step is not None:
+                    before_step(self.steps_done)
+                loss, hits = self.step(images, labels)
+                loss_sum, correct, seen, steps = (
+                    loss_sum + loss * len(labels),
+                    correct + hits,
+                    seen + len(labels),
+                    steps + 1,
+                )
+        return {
+            "steps": steps,
+            "lr": lr,
+            "train_loss": loss_sum / seen,
+            "train_accuracy_pct": 100 * correct / seen,
+            "seconds": time.perf_counter() - started,
+        }
+
+
+def fit(
+    model: nn.Module,
+    train_data,
+    test_data,
+    recipe: TrainRecipe,
+    *,
+    seed: int,
+    on_epoch: Callable[[dict], object] | None = None,
+    evaluate_every: int = 1,
+    checkpoint: str | Path | None = None,
+    stop_after: int | None = None,
+) -> History:
+    """Train `model` in place and return its History.
+
+    Args:
+        train_data, test_data: a data set of `repro.datasets` or prepared TensorData; `test_data` None: no evaluation.
+        seed: of batch order, transforms and dropout. The weights are the caller's: seed before building the model.
+        on_epoch: called with each epoch's row; returning False stops the run after that epoch.
+        evaluate_every: test every so many epochs, and always after the last.
+        checkpoint: file written after every epoch; if it exists, the run continues from it bit for bit.
+        stop_after: end after this many epochs of the schedule (to leave a checkpoint), outcome "stopped".
+    Divergence is an outcome, not an error: the History then says where and holds the epochs before it.
+    """
+    train, test = prepare(train_data), None if test_data is None else prepare(test_data)
+    if len(train) == 0:
+        raise InputError("train_data holds no examples; training needs at least one.")
+    trainer = Trainer(model, recipe, examples=len(train), seed=seed)
+    history = _resume(checkpoint, trainer)
+    for epoch in range(len(history.rows), recipe.epochs):
+        if history.outcome != FINISHED:
+            break
+        try:
+            row = {"epoch": epoch + 1, **trainer.epoch(train, epoch)}
+        except Divergence as problem:
+            history.outcome, history.detail = DIVERGED, str(problem)
+            break
+        last = epoch + 1 == recipe.epochs
+        if test is not None and (last or (epoch + 1) % evaluate_every == 0):
+            metrics = evaluate(model, test, batch_size=recipe.eval_batch_size)
+            row |= {"test_loss": metrics["loss"], "test_accuracy_pct": metrics["accuracy_pct"]}
+        history.rows.append(row)
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, model, trainer.optimizer, progress=_progress(history, trainer))
+        stop = on_epoch is not None and on_epoch(row) is False
+        if (stop or epoch + 1 == stop_after) and not last:
+            history.outcome, history.detail = STOPPED, f"after epoch {epoch + 1} of {recipe.epochs}"
+    return history
+
+
+def _progress(history: History, trainer: Trainer) -> dict:
+    return {
+        "rows": history.rows,
+        "steps_done": trainer.steps_done,
+        "seed": trainer.seed,
+        "recipe": trainer.recipe.as_dict(),
+    }
+
+
+def _resume(checkpoint: str | Path | None, trainer: Trainer) -> History:
+    if checkpoint is None or not Path(checkpoint).exists():
+        return History()
+    progress = load_checkpoint(checkpoint, trainer.model, trainer.optimizer)
+    if progress["seed"] != trainer.seed or progress["recipe"] != trainer.recipe.as_dict():
+        raise InputError(
+            f"checkpoint {Path(checkpoint).name} was written with another seed or recipe; "
+            "give a new file name, or delete it to start again."
+        )
+    trainer.steps_done = progress["steps_done"]
+    return History(rows=progress["rows"])
