@@ -1,0 +1,132 @@
+"""Published numbers beside ours: joined on the table's key, with spread, difference and relative error."""
+
+from __future__ import annotations
+
+import math
+from decimal import ROUND_HALF_UP, Decimal
+
+import pandas as pd
+
+from repro.errors import check_choice
+from repro.report.conform import Cell, Conformed, conform
+from repro.report.published import ColumnSpec, printed_decimals, published_text, unit
+
+LONG_COLUMNS = (
+    "column",
+    "unit",
+    "role",
+    "published",
+    "published_text",
+    "ours",
+    "ours_text",
+    "std",
+    "n_seeds",
+    "difference",
+    "relative_error",
+    "matches_printed",
+    "note",
+)
+
+
+def matches_printed(value: float, printed: str) -> bool:
+    """Whether `value`, rounded half up to the printed number of digits, is the printed number."""
+    decimals = printed_decimals(printed)
+    if decimals is None or not math.isfinite(value):
+        return False
+    step = Decimal(1).scaleb(-decimals)
+    # repr() is the shortest decimal that is this float, so 0.285 rounds as it is read, not as it is stored.
+    return Decimal(repr(float(value))).quantize(step, ROUND_HALF_UP) == Decimal(printed).quantize(step)
+
+
+def _relative_error(ours: float, published: float) -> float:
+    if published == 0:
+        return 0.0 if ours == 0 else math.nan
+    return (ours - published) / published
+
+
+def _cell_note(cell: Cell, printed: str | None, note: str) -> str:
+    parts = []
+    if not cell.filled:
+        parts.append("not run")
+    if printed is None:
+        parts.append("the paper has no row for this data set")
+    elif printed == "" and cell.filled:
+        parts.append("the paper prints no value")
+    return "; ".join([*parts, note] if note else parts)
+
+
+def _compare_cell(cell: Cell, printed: str | None, column: ColumnSpec, note: str) -> dict:
+    number = printed_decimals(printed or "") is not None and column.numeric
+    published = float(printed) if number else math.nan
+    ours = cell.mean
+    both = number and not math.isnan(ours)
+    matches: bool | None = None
+    if both:
+        matches = matches_printed(ours, printed)
+    elif not column.numeric and cell.filled and printed:
+        matches = cell.text == printed
+    return {
+        "column": column.name,
+        "unit": unit(column.name),
+        "role": column.role,
+        "published": published,
+        "published_text": printed or "",
+        "ours": ours,
+        "ours_text": cell.text or "",
+        "std": cell.std,
+        "n_seeds": cell.n,
+        "difference": ours - published if both else math.nan,
+        "relative_error": _relative_error(ours, published) if both and column.role == "analytic" else math.nan,
+        "matches_printed": matches,
+        "note": _cell_note(cell, printed, note),
+    }
+
+
+def compare_conformed(conformed: Conformed) -> pd.DataFrame:
+    """The long comparison of results that are already lined up; see `compare`."""
+    spec = conformed.spec
+    text = published_text(spec.table_id)
+    rows = []
+    for i, key in enumerate(conformed.keys):
+        for name in spec.metrics:
+            cell = conformed.cells[name][i]
+            printed = text[name].iloc[i] if i < conformed.n_published else None
+            if not cell.filled and not printed:
+                continue
+            rows.append(dict(zip(spec.key, key)) | _compare_cell(cell, printed, spec.columns[name], conformed.notes[i]))
+    frame = pd.DataFrame(rows, columns=[*spec.key, *LONG_COLUMNS])
+    frame["matches_printed"] = frame["matches_printed"].astype("boolean")
+    for name in spec.key:
+        if spec.columns[name].type in ("integer", "flag") and frame[name].notna().all():
+            frame[name] = frame[name].astype("int64")
+    frame.attrs.update(table_id=spec.table_id, preset=conformed.preset, dataset=conformed.dataset)
+    return frame
+
+
+def compare(table_id: str, ours: pd.DataFrame, *, layout: str = "long") -> pd.DataFrame:
+    """Published beside ours, one row per key and metric column (`long`) or one row per key (`wide`).
+
+    Args:
+        table_id: a published table, e.g. 'acghostnet_t06'.
+        ours: our results in the table's schema; rows and columns may be missing, see `repro.report.conform`.
+        layout: 'long' or 'wide' (columns are pairs: metric, then published / ours / std / n_seeds / difference /
+            relative_error).
+    Returns:
+        published and ours as numbers (`*_text` for the printed string and for definitions), std and n_seeds of ours,
+        difference ours - published, relative_error for analytic columns only, matches_printed (equal after rounding to
+        the printed digits; NA where one side is missing) and note ('not run', ...).
+    Raises: InputError, one sentence, for an unknown table, column, key value or layout.
+    """
+    check_choice("layout", layout, ("long", "wide"))
+    frame = compare_conformed(conform(table_id, ours))
+    if layout == "long":
+        return frame
+    key = [name for name in frame.columns if name not in LONG_COLUMNS]
+    shown = ["published", "ours", "std", "n_seeds", "difference", "relative_error"]
+    indexed = frame.set_index([*key, "column"])[shown].unstack("column").swaplevel(axis=1)
+    metrics = list(dict.fromkeys(frame["column"]))
+    order = pd.MultiIndex.from_frame(frame[key].drop_duplicates()) if len(key) > 1 else frame[key[0]].drop_duplicates()
+    wide = indexed.reindex(columns=pd.MultiIndex.from_product([metrics, shown], names=["metric", "value"]))
+    wide = wide.reindex(index=order)
+    wide.attrs.update(frame.attrs)
+    return wide
