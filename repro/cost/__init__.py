@@ -1,1 +1,38 @@
-"""Operation counts, energy and latency models, Pareto fronts."""
+"""Operation counts, energy and latency models, Pareto fronts.
+
+    count(model, input_size, convention=...)        parameters and operations under a paper's convention
+    layer_cost(op, ...)                             one layer on the row-stationary accelerator
+    model_cost(model, input_size, accounting=...)   a whole model on it
+    translation_cost(config, ...)                   the translation networks of ShiftAddNAS
+
+Published unit energies are inputs, kept with their source in `repro.cost.units`. Energy and latency are modelled, not
+measured.
+"""
+
+from repro.cost.counting import CONVENTIONS, Convention, Count, count, operation_energy_pj
+from repro.cost.eyeriss import ACCOUNTINGS, Hardware, LayerCost, layer_cost
+from repro.cost.model import ModelCost, model_cost
+from repro.cost.translation import CONFIGS as TRANSLATION_CONFIGS
+from repro.cost.translation import TranslationConfig, translation_cost
+from repro.cost.units import UNIT_ENERGIES, saving_ratio_table, unit_energy, unit_energy_table
+
+__all__ = [
+    "ACCOUNTINGS",
+    "CONVENTIONS",
+    "TRANSLATION_CONFIGS",
+    "UNIT_ENERGIES",
+    "Convention",
+    "Count",
+    "Hardware",
+    "LayerCost",
+    "ModelCost",
+    "TranslationConfig",
+    "count",
+    "layer_cost",
+    "model_cost",
+    "operation_energy_pj",
+    "saving_ratio_table",
+    "translation_cost",
+    "unit_energy",
+    "unit_energy_table",
+]
