@@ -115,8 +115,8 @@ class AttentionBlock(nn.Module):
         n, c, h, w = x.shape
         q, k, v = self.qkv(x).reshape(n, 3, self.heads, c // self.heads, h * w).unbind(1)  # each (N, heads, d, HW)
         scores = self.scores(q.transpose(2, 3), k) / math.sqrt(c // self.heads)
-        mixed = self.values(scores.softmax(dim=-1), v.transpose(2, 3))  # (N, heads, HW, d)
-        return mixed.transpose(2, 3).reshape(n, c, h, w)
+        mixed = self.values(v, scores.softmax(dim=-1).transpose(2, 3))  # (N, heads, d, HW)
+        return mixed.reshape(n, c, h, w)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.silu(self.norm(self.attend(self.enter(x))))
