@@ -7,6 +7,7 @@ list_models(), describe("ghostnet")
 # Importing a family registers its models.
 from repro.models import (  # noqa: F401
     acghostnet,
+    cells,
     ghostnet,
     googlenet,
     mobile,

@@ -145,17 +145,24 @@ class Builder:
         role: str,
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
+        kernel_size: int | tuple[int, int],
         *,
-        stride: int = 1,
-        padding: int | None = None,
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | None = None,
         dilation: int = 1,
         groups: int = 1,
         bias: bool = False,
         norm: bool = False,
         op: str | None = None,
     ) -> nn.Module:
-        """A 2-d layer; "same" padding unless given. `op` overrides the choice, `norm` says that a norm follows."""
+        """A 2-d layer.
+
+        Args:
+            padding: "same" for a square kernel where left out.
+            norm: a normalisation follows and takes the output.
+            op: the operator, whatever the builder would choose.
+        Raises: InputError on impossible channels or groups.
+        """
         full = f"{self.path}.{name}".lstrip(".")
         check_int(f"in_channels of layer {full}", in_channels, minimum=1)
         check_int(f"out_channels of layer {full}", out_channels, minimum=1)
@@ -215,7 +222,9 @@ class Builder:
 
     @staticmethod
     def _tag(layer: nn.Module, name: str, role: str, norm: bool) -> nn.Module:
-        layer.cost_role = check_choice("role", role, ROLES)
+        check_choice("role", role, ROLES)
+        for part in layer.modules():  # a shiftadd layer has two
+            part.cost_role = role
         layer.cost_norm = norm
         layer.layer_name = name
         return layer
