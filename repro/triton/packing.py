@@ -106,7 +106,7 @@ def unpack_shift_weight(
         magnitude, sign = nibble & 7, nibble >> 3
     else:
         magnitude, sign = nibble, _from_words(packed[:, padded // 8 :], 1)[:, :columns]
-    one = torch.ones((), dtype=torch.float64, device=packed.device)
+    one = torch.ones(magnitude.shape, dtype=torch.float64, device=packed.device)
     value = torch.ldexp(one, magnitude + (p_min - 1)) * (1 - 2 * sign)
     return torch.where(magnitude == 0, 0.0, value).to(dtype).reshape(shape)
 
