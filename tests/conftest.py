@@ -1,0 +1,22 @@
+"""Settings that must stand before torch, Numba or a Triton kernel is imported."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def _cuda_driver_present() -> bool:
+    return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
+
+
+# Triton reads the variable when a kernel is decorated, so it is set here, before any test module is imported.
+if not _cuda_driver_present():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# One xdist worker per core is the usual call; threads inside the workers would only compete with one another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(variable, str(max(1, cores // workers)))
