@@ -8,6 +8,8 @@ Arguments follow `torch.nn.Conv2d` and `torch.nn.Linear`; options of the operato
 from repro.layers.adder import AdderConv2d, AdderLinear
 from repro.layers.convert import ConversionReport, ConversionRow, convert, to_conv
 from repro.layers.factory import OPERATORS, make_conv2d, make_linear
+from repro.layers.mixed import MixedConv2d, MixedLinear
+from repro.layers.quantized import QuantizedAdderConv2d, QuantizedAdderLinear, quantize_adders
 from repro.layers.shift import ShiftConv2d, ShiftLinear
 from repro.layers.shiftadd import ShiftAddConv2d, ShiftAddLinear
 
@@ -17,6 +19,10 @@ __all__ = [
     "AdderLinear",
     "ConversionReport",
     "ConversionRow",
+    "MixedConv2d",
+    "MixedLinear",
+    "QuantizedAdderConv2d",
+    "QuantizedAdderLinear",
     "ShiftAddConv2d",
     "ShiftAddLinear",
     "ShiftConv2d",
@@ -24,5 +30,6 @@ __all__ = [
     "convert",
     "make_conv2d",
     "make_linear",
+    "quantize_adders",
     "to_conv",
 ]

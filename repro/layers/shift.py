@@ -68,12 +68,6 @@ class _Shift(nn.Module):
     def _options(self) -> dict:
         return {"weight_bits": None, "activation_bits": self.activation_bits, "backend": self.backend}
 
-    def quantize(self) -> nn.Module:
-        """The inference layer on packed weights (`repro.layers.quantized`); 4 or 5 weight bits."""
-        from repro.layers.quantized import pack_shift
-
-        return pack_shift(self)
-
     @torch.no_grad()
     def _copy_from(self, source: nn.Module) -> nn.Module:
         if self.mode == "q":

@@ -156,28 +156,33 @@ def check_conv2d(x: Tensor, weight: Tensor, bias, stride, padding, dilation, gro
             f"groups={groups} does not fit: x has {x.shape[1]} channels and weight has shape {tuple(weight.shape)}; "
             "needed are weight.shape[1] * groups input channels and a multiple of groups output channels."
         )
-    if isinstance(padding, str):
-        x, padding = _named_padding(x, weight, padding, stride, dilation)
-    else:
-        padding = pair("padding", padding, 0)
     check_same(x, weight, bias)
-    for axis in (0, 1):
-        extent = dilation[axis] * (weight.shape[2 + axis] - 1) + 1
-        if x.shape[2 + axis] + 2 * padding[axis] < extent:
-            raise InputError(
-                f"x of height and width {tuple(x.shape[2:])} with padding={padding} is smaller than the filter, "
-                f"{tuple(weight.shape[2:])} with dilation={dilation}."
-            )
+    x, padding = resolve_padding(x, weight.shape[2:], stride, padding, dilation)
     return x, stride, padding, dilation
 
 
-def _named_padding(x: Tensor, weight: Tensor, padding: str, stride, dilation):
+def resolve_padding(x: Tensor, kernel_size: Sequence[int], stride, padding, dilation) -> tuple[Tensor, tuple[int, int]]:
+    """(x, padding as two ints), x being padded here where "same" is uneven; InputError if the filter does not fit."""
+    if isinstance(padding, str):
+        x, padding = _named_padding(x, kernel_size, padding, stride, dilation)
+    else:
+        padding = pair("padding", padding, 0)
+    for axis in (0, 1):
+        if x.shape[2 + axis] + 2 * padding[axis] <= dilation[axis] * (kernel_size[axis] - 1):
+            raise InputError(
+                f"x of height and width {tuple(x.shape[2:])} with padding={padding} is smaller than the filter, "
+                f"{tuple(kernel_size)} with dilation={dilation}."
+            )
+    return x, padding
+
+
+def _named_padding(x: Tensor, kernel_size: Sequence[int], padding: str, stride, dilation):
     check_choice("padding", padding, ("same", "valid"))
     if padding == "valid":
         return x, (0, 0)
     if stride != (1, 1):
         raise InputError(f"padding='same' needs stride=1, not {stride}; give the padding as numbers.")
-    total = [dilation[axis] * (weight.shape[2 + axis] - 1) for axis in (0, 1)]
+    total = [dilation[axis] * (kernel_size[axis] - 1) for axis in (0, 1)]
     odd = [t % 2 for t in total]
     if any(odd):
         x = torch.nn.functional.pad(x, (0, odd[1], 0, odd[0]))
