@@ -15,6 +15,7 @@ from repro.models import (  # noqa: F401
     shiftaddnas,
     shufflenet,
     squeezenet,
+    translation,
     vgg,
 )
 from repro.models.build import OPERATORS, ROLES, Builder

@@ -188,13 +188,21 @@ class Builder:
         return self._tag(layer, full, role, norm)
 
     def linear(
-        self, name: str, role: str, in_features: int, out_features: int, *, bias: bool = True, norm: bool = False
+        self,
+        name: str,
+        role: str,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        norm: bool = False,
+        op: str | None = None,
     ) -> nn.Module:
-        """A fully connected layer."""
+        """A fully connected layer; `norm` and `op` as in `conv`."""
         full = f"{self.path}.{name}".lstrip(".")
         check_int(f"in_features of layer {full}", in_features, minimum=1)
         check_int(f"out_features of layer {full}", out_features, minimum=1)
-        operator = self.operator(name, role)
+        operator = op or self.operator(name, role)
         layer = layers.make_linear(operator, in_features, out_features, bias=bias, **self.op_options.get(operator, {}))
         return self._tag(layer, full, role, norm)
 

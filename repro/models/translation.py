@@ -1,0 +1,297 @@
+"""ShiftAddNAS's encoder-decoder transformer for translation, of any configuration of its elastic space.
+
+An encoder layer mixes tokens by attention, by a light branch, or by both on half of the channels each. The light branch
+(Wu et al. 2020, Lite Transformer) is a linear layer, a gated linear unit, a convolution over time whose weights are
+shared within each head, and a linear layer. Light add replaces the convolution by an adder, light shift-add also the
+linear layers by shifts. Norms follow their sublayer, as in HAT. The time convolution is not normalised by a softmax.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from repro.errors import InputError, check_int
+from repro.models.build import Builder, MatMul
+from repro.models.registry import register
+from repro.models.translation_configs import (
+    ATTENTION,
+    CROSS_LAYERS,
+    TIME_KERNELS,
+    TranslationConfig,
+    translation_config,
+)
+
+# Operators of (linear layers, time convolution) by light type; None leaves the choice to the builder.
+LIGHT_OPERATORS = {"conv": (None, None), "add": (None, "adder"), "shiftadd": ("shift", "adder")}
+KEEP = ("attention", "classifier")
+
+
+class MultiHeadAttention(nn.Module):
+    """softmax(q k^T / sqrt(d)) v with query width `qkv` whatever the embedding widths."""
+
+    def __init__(self, build: Builder, embed: int, memory: int, heads: int, qkv: int):
+        super().__init__()
+        if qkv % heads:
+            raise InputError(
+                f"heads={heads} of layer {build.path} is not allowed; it must divide the query width {qkv}."
+            )
+        self.heads = heads
+        self.query = build.linear("query", "attention", embed, qkv)
+        self.key = build.linear("key", "attention", memory, qkv)
+        self.value = build.linear("value", "attention", memory, qkv)
+        self.scores, self.context = MatMul(), MatMul()
+        self.out = build.linear("out", "attention", qkv, embed)
+
+    def forward(self, x: Tensor, memory: Tensor, blocked: Tensor | None = None) -> Tensor:
+        """x (N, T, E), memory (N, S, E'), blocked True where a query must not look, broadcast to (N, 1, T, S)."""
+        q, k, v = (
+            project(source).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (N, heads, tokens, d)
+            for project, source in ((self.query, x), (self.key, memory), (self.value, memory))
+        )
+        scores = self.scores(q, k.transpose(2, 3)) / math.sqrt(q.shape[-1])
+        if blocked is not None:
+            scores = scores.masked_fill(blocked, torch.finfo(scores.dtype).min)
+        return self.out(self.context(scores.softmax(dim=-1), v).transpose(1, 2).flatten(2))
+
+
+class LightBranch(nn.Module):
+    """Linear, gated linear unit, convolution over time with one kernel per head, linear: (N, T, E) -> (N, T, E)."""
+
+    def __init__(self, build: Builder, light: str, embed: int, heads: int, kernel: int, causal: bool):
+        super().__init__()
+        if embed % heads:
+            raise InputError(f"heads={heads} of layer {build.path} is not allowed; it must divide {embed} channels.")
+        linear, mixing = LIGHT_OPERATORS[light]
+        self.heads = heads
+        self.pad = (kernel - 1, 0) if causal else (kernel // 2, (kernel - 1) // 2)
+        self.linear1 = build.linear("linear1", "pointwise", embed, 2 * embed, op=linear)
+        self.mixing = build.conv(
+            "mixing", "depthwise", heads, heads, (1, kernel), padding=0, groups=heads, norm=mixing == "adder", op=mixing
+        )
+        # An adder's outputs are all negative and grow with the kernel; without a norm the last layer saturates.
+        self.norm = nn.LayerNorm(embed) if mixing == "adder" else nn.Identity()
+        self.linear2 = build.linear("linear2", "pointwise", embed, embed, op=linear)
+
+    def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
+        """`padding` is True at tokens that are not there, (N, T)."""
+        n, t, e = x.shape
+        x = F.glu(self.linear1(x), dim=-1)
+        if padding is not None:
+            x = x.masked_fill(padding[:, :, None], 0.0)
+        x = x.transpose(1, 2).reshape(n, self.heads, e // self.heads, t).transpose(1, 2)
+        x = F.pad(x.reshape(-1, self.heads, 1, t), self.pad)  # (N E/heads, heads, 1, T + kernel - 1)
+        x = self.mixing(x).reshape(n, e // self.heads, self.heads, t).transpose(1, 2).reshape(n, e, t)
+        return self.linear2(self.norm(x.transpose(1, 2)))
+
+
+class TokenMixer(nn.Module):
+    """The self-attention sublayer of a block type: one branch, or two on half of the channels each."""
+
+    def __init__(self, build: Builder, block: str, embed: int, heads: int, qkv: int, kernel: int, causal: bool):
+        super().__init__()
+        parts = block.split("+")
+        width = embed // len(parts)
+        self.attention = self.light = None
+        for part in parts:
+            if part == ATTENTION:
+                self.attention = MultiHeadAttention(build.at("attention"), width, width, heads, qkv)
+            else:
+                self.light = LightBranch(build.at("light"), part, width, heads, kernel, causal)
+
+    def forward(self, x: Tensor, blocked: Tensor | None, padding: Tensor | None) -> Tensor:
+        if self.light is None:
+            return self.attention(x, x, blocked)
+        if self.attention is None:
+            return self.light(x, padding)
+        first, second = x.chunk(2, dim=-1)
+        return torch.cat([self.attention(first, first, blocked), self.light(second, padding)], dim=-1)
+
+
+class FeedForward(nn.Module):
+    """Linear, ReLU, linear."""
+
+    def __init__(self, build: Builder, embed: int, hidden: int):
+        super().__init__()
+        self.linear1 = build.linear("linear1", "feedforward", embed, hidden)
+        self.linear2 = build.linear("linear2", "feedforward", hidden, embed, norm=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear2(torch.relu(self.linear1(x)))
+
+
+class EncoderLayer(nn.Module):
+    """Token mixing and feed-forward, each with residual and a norm behind it."""
+
+    def __init__(
+        self, build: Builder, block: str, embed: int, ffn: int, heads: int, qkv: int, kernel: int, drop: float
+    ):
+        super().__init__()
+        self.mixer = TokenMixer(build.at("mixer"), block, embed, heads, qkv, kernel, causal=False)
+        self.feedforward = FeedForward(build.at("feedforward"), embed, ffn)
+        self.norm1, self.norm2 = nn.LayerNorm(embed), nn.LayerNorm(embed)
+        self.dropout = nn.Dropout(drop)
+
+    def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
+        blocked = None if padding is None else padding[:, None, None, :]
+        x = self.norm1(x + self.dropout(self.mixer(x, blocked, padding)))
+        return self.norm2(x + self.dropout(self.feedforward(x)))
+
+
+class DecoderLayer(nn.Module):
+    """Causal token mixing, attention to the last `looks` encoder layers (joined in time), feed-forward."""
+
+    def __init__(
+        self,
+        build: Builder,
+        block: str,
+        embed: int,
+        memory: int,
+        ffn: int,
+        self_heads: int,
+        cross_heads: int,
+        qkv: int,
+        kernel: int,
+        looks: int,
+        drop: float,
+    ):
+        super().__init__()
+        self.looks = looks
+        self.mixer = TokenMixer(build.at("mixer"), block, embed, self_heads, qkv, kernel, causal=True)
+        self.cross = MultiHeadAttention(build.at("cross"), embed, memory, cross_heads, qkv)
+        self.feedforward = FeedForward(build.at("feedforward"), embed, ffn)
+        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(embed), nn.LayerNorm(embed), nn.LayerNorm(embed)
+        self.dropout = nn.Dropout(drop)
+
+    def forward(self, x: Tensor, memories: list[Tensor], future: Tensor, padding: Tensor) -> Tensor:
+        x = self.norm1(x + self.dropout(self.mixer(x, future, None)))
+        looked = memories[-self.looks :]
+        blocked = padding.repeat(1, len(looked))[:, None, None, :]
+        x = self.norm2(x + self.dropout(self.cross(x, torch.cat(looked, dim=1), blocked)))
+        return self.norm3(x + self.dropout(self.feedforward(x)))
+
+
+def sinusoids(tokens: int, embed: int, like: Tensor) -> Tensor:
+    """Position encoding of Vaswani et al. 2017, (tokens, embed), on the device and in the dtype of `like`."""
+    rates = torch.exp(torch.arange(0, embed, 2, device=like.device) * (-math.log(10000.0) / embed))
+    angles = torch.arange(tokens, device=like.device)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :embed].to(like.dtype)
+
+
+class TranslationTransformer(nn.Module):
+    """Embeddings with sinusoidal positions, encoder, decoder, projection to the target vocabulary.
+
+    Token `pad` fills short sentences and is never attended to. Weights of the layers, without embeddings, biases and
+    norms, are what the paper's parameter column counts.
+    """
+
+    def __init__(
+        self,
+        build: Builder,
+        config: TranslationConfig,
+        *,
+        source_vocabulary: int,
+        target_vocabulary: int,
+        dropout: float = 0.0,
+        pad: int = 0,
+    ):
+        super().__init__()
+        self.config, self.pad = config, pad
+        memory, embed = config.encoder_embed, config.decoder_embed
+        self.source_embedding = nn.Embedding(check_int("source_vocabulary", source_vocabulary, minimum=2), memory, pad)
+        self.target_embedding = nn.Embedding(check_int("target_vocabulary", target_vocabulary, minimum=2), embed, pad)
+        for embedding in (self.source_embedding, self.target_embedding):
+            nn.init.normal_(embedding.weight, 0.0, embedding.embedding_dim**-0.5)
+        encoder_types = config.encoder_types or (ATTENTION,) * len(config.encoder_ffn)
+        decoder_types = config.decoder_types or (ATTENTION,) * len(config.decoder_ffn)
+        self.encoder = nn.ModuleList(
+            EncoderLayer(build.at("encoder", i), block, memory, ffn, heads, config.qkv, _kernel(i), dropout)
+            for i, (block, ffn, heads) in enumerate(zip(encoder_types, config.encoder_ffn, config.encoder_heads))
+        )
+        self.decoder = nn.ModuleList(
+            DecoderLayer(
+                build.at("decoder", i),
+                block,
+                embed,
+                memory,
+                config.decoder_ffn[i],
+                config.self_heads[i],
+                config.cross_heads[i],
+                config.qkv,
+                _kernel(i),
+                CROSS_LAYERS[config.cross[i]],
+                dropout,
+            )
+            for i, block in enumerate(decoder_types)
+        )
+        self.classifier = build.linear("classifier", "classifier", embed, target_vocabulary, bias=False)
+
+    @staticmethod
+    def _embed(embedding: nn.Embedding, tokens: Tensor) -> Tensor:
+        x = embedding(tokens) * math.sqrt(embedding.embedding_dim)
+        return x + sinusoids(tokens.shape[1], embedding.embedding_dim, x)
+
+    def encode(self, source: Tensor) -> tuple[list[Tensor], Tensor]:
+        """(N, S) token ids -> outputs of all encoder layers, (N, S, E) each, and where the source is padding (N, S)."""
+        padding = source == self.pad
+        x, memories = self._embed(self.source_embedding, source), []
+        for layer in self.encoder:
+            x = layer(x, padding)
+            memories.append(x)
+        return memories, padding
+
+    def decode(self, target: Tensor, memories: list[Tensor], padding: Tensor) -> Tensor:
+        """(N, T) target tokens so far -> scores of each next token, (N, T, vocabulary)."""
+        x = self._embed(self.target_embedding, target)
+        tokens = target.shape[1]
+        future = torch.ones(tokens, tokens, dtype=torch.bool, device=target.device).triu(1)
+        for layer in self.decoder:
+            x = layer(x, memories, future, padding)
+        return self.classifier(x)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """Scores (N, T, vocabulary) for source (N, S) and the target shifted right (N, T)."""
+        return self.decode(target, *self.encode(source))
+
+    @torch.no_grad()
+    def translate(self, source: Tensor, *, begin: int, end: int, max_tokens: int = 100) -> Tensor:
+        """Greedy translation, (N, at most max_tokens) ids; `pad` after `end`."""
+        memories, padding = self.encode(source)
+        target = torch.full((source.shape[0], 1), begin, dtype=torch.long, device=source.device)
+        finished = torch.zeros(source.shape[0], dtype=torch.bool, device=source.device)
+        for _ in range(max_tokens):
+            best = self.decode(target, memories, padding)[:, -1].argmax(dim=-1)
+            best = best.masked_fill(finished, self.pad)
+            target = torch.cat([target, best[:, None]], dim=1)
+            finished |= best == end
+            if bool(finished.all()):
+                break
+        return target[:, 1:]
+
+
+def _kernel(layer: int) -> int:
+    return TIME_KERNELS[min(layer, len(TIME_KERNELS) - 1)]
+
+
+@register("translation", keep={"adder": KEEP, "shift": KEEP, "shiftadd": KEEP}, paper="ShiftAddNAS table 3")
+def translation(
+    build: Builder,
+    *,
+    config: str | TranslationConfig | dict = "shiftaddnas-250ms",
+    source_vocabulary: int = 32000,
+    target_vocabulary: int = 32000,
+    dropout: float = 0.0,
+    pad: int = 0,
+) -> TranslationTransformer:
+    """The transformer of a `TranslationConfig`, of a published network's name, or of the fields of one."""
+    return TranslationTransformer(
+        build,
+        translation_config(config),
+        source_vocabulary=source_vocabulary,
+        target_vocabulary=target_vocabulary,
+        dropout=dropout,
+        pad=pad,
+    )
