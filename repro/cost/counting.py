@@ -32,7 +32,8 @@ class Convention:
         text: one sentence for captions.
         adds_per_mac: additions per multiply- or shift-accumulate.
         adds_per_adder_tap: additions per adder tap.
-        bias_ops: a multiplicative or shift layer with bias counts one multiply- or shift-accumulate more per output.
+        bias_ops: a layer with bias counts one multiply- or shift-accumulate more per output, in networks without
+            adder layers.
         norm_adds: additions per output element of an adder layer whose normalisation cannot be folded.
     """
 
@@ -59,8 +60,8 @@ CONVENTIONS: dict[str, Convention] = {
         Convention(
             "shiftaddaug",
             "ShiftAddAug table 3",
-            "taps plus one per biased output; an adder tap is two additions, and two more per output element of an "
-            "adder layer followed by a normalisation, which cannot be folded into it",
+            "taps plus one per biased output; in adder networks no biases, two additions per adder tap, and two more "
+            "per output element of an adder layer followed by a normalisation, which cannot be folded into it",
             bias_ops=True,
             norm_adds=2,
         ),
@@ -105,13 +106,13 @@ class Count:
     convention: Convention
 
 
-def layer_operations(layer: Layer, convention: Convention) -> dict[str, float]:
-    """mults, shifts, adds and macs of one layer under a convention."""
+def layer_operations(layer: Layer, convention: Convention, *, bias_ops: bool = False) -> dict[str, float]:
+    """mults, shifts, adds and macs of one layer under a convention; `bias_ops` adds one MAC per biased output."""
     macs = layer.taps
     if layer.op == "adder":
         adds = convention.adds_per_adder_tap * layer.taps + (convention.norm_adds * layer.outputs) * layer.normed
         return {"mults": 0, "shifts": 0, "adds": adds, "macs": macs}
-    if convention.bias_ops and layer.bias:
+    if bias_ops and layer.bias:
         macs += layer.outputs
     return {
         "mults": macs if layer.op == "conv" else 0,
@@ -145,7 +146,8 @@ def count(model: nn.Module, input_size, convention: str | Convention = "plain") 
     if not isinstance(convention, Convention):
         convention = CONVENTIONS[check_choice("convention", convention, CONVENTIONS)]
     layers = trace(model, input_size)
-    table = pd.DataFrame([asdict(layer) | layer_operations(layer, convention) for layer in layers])
+    bias_ops = convention.bias_ops and not any(layer.op == "adder" for layer in layers)
+    table = pd.DataFrame([asdict(layer) | layer_operations(layer, convention, bias_ops=bias_ops) for layer in layers])
     totals = {name: table[name].sum().item() for name in ("mults", "shifts", "adds", "macs")}
     params = sum(p.numel() for p in model.parameters() if p.requires_grad) - _auxiliary_params(model, layers)
     return Count(params, **totals, layers=table, convention=convention)

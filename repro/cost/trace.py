@@ -116,19 +116,12 @@ def _run_shape_only(module: nn.Module, x: Tensor) -> Tensor:
             f"a convolution takes {module.in_channels} channels but receives a tensor of shape {tuple(x.shape)}; "
             "check input_size."
         )
-    padding = module.padding
-    if isinstance(padding, str):
-        padding = [d * (k - 1) // 2 if padding == "same" else 0 for k, d in zip(module.kernel_size, module.dilation)]
-    sizes = [
-        _out_size(*values)
-        for values in zip(
-            x.shape[2:],
-            _pair(module.kernel_size)[:spatial],
-            _pair(module.stride)[:spatial],
-            _pair(padding)[:spatial],
-            _pair(module.dilation)[:spatial],
-        )
-    ]
+    if module.padding == "same":
+        sizes = list(x.shape[2:])
+    else:
+        padding = 0 if module.padding == "valid" else module.padding
+        geometry = (module.kernel_size, module.stride, padding, module.dilation)
+        sizes = [_out_size(*values) for values in zip(x.shape[2:], *(_pair(value)[:spatial] for value in geometry))]
     if min(sizes) < 1:
         raise InputError(
             f"a map of {tuple(x.shape[2:])} is too small for a layer with kernel {tuple(_pair(module.kernel_size))}; "
@@ -164,25 +157,26 @@ def _convolution(name: str, op: str, x: Tensor, y: Tensor, kernel: Sequence[int]
 
 
 class _Recorder(TorchDispatchMode):
-    """Collects layers; `stack` holds the names of the modules that are running."""
+    """Collects layers; `stack` holds name and role of the modules that are running."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layers: list[Layer] = []
-        self.stack: list[str] = [""]
+        self.stack: list[tuple[str, str]] = [("", "")]
         self.makers: dict[int, int] = {}  # id of an output -> its layer
         self.alive: list[Tensor] = []  # keeps ids unique
         self.seen: set[int] = set()
 
     def add(self, layer: Layer, output: Tensor, module: nn.Module | None = None) -> None:
-        """Append a layer; `module` supplies role and parameters."""
+        """Append a layer; `module`, or what runs around it, supplies the role, and `module` the parameters."""
         index = len(self.layers)
+        layer = replace(layer, role=getattr(module, "cost_role", "") or self.stack[-1][1])
         if module is not None:
             first = id(module) not in self.seen
             self.seen.add(id(module))
             count = sum(p.numel() for p in module.parameters() if p.requires_grad) if first else 0
             normed = bool(getattr(module, "cost_norm", False))
-            layer = replace(layer, params=count, role=getattr(module, "cost_role", ""), normed=normed)
+            layer = replace(layer, params=count, normed=normed)
         self.layers.append(layer)
         self.makers[id(output)] = index
         self.alive.append(output)
@@ -195,7 +189,7 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         output = func(*args, **(kwargs or {}))
-        aten, name = torch.ops.aten, self.stack[-1]
+        aten, name = torch.ops.aten, self.stack[-1][0]
         if func is aten.convolution.default:
             x, weight, bias, stride, _, _, _, _, groups = args
             self.add(
@@ -220,7 +214,10 @@ def _watched(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
     handles, replaced = [], []
 
     def enter(name: str):
-        return lambda module, args: recorder.stack.append(name)
+        def hook(module, args):
+            recorder.stack.append((name, getattr(module, "cost_role", "") or recorder.stack[-1][1]))
+
+        return hook
 
     def leave(module, args, output):
         recorder.stack.pop()

@@ -1,0 +1,81 @@
+"""Pareto fronts over objectives with a direction, by pymoo.
+
+An objective is a name with "min" or "max". Inside, everything is minimised: maximised columns change their sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from pymoo.indicators.hv import HV
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
+from repro.errors import InputError, check_choice
+
+DIRECTIONS = ("min", "max")
+
+
+def as_minimised(points: pd.DataFrame, objectives: Mapping[str, str]) -> np.ndarray:
+    """The objective columns as an (n, k) float array in which smaller is better.
+
+    Raises: InputError when a column is missing, a direction unknown, or a value not finite.
+    """
+    if not objectives:
+        raise InputError("objectives is empty; name at least one column with 'min' or 'max'.")
+    columns = []
+    for name, direction in objectives.items():
+        check_choice("objective", name, points.columns)
+        sign = 1.0 if check_choice(f"objectives[{name!r}]", direction, DIRECTIONS) == "min" else -1.0
+        columns.append(sign * points[name].to_numpy(dtype=float))
+    values = np.stack(columns, axis=1)
+    if not np.isfinite(values).all():
+        raise InputError(f"the columns {', '.join(objectives)} hold missing or infinite values; drop those rows first.")
+    return values
+
+
+def ranks(points: pd.DataFrame, objectives: Mapping[str, str]) -> np.ndarray:
+    """Front number of every row: 0 for the Pareto front, 1 for the front of the rest, and so on."""
+    values = as_minimised(points, objectives)
+    if not len(values):
+        return np.zeros(0, dtype=int)
+    return np.asarray(NonDominatedSorting().do(values, return_rank=True)[1], dtype=int)
+
+
+def front(points: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
+    """The rows that no other row dominates, sorted by the first objective; equal rows all stay.
+
+    A row dominates another if it is at least as good in every objective and better in one.
+    """
+    best = points[ranks(points, objectives) == 0]
+    return best.sort_values(next(iter(objectives)), kind="stable")
+
+
+def hypervolume(points: pd.DataFrame, objectives: Mapping[str, str], reference: Mapping[str, float]) -> float:
+    """Volume between the front and a reference point, in the product of the objectives' units.
+
+    Args:
+        reference: one value per objective; points that are not better than it in every objective add nothing.
+    Raises: InputError when an objective has no reference value.
+    """
+    missing = [name for name in objectives if name not in reference]
+    if missing:
+        raise InputError(f"reference has no value for {', '.join(missing)}; give one for each objective.")
+    values = as_minimised(points, objectives)
+    corner = as_minimised(pd.DataFrame([{name: reference[name] for name in objectives}]), objectives)[0]
+    inside = values[(values < corner).all(axis=1)]
+    return float(HV(ref_point=corner)(inside)) if len(inside) else 0.0
+
+
+def dominated(points: pd.DataFrame, by: pd.DataFrame, objectives: Mapping[str, str]) -> np.ndarray:
+    """For each row of `points`, whether some row of `by` dominates it."""
+    ours, theirs = as_minimised(points, objectives), as_minimised(by, objectives)
+    no_worse = (theirs[None] <= ours[:, None]).all(axis=2)
+    better = (theirs[None] < ours[:, None]).any(axis=2)
+    return (no_worse & better).any(axis=1)
+
+
+def dominated_share(points: pd.DataFrame, by: pd.DataFrame, objectives: Mapping[str, str]) -> float:
+    """Share of the rows of `points` that some row of `by` dominates, 0 to 1 (nan without rows)."""
+    return float(dominated(points, by, objectives).mean()) if len(points) else float("nan")
