@@ -85,8 +85,8 @@ def train_supernet(
     try:
         if recipe.warmup is not None:
             settings = _within_budget(recipe, len(groups_present(space)))
-            history.warmup, history.rows = separate_warmup(
-                supernet, space, trainer, train, held_out, settings, on_epoch=on_epoch
+            history.warmup = separate_warmup(
+                supernet, space, trainer, train, held_out, settings, rows=history.rows, on_epoch=on_epoch
             )
         for epoch in range(len(history.rows), total):
             row = {"epoch": epoch + 1, "phase": "joint"}

@@ -106,41 +106,41 @@ def separate_warmup(
     held_out: TensorData,
     settings: Warmup,
     *,
-    first_epoch: int = 0,
+    rows: list[dict],
     on_epoch: Callable[[dict], object] | None = None,
-) -> tuple[list[GroupOutcome], list[dict]]:
-    """Warm up each sub-supernet in turn. Returns their outcomes and one row per epoch; may raise Divergence.
+) -> list[GroupOutcome]:
+    """Warm up each sub-supernet in turn and return their outcomes; may raise Divergence.
 
     Args:
         trainer: carries optimiser and schedule on into joint training.
         held_out: the mean accuracy of probe paths is measured here, batch norm re-estimated on `train`.
-        first_epoch: number of the first epoch, for seeds and rows.
+        rows: one dict per epoch is appended; rows that an interrupted warm-up left continue it.
     """
     groups = groups_present(space)
     outcomes = {group: GroupOutcome(GROUPS[group], settings.threshold_pct) for group in groups}
-    probes = {group: _probe_paths(space, group, settings.probe_paths, trainer.seed) for group in groups}
-    rows: list[dict] = []
+    for row in rows:
+        _count(next(outcome for outcome in outcomes.values() if outcome.group == row["group"]), row)
     for group in _turns(groups, settings):
         outcome = outcomes[group]
         if outcome.reached or outcome.epochs == settings.limit_epochs:
             continue
-        epoch = first_epoch + len(rows)
-        row = sampled_epoch(supernet, trainer, train, epoch, path_sampler(space, group))
-        measured = evaluate_paths(supernet, probes[group], held_out, calibration=train)
-        outcome.accuracy_pct = sum(result["accuracy_pct"] for result in measured) / len(measured)
-        outcome.epochs += 1
-        outcome.reached = outcome.accuracy_pct >= settings.threshold_pct
-        rows.append(
-            {
-                "epoch": epoch + 1,
-                "phase": f"warm-up: {outcome.group}",
-                **row,
-                "probe_accuracy_pct": outcome.accuracy_pct,
-            }
-        )
+        epoch = len(rows)
+        row = {"epoch": epoch + 1, "phase": "warm-up", "group": outcome.group}
+        row |= sampled_epoch(supernet, trainer, train, epoch, path_sampler(space, group))
+        probes = _probe_paths(space, group, settings.probe_paths, trainer.seed)
+        measured = evaluate_paths(supernet, probes, held_out, calibration=train)
+        row["probe_accuracy_pct"] = sum(result["accuracy_pct"] for result in measured) / len(measured)
+        rows.append(row)
+        _count(outcome, row)
         if on_epoch is not None:
-            on_epoch(rows[-1])
-    return [outcomes[group] for group in groups], rows
+            on_epoch(row)
+    return [outcomes[group] for group in groups]
+
+
+def _count(outcome: GroupOutcome, row: dict) -> None:
+    outcome.epochs += 1
+    outcome.accuracy_pct = row["probe_accuracy_pct"]
+    outcome.reached = outcome.accuracy_pct >= outcome.threshold_pct
 
 
 def _turns(groups: list[int], settings: Warmup) -> list[int]:
