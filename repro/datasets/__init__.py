@@ -10,6 +10,7 @@
 
 from repro.datasets.core import Dataset, batches, find, load, split_half
 from repro.datasets.manage import Presence, fetch, list_datasets, verify
+from repro.datasets.parallel import ParallelText, load_parallel
 from repro.datasets.registry import REGISTRY, SPLITS, DatasetInfo, info
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "SPLITS",
     "Dataset",
     "DatasetInfo",
+    "ParallelText",
     "Presence",
     "batches",
     "fetch",
@@ -24,6 +26,7 @@ __all__ = [
     "info",
     "list_datasets",
     "load",
+    "load_parallel",
     "split_half",
     "verify",
 ]

@@ -1,0 +1,88 @@
+"""Sentence pairs for translation: Multi30k as plain text files, one sentence a line, the same line in each language."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from repro import runtime
+from repro.datasets.source import damaged, sha256_of
+from repro.errors import InputError, MissingDataError, check_choice
+
+TEXT_SPLITS = {"multi30k": {"train": 29000, "val": 1014, "test_2016_flickr": 1000}}
+LANGUAGES = {"multi30k": ("en", "de", "fr")}
+
+
+@dataclass(frozen=True)
+class ParallelText:
+    """The same sentences in several languages; `sentences[k][i]` is sentence i in `languages[k]`."""
+
+    name: str
+    split: str
+    languages: tuple[str, ...]
+    sentences: tuple[tuple[str, ...], ...] = field(repr=False)
+    fingerprint: str
+    provenance: dict = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.sentences[0])
+
+
+def load_parallel(
+    name: str, split: str, root: str | os.PathLike | None = None, *, languages: Sequence[str] = ("en", "de")
+) -> ParallelText:
+    """Load one split of a parallel text from `<root>/<name>/<split>.<language>[.gz]` (UTF-8).
+
+    Args:
+        name: "multi30k" (Elliott et al. 2016). split: "train", "val" or "test_2016_flickr".
+        languages: two or more of "en", "de", "fr"; the order is kept.
+    Returns: a ParallelText; its fingerprint is a SHA-256 of languages and sentences.
+    Raises: InputError for unknown names; MissingDataError if a file is absent, damaged, or of another length.
+    """
+    check_choice("name", name, TEXT_SPLITS)
+    check_choice("split", split, TEXT_SPLITS[name])
+    if isinstance(languages, str) or len(set(languages)) != len(languages) or len(languages) < 2:
+        raise InputError(f"languages={languages!r} is not allowed; give two or more different ones, as ('en', 'de').")
+    languages = tuple(check_choice("languages", language, LANGUAGES[name]) for language in languages)
+    folder = runtime.data_root(root) / name
+    files = [_find(folder, f"{split}.{language}") for language in languages]
+    sentences = tuple(_read_lines(file) for file in files)
+    lengths = {file.name: len(lines) for file, lines in zip(files, sentences)}
+    if len(set(lengths.values())) != 1:
+        raise MissingDataError(
+            f"the files in {folder} do not have the same number of lines ({lengths}); copy them again."
+        )
+    content = "\n\n".join("\n".join((language, *lines)) for language, lines in zip(languages, sentences))
+    provenance = {
+        "name": name,
+        "split": split,
+        "files": [{"file": f"{name}/{file.name}", "sha256": sha256_of(file)} for file in files],
+        "rows": len(sentences[0]),
+        "complete": len(sentences[0]) == TEXT_SPLITS[name][split],
+    }
+    fingerprint = hashlib.sha256(content.encode()).hexdigest()
+    return ParallelText(name, split, languages, sentences, fingerprint, provenance)
+
+
+def _find(folder: Path, stem: str) -> Path:
+    for file in (folder / f"{stem}.gz", folder / stem):
+        if file.is_file():
+            return file
+    raise MissingDataError(
+        f"{stem}.gz was not found in {folder}; put the text files there, or point $REPRO_DATA (or root=) at the folder "
+        f"that holds {folder.name}/."
+    )
+
+
+def _read_lines(file: Path) -> tuple[str, ...]:
+    try:
+        raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        text = raw.decode("utf-8")
+    except (OSError, EOFError, ValueError) as error:
+        raise damaged(file, error) from error
+    # Only line feeds end a sentence; str.splitlines would also break at Unicode's other line marks.
+    return tuple(line.strip() for line in text.removesuffix("\n").split("\n"))
