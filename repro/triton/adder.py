@@ -34,17 +34,17 @@ FWD_TILES = (
     Tile(4, 2, 32, 4, 8, 4),
 )
 BWD_INPUT_TILES = (
-    Tile(8, 4, 16, 8, 8, 4),
     Tile(4, 8, 16, 8, 8, 4),
+    Tile(8, 4, 16, 8, 8, 4),
     Tile(8, 4, 32, 4, 8, 4),
     Tile(4, 4, 16, 8, 8, 4),
     Tile(4, 4, 8, 8, 8, 2),
     Tile(4, 2, 32, 4, 8, 4),
 )
 BWD_WEIGHT_TILES = (
-    Tile(8, 8, 8, 16, 8, 4),
+    Tile(8, 8, 16, 8, 4, 4),
+    Tile(8, 8, 8, 16, 4, 4),
     Tile(4, 8, 8, 16, 8, 4),
-    Tile(8, 8, 8, 8, 8, 2),
     Tile(4, 4, 8, 16, 8, 4),
     Tile(2, 8, 8, 16, 8, 4),
     Tile(4, 4, 8, 8, 8, 2),
@@ -104,18 +104,26 @@ def _fwd_into(y: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair,
     from repro.triton.adder_dense_kernels import _adder_conv2d_fwd_kernel as kernel
 
     channels, filters, k_count = weight.shape[1], weight.shape[0] // groups, weight[0].numel()
-    last = x.stride(1) == 1 and channels > 1
-    flat = (weight.permute(0, 2, 3, 1) if last else weight).reshape(weight.shape[0], k_count).contiguous()
+    flat = weight.permute(0, 2, 3, 1).contiguous()
     positions = y.shape[0] * y.shape[2] * y.shape[3]
 
     def launch(tile: Tile) -> None:
         programs = cdiv(positions, tile.TM * tile.LM) * cdiv(filters, tile.TN * tile.LN) * groups
         kernel[(run.check_grid(programs, "adder_conv2d_fwd"),)](
-            x, flat, y, positions, channels, filters, k_count, *x.shape[2:], *y.shape[2:], *x.stride(), *y.stride(),
-            groups, **_window(weight, stride, padding, dilation), LAST=last, WIDE=run.is_wide(positions), **tile.meta(),
+            x, flat, y, positions, channels, filters, *x.shape[2:], *y.shape[2:], *x.stride(), *y.stride(),
+            groups, **_window(weight, stride, padding, dilation), WIDE=run.is_wide(positions), **tile.meta(),
         )  # fmt: skip
 
-    shape_class = (x.dtype, run.pow2(positions), filters, k_count, *weight.shape[2:], *stride, last, groups > 1)
+    shape_class = (
+        x.dtype,
+        run.pow2(positions),
+        filters,
+        k_count,
+        *weight.shape[2:],
+        *stride,
+        x.stride(1) == 1,
+        groups > 1,
+    )
     launch(choose_tile("adder_conv2d_fwd", shape_class, _tiles(FWD_TILES), positions, filters, launch))
     return y
 
@@ -177,13 +185,13 @@ def _bwd_input_class(dx, grad_out, x, weight, stride, groups, rows, columns) -> 
     channels, filters = weight.shape[1], weight.shape[0] // groups
     k_count = filters * taps
     seen = weight[:, :, rows["taps"].start :: rows["taps"].step, columns["taps"].start :: columns["taps"].step]
-    seen = seen.permute(0, 2, 3, 1).reshape(groups, k_count, channels).contiguous()
+    seen = seen.unflatten(0, (groups, filters)).permute(0, 3, 4, 1, 2).contiguous()
     positions = x.shape[0] * rows["count"] * columns["count"]
 
     def launch(tile: Tile) -> None:
         programs = cdiv(positions, tile.TM * tile.LM) * cdiv(channels, tile.TN * tile.LN) * groups
         kernel[(run.check_grid(programs, "adder_conv2d_bwd_input"),)](
-            grad_out, x, seen, dx, positions, channels, filters, k_count, rows["count"], columns["count"],
+            grad_out, x, seen, dx, positions, channels, filters, rows["count"], columns["count"],
             *grad_out.shape[2:], rows["first"], columns["first"], rows["i"], columns["i"],
             *x.stride(), *grad_out.stride(), *dx.stride(), groups, NH=len(rows["taps"]), NW=len(columns["taps"]),
             QH=rows["step"], QW=columns["step"], SH=stride[0], SW=stride[1], WIDE=run.is_wide(positions), **tile.meta(),

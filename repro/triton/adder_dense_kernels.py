@@ -29,34 +29,30 @@ def _positions(tile, count, plane_width, plane_size, TM: tl.constexpr, LM: tl.co
 
 
 @triton.jit
-def _load_patches(base, row, column, inside, k, k_count, channels, height, width, stride_c, stride_h, stride_w,
-                  KH: tl.constexpr, KW: tl.constexpr, DH: tl.constexpr, DW: tl.constexpr,
-                  LAST: tl.constexpr, CHECK: tl.constexpr):  # fmt: skip
-    """Elements k of the patches at (row, column), 0 outside the image: shapes of k and row broadcast together."""
-    if LAST:  # k = (k_h, k_w, c), for channels-last activations
-        c, tap = k % channels, k // channels
-    else:  # k = (c, k_h, k_w), the filter's own order
-        c, tap = k // (KH * KW), k % (KH * KW)
-    down, right = tap // KW * DH, tap % KW * DW
-    mask = inside & (k < k_count)
+def _load_tap(base, row, column, inside, c, down, right, channels, height, width, stride_c, stride_h, stride_w,
+              CHECK: tl.constexpr):  # fmt: skip
+    """Channels c of the pixel that one filter tap sees, 0 outside the image; down and right are scalars."""
+    mask = inside
     if CHECK:
         h, w = row + down, column + right
         mask = mask & (h >= 0) & (h < height) & (w >= 0) & (w < width)
-    offset = c.to(tl.int64) * stride_c + down.to(tl.int64) * stride_h + right.to(tl.int64) * stride_w
-    return tl.load(base + offset, mask=mask, other=0.0).to(tl.float32)
+    tap = tl.cast(down, tl.int64) * stride_h + tl.cast(right, tl.int64) * stride_w
+    offset = c.to(tl.int64) * stride_c
+    return tl.load(base + tap + offset, mask=mask & (c < channels), other=0.0).to(tl.float32)
 
 
 @triton.jit
 def _adder_conv2d_fwd_kernel(
-    x_ptr, w_ptr, y_ptr, positions, channels, filters, k_count, height, width, out_height, out_width,
+    x_ptr, w_ptr, y_ptr, positions, channels, filters, height, width, out_height, out_width,
     x_stride_n, x_stride_c, x_stride_h, x_stride_w, y_stride_n, y_stride_c, y_stride_h, y_stride_w, groups,
     KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr,
-    DH: tl.constexpr, DW: tl.constexpr, LAST: tl.constexpr, WIDE: tl.constexpr,
+    DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr,
     TM: tl.constexpr, TN: tl.constexpr, LM: tl.constexpr, LN: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    """y[n, o, i, j] = -sum_k |patch[n, i, j, k] - w[o, k]|; `channels`, `filters` and `k_count` are per group.
+    """y[n, o, i, j] = -sum_k |patch[n, i, j, k] - w[o, k]|; `channels` and `filters` are per group.
 
-    w is (groups * filters, k_count) contiguous with k in the order that LAST names.
+    w is (groups * filters, KH * KW, channels) contiguous. A step takes BK channels of one tap, so where the tap lies
+    and whether it is inside the image is scalar arithmetic or one comparison a position, not one an element.
     """
     CHECK: tl.constexpr = PH > 0 or PW > 0
     n_tiles = tl.cdiv(filters, TN * LN)
@@ -70,19 +66,26 @@ def _adder_conv2d_fwd_kernel(
     x_base = x_ptr + (group * channels).to(tl.int64) * x_stride_c + image[None].to(tl.int64) * x_stride_n
     x_base += row.to(tl.int64) * x_stride_h + column.to(tl.int64) * x_stride_w
     o = n_tile * (TN * LN) + tl.arange(0, TN)[:, None] * LN + tl.arange(0, LN)[None, :]
-    w_base = w_ptr + (group * filters + o)[None].to(tl.int64) * k_count
+    w_base = w_ptr + (group * filters + o)[None].to(tl.int64) * (KH * KW) * channels
     w_inside = (o < filters)[None]
+    lane = tl.arange(0, BK)[:, None, None]
 
-    k = tl.arange(0, BK)[:, None, None]
-    x = _load_patches(x_base, row, column, inside[None], k, k_count, channels, height, width,
-                      x_stride_c, x_stride_h, x_stride_w, KH, KW, DH, DW, LAST, CHECK)  # fmt: skip
-    w = tl.load(w_base + k, mask=w_inside & (k < k_count), other=0.0).to(tl.float32)
+    x = _load_tap(x_base, row, column, inside[None], lane, 0, 0, channels, height, width,
+                  x_stride_c, x_stride_h, x_stride_w, CHECK)  # fmt: skip
+    w = tl.load(w_base + lane, mask=w_inside & (lane < channels), other=0.0).to(tl.float32)
     total = tl.zeros((TM, TN, LM, LN), dtype=tl.float32)
-    for start in range(0, k_count, BK):
-        k = start + BK + tl.arange(0, BK)[:, None, None]  # the next step's operands travel while this one is summed
-        x_next = _load_patches(x_base, row, column, inside[None], k, k_count, channels, height, width,
-                               x_stride_c, x_stride_h, x_stride_w, KH, KW, DH, DW, LAST, CHECK)  # fmt: skip
-        w_next = tl.load(w_base + k, mask=w_inside & (k < k_count), other=0.0).to(tl.float32)
+    first = channels * 0
+    tap = channels * 0
+    for _ in range(0, KH * KW * tl.cdiv(channels, BK)):
+        first += BK  # the next step's operands travel while this one is summed
+        wrap = first >= channels
+        tap = tl.where(wrap, tap + 1, tap)
+        first = tl.where(wrap, 0, first)
+        c = first + lane
+        x_next = _load_tap(x_base, row, column, inside[None] & (tap < KH * KW), c, tap // KW * DH, tap % KW * DW,
+                           channels, height, width, x_stride_c, x_stride_h, x_stride_w, CHECK)  # fmt: skip
+        w_next = tl.load(w_base + (tap * channels + c), mask=w_inside & (tap < KH * KW) & (c < channels),
+                         other=0.0).to(tl.float32)  # fmt: skip
         total += tl.sum(tl.abs(x[:, :, None, :, None] - w[:, None, :, None, :]), axis=0)
         x, w = x_next, w_next
 
@@ -93,20 +96,18 @@ def _adder_conv2d_fwd_kernel(
 
 
 @triton.jit
-def _load_grad(base, i, j, inside, k, k_count, out_height, out_width, stride_c, stride_h, stride_w,
-               NH: tl.constexpr, NW: tl.constexpr, QH: tl.constexpr, QW: tl.constexpr):  # fmt: skip
-    """Output gradients that reach the input positions through reduction elements k = (filter, tap row, tap column)."""
-    o, tap = k // (NH * NW), k % (NH * NW)
-    up, left = tap // NW * QH, tap % NW * QW
+def _load_grad(base, i, j, inside, o, up, left, filters, out_height, out_width, stride_c, stride_h, stride_w):
+    """Gradients of outputs o that reach the input positions through one tap; up and left are scalars."""
     h, w = i - up, j - left
-    mask = inside & (k < k_count) & (h >= 0) & (h < out_height) & (w >= 0) & (w < out_width)
-    offset = o.to(tl.int64) * stride_c - up.to(tl.int64) * stride_h - left.to(tl.int64) * stride_w
-    return tl.load(base + offset, mask=mask, other=0.0).to(tl.float32)
+    mask = inside & (h >= 0) & (h < out_height) & (w >= 0) & (w < out_width)
+    tap = tl.cast(up, tl.int64) * stride_h + tl.cast(left, tl.int64) * stride_w
+    offset = o.to(tl.int64) * stride_c
+    return tl.load(base - tap + offset, mask=mask & (o < filters), other=0.0).to(tl.float32)
 
 
 @triton.jit
 def _adder_conv2d_bwd_input_kernel(
-    g_ptr, x_ptr, w_ptr, dx_ptr, positions, channels, filters, k_count, rows, columns, out_height, out_width,
+    g_ptr, x_ptr, w_ptr, dx_ptr, positions, channels, filters, rows, columns, out_height, out_width,
     first_row, first_column, first_i, first_j,
     x_stride_n, x_stride_c, x_stride_h, x_stride_w, g_stride_n, g_stride_c, g_stride_h, g_stride_w,
     dx_stride_n, dx_stride_c, dx_stride_h, dx_stride_w, groups,
@@ -117,11 +118,12 @@ def _adder_conv2d_bwd_input_kernel(
     """dx[n, c, h, w] = sum over filters and taps of g * HardTanh(w - x), for one residue class of positions.
 
     With stride s, the positions (first_row + s * a, first_column + s * b) all see the same NH x NW taps, so no term is
-    spent on a tap that cannot reach. w is (groups, k_count, channels) contiguous: those taps only, k = (filter, tap).
-    x does not depend on k and stays in registers.
+    spent on a tap that cannot reach. w is (groups, NH * NW, filters, channels) contiguous, those taps only. x does not
+    depend on tap and filter and stays in registers.
 
-    The clip is min and max on the ALU pipe, NaN kept. One saturating add would do (HT(d) = 2 sat((d + 1) / 2) - 1), but
-    it rounds small differences at the scale of 1 and turns NaN into 0, hiding a blow-up.
+    The symmetric clip is one instruction, min with the sign passed through, and keeps NaN: three instructions a term.
+    A saturating add would save it (HT(d) = 2 sat((d + 1) / 2) - 1), but rounds small differences at the scale of 1 and
+    turns NaN into 0, hiding a blow-up.
     """
     n_tiles = tl.cdiv(channels, TN * LN)
     pid = tl.program_id(0)
@@ -138,25 +140,48 @@ def _adder_conv2d_bwd_input_kernel(
     i, j = (first_i + a)[None], (first_j + b)[None]
     g_base = g_ptr + (group * filters).to(tl.int64) * g_stride_c + image[None].to(tl.int64) * g_stride_n
     g_base += i.to(tl.int64) * g_stride_h + j.to(tl.int64) * g_stride_w
-    w_base = w_ptr + group.to(tl.int64) * k_count * channels + c[None]
+    w_base = w_ptr + group.to(tl.int64) * (NH * NW) * filters * channels + c[None]
     w_inside = (c < channels)[None]
 
-    k = tl.arange(0, BK)[:, None, None]
-    g = _load_grad(g_base, i, j, inside[None], k, k_count, out_height, out_width,
-                   g_stride_c, g_stride_h, g_stride_w, NH, NW, QH, QW)  # fmt: skip
-    w = tl.load(w_base + k.to(tl.int64) * channels, mask=w_inside & (k < k_count), other=0.0).to(tl.float32)
+    lane = tl.arange(0, BK)[:, None, None]
+
+    g = _load_grad(g_base, i, j, inside[None], lane, 0, 0, filters, out_height, out_width,
+                   g_stride_c, g_stride_h, g_stride_w)  # fmt: skip
+    w = tl.load(w_base + lane.to(tl.int64) * channels, mask=w_inside & (lane < filters), other=0.0).to(tl.float32)
     total = tl.zeros((TM, TN, LM, LN), dtype=tl.float32)
-    for start in range(0, k_count, BK):
-        k = start + BK + tl.arange(0, BK)[:, None, None]
-        g_next = _load_grad(g_base, i, j, inside[None], k, k_count, out_height, out_width,
-                            g_stride_c, g_stride_h, g_stride_w, NH, NW, QH, QW)  # fmt: skip
-        w_next = tl.load(w_base + k.to(tl.int64) * channels, mask=w_inside & (k < k_count), other=0.0).to(tl.float32)
+    first = filters * 0
+    tap = filters * 0
+    for _ in range(0, NH * NW * tl.cdiv(filters, BK)):
+        first += BK
+        wrap = first >= filters
+        tap = tl.where(wrap, tap + 1, tap)
+        first = tl.where(wrap, 0, first)
+        o = first + lane
+        g_next = _load_grad(g_base, i, j, inside[None] & (tap < NH * NW), o, tap // NW * QH, tap % NW * QW, filters,
+                            out_height, out_width, g_stride_c, g_stride_h, g_stride_w)  # fmt: skip
+        w_next = tl.load(w_base + (tap * filters + o).to(tl.int64) * channels,
+                         mask=w_inside & (tap < NH * NW) & (o < filters), other=0.0).to(tl.float32)  # fmt: skip
         clipped = tl.clamp(w[:, None, :, None, :] - x[None], -1.0, 1.0, propagate_nan=ALL_NAN)
         total += tl.sum(g[:, :, None, :, None] * clipped, axis=0)
         g, w = g_next, w_next
 
     dx_offset = (image.to(tl.int64) * dx_stride_n + h * dx_stride_h + w_at * dx_stride_w)[:, None, :, None]
     tl.store(dx_ptr + dx_offset + channel * dx_stride_c, total.to(dx_ptr.dtype.element_ty), mask=out_mask)
+
+
+@triton.jit
+def _load_patches(base, row, column, inside, k, k_count, height, width, stride_c, stride_h, stride_w,
+                  KH: tl.constexpr, KW: tl.constexpr, DH: tl.constexpr, DW: tl.constexpr,
+                  CHECK: tl.constexpr):  # fmt: skip
+    """Elements k of the patches at (row, column), 0 outside the image: shapes of k and row broadcast together."""
+    c, tap = k // (KH * KW), k % (KH * KW)  # the filter's own order
+    down, right = tap // KW * DH, tap % KW * DW
+    mask = inside & (k < k_count)
+    if CHECK:
+        h, w = row + down, column + right
+        mask = mask & (h >= 0) & (h < height) & (w >= 0) & (w < width)
+    offset = c.to(tl.int64) * stride_c + down.to(tl.int64) * stride_h + right.to(tl.int64) * stride_w
+    return tl.load(base + offset, mask=mask, other=0.0).to(tl.float32)
 
 
 @triton.jit
@@ -206,8 +231,8 @@ def _adder_conv2d_bwd_weight_kernel(
                              mask=(o_flat < filters)[:, None] & (j < out_width)[None, :], other=0.0)  # fmt: skip
                 column = (j * SW - PW)[:, None]
                 x2 = _load_patches(x_row + column.to(tl.int64) * x_stride_w, row, column, (j < out_width)[:, None],
-                                   k_flat[None, :], k_count, channels, height, width, x_stride_c, x_stride_h,
-                                   x_stride_w, KH, KW, DH, DW, False, CHECK)  # fmt: skip
+                                   k_flat[None, :], k_count, height, width, x_stride_c, x_stride_h,
+                                   x_stride_w, KH, KW, DH, DW, CHECK)  # fmt: skip
                 if DOT_UPCAST:
                     total = tl.dot(g2.to(tl.float32), x2, total, input_precision="ieee")
                 else:
@@ -218,8 +243,8 @@ def _adder_conv2d_bwd_weight_kernel(
                             mask=(o < filters)[None] & (j < out_width), other=0.0).to(tl.float32)  # fmt: skip
                 column = j * SW - PW
                 x = _load_patches(x_row + column.to(tl.int64) * x_stride_w, row, column, j < out_width,
-                                  k[None], k_count, channels, height, width, x_stride_c, x_stride_h,
-                                  x_stride_w, KH, KW, DH, DW, False, CHECK) - centre  # fmt: skip
+                                  k[None], k_count, height, width, x_stride_c, x_stride_h,
+                                  x_stride_w, KH, KW, DH, DW, CHECK) - centre  # fmt: skip
                 total += tl.sum(g[:, :, None, :, None] * x[:, None, :, None, :], axis=0)
 
     base = partial_ptr + (split.to(tl.int64) * groups + group) * filters * k_count

@@ -59,11 +59,11 @@ def check_available(*tensors: torch.Tensor, dtypes: tuple[torch.dtype, ...] = FL
         )
 
 
-def empty_like_format(like: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+def empty_like_format(like: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> torch.Tensor:
     """An uninitialised tensor of `shape`, channels-last where `like` is (as torch's convolutions do)."""
     channels_last = like.ndim == 4 and is_channels_last(like)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)
+    return torch.empty(shape, dtype=dtype or like.dtype, device=like.device, memory_format=memory_format)
 
 
 def is_channels_last(x: torch.Tensor) -> bool:
