@@ -56,9 +56,10 @@ def test_absent_damaged_and_unequal_files_are_refused(root):
         load_parallel("multi30k", "val", root, languages=("en", "fr"))
     german = root / "multi30k" / "val.de.gz"
     raw = german.read_bytes()
-    german.write_bytes(raw[:-9])
-    with pytest.raises(MissingDataError, match="damaged or incomplete"):
-        load_parallel("multi30k", "val", root)
+    for broken in (raw[:-9], raw[:12] + b"\xff" * 9 + raw[21:], raw[:3]):
+        german.write_bytes(broken)
+        with pytest.raises(MissingDataError, match="damaged or incomplete"):
+            load_parallel("multi30k", "val", root)
     german.write_bytes(gzip.compress(b"Ein Hund.\n"))
     with pytest.raises(MissingDataError, match="do not have the same number of lines"):
         load_parallel("multi30k", "val", root)

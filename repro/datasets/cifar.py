@@ -10,6 +10,7 @@ import io
 import pickle
 import re
 import tarfile
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -90,7 +91,7 @@ class TarballSource(Source):
                         found[member.name.split("/", 1)[1]] = archive.extractfile(member).read()
                     if len(found) == len(wanted):
                         break
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise damaged(self.files[0], error) from error
         return found
 

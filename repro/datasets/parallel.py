@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +83,7 @@ def _read_lines(file: Path) -> tuple[str, ...]:
     try:
         raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         text = raw.decode("utf-8")
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise damaged(file, error) from error
     # Only line feeds end a sentence; str.splitlines would also break at Unicode's other line marks.
     return tuple(line.strip() for line in text.removesuffix("\n").split("\n"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,5 +64,5 @@ def content_sha256_of(path: Path) -> str:
     try:
         with gzip.open(path, "rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise damaged(path, error) from error
