@@ -1,17 +1,22 @@
 """Every network of the four papers, each buildable with convolution, shift or adder layers.
 
-create("ghostnet", width=0.5, num_classes=100, form="cifar", op="adder")
-list_models(), describe("ghostnet")
+    create("ghostnet", width=0.5, num_classes=100, form="cifar", op="adder")
+    list_models(), describe("ghostnet"), summary(model, 32)
+
+`op` names an operator for all layers but those that the paper of the family keeps multiplicative (`keep`), or maps
+roles and layer names to operators; see `repro.models.build`.
 """
 
 # Importing a family registers its models.
 from repro.models import (  # noqa: F401
     acghostnet,
     cells,
+    fbnet,
     ghostnet,
     googlenet,
     mobile,
     resnet,
+    segmentation,
     shiftaddnas,
     shufflenet,
     squeezenet,
@@ -20,5 +25,17 @@ from repro.models import (  # noqa: F401
 )
 from repro.models.build import OPERATORS, ROLES, Builder
 from repro.models.registry import create, describe, list_models
+from repro.models.summary import summary
+from repro.models.weights import load_weights, save_weights
 
-__all__ = ["OPERATORS", "ROLES", "Builder", "create", "describe", "list_models"]
+__all__ = [
+    "OPERATORS",
+    "ROLES",
+    "Builder",
+    "create",
+    "describe",
+    "list_models",
+    "load_weights",
+    "save_weights",
+    "summary",
+]
