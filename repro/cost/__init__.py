@@ -12,21 +12,19 @@ measured.
 from repro.cost.counting import CONVENTIONS, Convention, Count, count, operation_energy_pj
 from repro.cost.eyeriss import ACCOUNTINGS, Hardware, LayerCost, layer_cost
 from repro.cost.model import ModelCost, model_cost
-from repro.cost.translation import CONFIGS as TRANSLATION_CONFIGS
-from repro.cost.translation import TranslationConfig, translation_cost
+from repro.cost.translation import TranslationCost, translation_cost
 from repro.cost.units import UNIT_ENERGIES, saving_ratio_table, unit_energy, unit_energy_table
 
 __all__ = [
     "ACCOUNTINGS",
     "CONVENTIONS",
-    "TRANSLATION_CONFIGS",
     "UNIT_ENERGIES",
     "Convention",
     "Count",
     "Hardware",
     "LayerCost",
     "ModelCost",
-    "TranslationConfig",
+    "TranslationCost",
     "count",
     "layer_cost",
     "model_cost",

@@ -24,62 +24,17 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from repro.cost.eyeriss import Hardware, LayerShape, Pricing, price, pricing
-from repro.errors import InputError, check_choice
+from repro.errors import InputError
+from repro.models.translation_configs import (
+    ATTENTION,
+    CROSS_LAYERS,
+    TIME_KERNELS,
+    TranslationConfig,
+    translation_config,
+)
 
-ATTENTION = "attention"
-LIGHT_TYPES = ("conv", "add", "shiftadd")
-BLOCK_TYPES = (ATTENTION, *LIGHT_TYPES, *(f"{ATTENTION}+{light}" for light in LIGHT_TYPES))
-TIME_KERNELS = (3, 7, 15, 31, 31, 31)
-CROSS_LAYERS = {-1: 1, 1: 2, 2: 3}  # HAT's coding of how many encoder layers a decoder layer attends to
 TOKENS = 30
 PE_LIMIT = 168
-
-
-@dataclass(frozen=True)
-class TranslationConfig:
-    """Dimensions of one network; tuples have one entry per layer.
-
-    Attributes:
-        encoder_ffn, encoder_heads, encoder_types: feed-forward width, heads and block type of each encoder layer.
-        decoder_ffn, self_heads, cross_heads, decoder_types: the same for the decoder.
-        cross: -1, 1 or 2 per decoder layer: attends to the last 1, 2 or 3 encoder layers.
-        encoder_embed, decoder_embed, qkv: embedding and query widths.
-        searched: a network of ShiftAddNAS (its script prices attention to several encoder layers).
-        priced_qkv: query width in the published pricing, if it differs from the network's.
-    """
-
-    name: str
-    encoder_ffn: tuple[int, ...]
-    encoder_heads: tuple[int, ...]
-    decoder_ffn: tuple[int, ...]
-    self_heads: tuple[int, ...]
-    cross_heads: tuple[int, ...]
-    cross: tuple[int, ...]
-    encoder_types: tuple[str, ...] = ()
-    decoder_types: tuple[str, ...] = ()
-    encoder_embed: int = 512
-    decoder_embed: int = 512
-    qkv: int = 512
-    searched: bool = False
-    priced_qkv: int | None = None
-
-    def __post_init__(self) -> None:
-        lengths = {
-            "encoder_heads": (self.encoder_heads, self.encoder_ffn),
-            "encoder_types": (self.encoder_types or self.encoder_ffn, self.encoder_ffn),
-            "self_heads": (self.self_heads, self.decoder_ffn),
-            "cross_heads": (self.cross_heads, self.decoder_ffn),
-            "cross": (self.cross, self.decoder_ffn),
-            "decoder_types": (self.decoder_types or self.decoder_ffn, self.decoder_ffn),
-        }
-        for name, (given, layers) in lengths.items():
-            if len(given) != len(layers):
-                raise InputError(f"{name} has {len(given)} entries; it needs one for each of {len(layers)} layers.")
-        for block in (*self.encoder_types, *self.decoder_types):
-            check_choice("block type", block, BLOCK_TYPES)
-        for choice in self.cross:
-            if choice not in CROSS_LAYERS:
-                raise InputError(f"cross={choice!r} is not allowed; it must be -1, 1 or 2 (the last 1, 2 or 3 layers).")
 
 
 @dataclass(frozen=True)
@@ -202,7 +157,7 @@ class TranslationCost:
 
 
 def translation_cost(
-    config: TranslationConfig,
+    config: str | TranslationConfig,
     *,
     accounting: str = "published",
     bits: int = 32,
@@ -212,14 +167,15 @@ def translation_cost(
     """Parameters, MACs, energy and latency of a translation network.
 
     Args:
+        config: a network of `repro.models.translation_configs` or its name.
         accounting: "published" with every peculiarity of the script, "corrected" without them (each layer at its own
             operator, true query width and number of encoder layers), or "unbiased" (see `repro.cost.eyeriss`).
         bits: 32 or 8.
         tokens: source and target tokens.
         pe_limit: mappings use strictly fewer PEs.
-    Raises: InputError on unknown accounting or heads that do not divide a width.
+    Raises: InputError on an unknown name or accounting, or heads that do not divide a width.
     """
-    published = accounting == "published"
+    config, published = translation_config(config), accounting == "published"
     true_cross = tuple(CROSS_LAYERS[choice] for choice in config.cross)
     priced_cross = true_cross if config.searched or not published else (1,) * len(true_cross)
     priced_qkv = (config.priced_qkv or config.qkv) if published else config.qkv
@@ -236,130 +192,3 @@ def translation_cost(
         latency_ms=float(table["latency_ms"].sum()),
         layers=table,
     )
-
-
-def _types(text: str) -> tuple[str, ...]:
-    return tuple("+".join({"A": ATTENTION}.get(part, part) for part in word.split("+")) for word in text.split())
-
-
-def _hat(name: str, encoder_ffn, encoder_heads, decoder_ffn, self_heads, cross_heads, cross) -> TranslationConfig:
-    return TranslationConfig(name, encoder_ffn, encoder_heads, decoder_ffn, self_heads, cross_heads, cross)
-
-
-def _searched(name, encoder_ffn, encoder_heads, encoder_types, decoder_ffn, self_heads, cross_heads, decoder_types):
-    return TranslationConfig(
-        name,
-        encoder_ffn,
-        encoder_heads,
-        decoder_ffn,
-        self_heads,
-        cross_heads,
-        (2,) * len(decoder_ffn),
-        _types(encoder_types),
-        _types(decoder_types),
-        searched=True,
-    )
-
-
-# Transformer (Vaswani et al. 2017), HAT (Wang et al. 2020, sub-transformer configurations as published with it), and
-# the searched networks whose energies the ShiftAddNAS repository records, named by their latency constraint.
-CONFIGS: dict[str, TranslationConfig] = {
-    config.name: config
-    for config in (
-        TranslationConfig(
-            "transformer-big",
-            (4096,) * 6,
-            (16,) * 6,
-            (4096,) * 6,
-            (16,) * 6,
-            (16,) * 6,
-            (-1,) * 6,
-            encoder_embed=1024,
-            decoder_embed=1024,
-            qkv=1024,
-            priced_qkv=512,
-        ),
-        _hat(
-            "hat-ende-28.2",
-            (3072,) * 6,
-            (4, 4, 4, 8, 8, 4),
-            (2048, 2048, 3072, 3072),
-            (4, 8, 8, 4),
-            (4, 8, 8, 8),
-            (-1, -1, 1, -1),
-        ),
-        _hat("hat-ende-27.6", (3072,) * 6, (4, 8, 8, 4, 8, 8), (3072,) * 2, (8, 8), (8, 8), (-1, 1)),
-        _hat("hat-ende-25.8", (1024, 3072, 3072, 2048, 2048, 2048), (4, 8, 4, 4, 4, 8), (3072,), (8,), (8,), (-1,)),
-        _hat(
-            "hat-enfr-41.4",
-            (3072,) * 6,
-            (8,) * 6,
-            (3072,) * 5,
-            (8, 8, 8, 8, 4),
-            (4, 8, 8, 8, 8),
-            (-1, 2, 1, 2, -1),
-        ),
-        _hat("hat-enfr-41.1", (3072,) * 6, (8,) * 6, (3072,) * 4, (8,) * 4, (4, 8, 8, 8), (-1, 2, 1, -1)),
-        _hat("hat-enfr-39.1", (3072,) * 6, (8,) * 6, (3072,), (8,), (8,), (-1,)),
-        _searched(
-            "shiftaddnas-350ms",
-            (3072, 2048, 4096, 2048, 4096, 4096),
-            (16, 4, 4, 16, 4, 16),
-            "A+add A A+add A+add A A",
-            (4096, 4096, 3072),
-            (4, 16, 8),
-            (4, 4, 4),
-            "A+conv A A",
-        ),
-        _searched(
-            "shiftaddnas-250ms",
-            (2048, 2048, 4096, 4096, 1024, 4096),
-            (8, 4, 16, 16, 8, 4),
-            "A+conv A+conv A+add A+add A A",
-            (4096, 3072, 3072),
-            (4, 16, 8),
-            (4, 16, 4),
-            "A+conv A A",
-        ),
-        _searched(
-            "shiftaddnas-200ms",
-            (2048, 4096, 2048, 1024, 1024, 3072),
-            (8, 4, 4, 4, 4, 8),
-            "A A+shiftadd A+conv A+conv A+conv A",
-            (4096,) * 3,
-            (4, 8, 16),
-            (4, 4, 4),
-            "A+conv A A",
-        ),
-        _searched(
-            "shiftaddnas-180ms",
-            (4096, 4096, 4096, 2048, 1024, 1024),
-            (8, 8, 4, 4, 8, 8),
-            "A A+conv A+shiftadd A A A",
-            (4096,) * 2,
-            (4, 16),
-            (16, 4),
-            "A+conv A",
-        ),
-        _searched(
-            "shiftaddnas-150ms",
-            (2048, 1024, 3072, 1024, 1024, 4096),
-            (4, 16, 8, 16, 8, 4),
-            "A+conv A A+conv A+conv A A",
-            (4096,) * 2,
-            (4, 16),
-            (4, 4),
-            "A+conv A",
-        ),
-        _searched(
-            "shiftaddnas-120ms",
-            (1024, 3072, 1024, 1024, 2048, 4096),
-            (8, 8, 4, 8, 8, 8),
-            "A+add A+conv A A+conv A+shiftadd A+conv",
-            (4096,),
-            (8,),
-            (4,),
-            "A",
-        ),
-    )
-}

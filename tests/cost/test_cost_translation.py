@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
-from repro.cost.translation import CONFIGS, TranslationConfig, translation_cost
+from repro.cost.trace import trace
+from repro.cost.translation import translation_cost
 from repro.errors import InputError
+from repro.models import create
+from repro.models.translation_configs import CONFIGS, TranslationConfig
 
 
 @pytest.mark.parametrize(
@@ -42,7 +46,7 @@ def test_baselines(name, params_m, flops_g, energy_mj, latency_ms):
     ],
 )
 def test_searched_networks_match_their_records(name, energy_mj, latency_ms):
-    cost = translation_cost(CONFIGS[f"shiftaddnas-{name}"])
+    cost = translation_cost(f"shiftaddnas-{name}")
     assert cost.energy_mj == pytest.approx(energy_mj, rel=1e-3)
     assert cost.latency_ms == pytest.approx(latency_ms, rel=2e-3)
 
@@ -70,3 +74,21 @@ def test_malformed_networks_are_refused():
         TranslationConfig("x", (1024,), (8,), (1024,), (8,), (8,), (-1,), encoder_types=("attentoin",))
     with pytest.raises(InputError, match="heads=7"):
         translation_cost(replace(config, self_heads=(7,)))
+
+
+@pytest.mark.parametrize("name", ["transformer-big", "hat-enfr-41.4", "shiftaddnas-250ms", "shiftaddnas-120ms"])
+def test_counts_equal_those_of_the_model(name):
+    tokens = torch.ones(1, 30, dtype=torch.long)
+    with torch.device("meta"):
+        model = create("translation", config=name)
+    layers = [layer for layer in trace(model, (tokens, tokens)) if layer.role != "classifier"]
+    weights = sum(
+        p.numel()
+        for module_name, module in model.named_modules()
+        if getattr(module, "cost_role", "") not in ("", "classifier")
+        for parameter_name, p in module.named_parameters()
+        if parameter_name != "bias"
+    )
+    cost = translation_cost(name, accounting="corrected")
+    assert cost.macs == sum(layer.taps for layer in layers)
+    assert cost.params == weights
