@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+
+import pytest
 
 
 def _cuda_driver_present() -> bool:
@@ -20,3 +23,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(variable, str(max(1, cores // workers)))
+
+
+@pytest.fixture(scope="session")
+def cxx_compiler() -> str | None:
+    """The C++ compiler that torch.compile's inductor would call, or None."""
+    found = (shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name)
+    return next((path for path in found if path), None)

@@ -1,8 +1,8 @@
 """Adder layers on 8-bit integers, for inference.
 
 |x - w| needs one scale for both: s = max(|x|_max, |w|_max) / 127, x_q = round(x / s), w_q = round(w / s),
-both clamped to [-127, 127], zero point 0 (so zero padding is exact). y = s * y_q + bias, y_q = -sum |x_q - w_q| exact in
-32 bits: the only error is the rounding of x and w, at most s per term.
+both clamped to [-127, 127], zero point 0 (so zero padding is exact). y = s * y_q + bias with y_q = -sum |x_q - w_q| in
+32 bits, exact: the only error is the rounding of x and w, at most s per term.
 """
 
 from __future__ import annotations

@@ -37,6 +37,8 @@ def _format(x: Tensor) -> torch.memory_format:
 def _call(name: str, backend: str, *args) -> Tensor:
     x = args[1] if "_bwd_" in name else args[0]
     op = "_".join(name.split("_")[:2])
+    if not x.numel():
+        backend = "reference"  # nothing to compute, and no kernel needs to think of it
     return getattr(dispatch.kernels(dispatch.choose(backend, x, op), "adder"), name)(*args)
 
 

@@ -254,6 +254,9 @@ def fixed_point_round(x: Tensor, integer_bits: int = 16, fraction_bits: int = 16
     """
     dispatch.check_floating("x", x)
     dispatch.check_backend(backend)
+    if (integer_bits, fraction_bits) != FIXED_POINT:
+        integer_bits = check_int("integer_bits", integer_bits, minimum=1, maximum=32)
+        fraction_bits = check_int("fraction_bits", fraction_bits, minimum=0, maximum=32)
     if dispatch.eager(x):
         return FixedPointRoundFunction.apply(x, integer_bits, fraction_bits, backend)
     return torch.ops.repro.fixed_point_round(x, integer_bits, fraction_bits, backend)

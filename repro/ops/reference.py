@@ -61,7 +61,7 @@ def adder_conv2d_bwd_input(
     for t in range(weight.shape[0]):
         difference = filters[t][:, None] - patches[:, t // per_group]
         grad[:, t // per_group] += g[:, t, None] * difference.clamp(-1, 1)
-    columns = grad.reshape(x.shape[0], -1, grad.shape[-1])
+    columns = grad.flatten(1, 2)
     return functional.fold(columns, x.shape[2:], weight.shape[2:], dilation, padding, stride).to(x.dtype)
 
 
