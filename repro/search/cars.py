@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path as FilePath
 
@@ -34,6 +34,13 @@ from repro.train.recipe import ACGHOST_SEARCH, TrainRecipe
 
 CHECKPOINT = "search.safetensors"
 _TRIES = 200
+
+Objective = Callable[[list[Path]], Sequence[float]]
+
+
+def energy_objective(lookup) -> Objective:
+    """The objective that asks a `repro.cost.acghost.EnergyLookup` for energies in pJ."""
+    return lambda paths: lookup.score([list(path) for path in paths])["energy_pj"].tolist()
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ class Search:
         supernet: both operators' weights; seed before building it.
         space: the paths that may be visited, each a path of the supernet.
         train_data, held_out: two halves of the training set, one for weights, one for evaluation.
-        objective: energy of a path (positive, lower is better), e.g. `repro.cost.acghost.EnergyLookup(...).score`.
+        objective: energies (positive, lower is better) of a list of paths, e.g. `energy_objective(EnergyLookup(...))`.
         folder: where checkpoint and generations go; None keeps nothing.
     """
 
@@ -120,7 +127,7 @@ class Search:
         space: SearchSpace,
         train_data,
         held_out,
-        objective: Callable[[Path], float],
+        objective: Objective,
         recipe: SearchRecipe,
         *,
         seed: int,
@@ -252,7 +259,7 @@ class Search:
             mutation_share=self.recipe.mutation_share,
         )
         paths = [path for path, _ in candidates]
-        energies = [self._energy(path) for path in paths]
+        energies = self._energies_of(paths)
         expanded = time.perf_counter()
         measured = evaluate_paths(
             self.supernet,
@@ -281,13 +288,15 @@ class Search:
             },
         )
 
-    def _energy(self, path: Path) -> float:
-        if path not in self._energies:
-            energy = float(self.objective(path))
-            if not 0 < energy < math.inf:
-                raise InputError(f"objective gave {energy} for path {'-'.join(path)}; an energy must be positive.")
-            self._energies[path] = energy
-        return self._energies[path]
+    def _energies_of(self, paths: list[Path]) -> list[float]:
+        unknown = [path for path in paths if path not in self._energies]
+        if unknown:
+            energies = [float(energy) for energy in self.objective(unknown)]
+            for path, energy in zip(unknown, energies, strict=True):
+                if not 0 < energy < math.inf:
+                    raise InputError(f"objective gave {energy} for path {'-'.join(path)}; an energy must be positive.")
+            self._energies.update(zip(unknown, energies))
+        return [self._energies[path] for path in paths]
 
     # --- files -------------------------------------------------------------------------------------------------------
 
@@ -361,7 +370,7 @@ def run_search(
     space: SearchSpace,
     train_data,
     held_out,
-    objective: Callable[[Path], float],
+    objective: Objective,
     recipe: SearchRecipe,
     *,
     seed: int,

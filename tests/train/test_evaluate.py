@@ -1,0 +1,61 @@
+"""Evaluation and the re-estimation of batch-norm statistics."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from repro.errors import InputError
+from repro.train import TensorData, accuracy_pct, evaluate, reestimate_batch_norm
+
+
+def test_accuracy_counts_every_example_whatever_the_batch_size():
+    model = nn.Sequential(nn.Flatten(), nn.Identity())
+    images = torch.eye(5).view(5, 5, 1, 1)
+    data = TensorData(images, torch.tensor([0, 1, 2, 0, 0]))
+    assert accuracy_pct(model, data) == accuracy_pct(model, data, batch_size=2) == pytest.approx(60)
+    assert evaluate(model, data)["loss"] == pytest.approx(nn.functional.cross_entropy(torch.eye(5), data.labels).item())
+
+
+def test_evaluation_keeps_modes_and_statistics():
+    model = nn.Sequential(nn.BatchNorm2d(2), nn.Flatten())
+    model[0].eval()
+    before = model[0].running_mean.clone()
+    evaluate(model, TensorData(torch.randn(4, 2, 1, 1), torch.zeros(4, dtype=torch.long)))
+    assert model.training and not model[0].training and torch.equal(model[0].running_mean, before)
+
+
+def test_reestimated_statistics_are_the_plain_average_over_batches():
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.Dropout(0.5))
+    model[0].running_mean.fill_(99.0)
+    batches = list(torch.randn(3, 16, 3, 4, 4, generator=torch.Generator().manual_seed(0)) + 1)
+    model.train()
+    assert reestimate_batch_norm(model, batches) == 3
+    means = torch.stack([batch.mean((0, 2, 3)) for batch in batches]).mean(0)
+    variances = torch.stack([batch.var((0, 2, 3)) for batch in batches]).mean(0)
+    torch.testing.assert_close(model[0].running_mean, means)
+    torch.testing.assert_close(model[0].running_var, variances)
+    assert model.training and model[0].momentum == 0.1
+
+
+def test_layers_that_are_not_reached_keep_their_statistics():
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle = nn.BatchNorm2d(1), nn.BatchNorm2d(1)
+
+        def forward(self, x):
+            return self.used(x)
+
+    model = Half()
+    model.idle.running_mean.fill_(7.0)
+    reestimate_batch_norm(model, [torch.randn(8, 1, 2, 2)])
+    assert model.idle.running_mean.item() == 7.0 and model.used.num_batches_tracked == 1
+
+
+def test_no_batches_is_refused():
+    with pytest.raises(InputError, match="batches is empty"):
+        reestimate_batch_norm(nn.BatchNorm2d(1), [])
+    with pytest.raises(InputError, match="no examples"):
+        evaluate(nn.Flatten(), TensorData(torch.zeros(0, 1, 1, 1), torch.zeros(0, dtype=torch.long)))

@@ -1,0 +1,168 @@
+"""AdaptiveLR against the formula written out by hand."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from repro.errors import InputError
+from repro.layers import AdderConv2d, make_conv2d
+from repro.train import AdaptiveLR
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-2),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.1),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.1),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.1),
+}
+
+
+def small_network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, bias=False),
+        nn.BatchNorm2d(4),
+        make_conv2d("adder", 4, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Flatten(),
+        nn.Linear(4 * 4, 3),
+    )
+
+
+def backward(model: nn.Module, seed: int = 0) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(5, 2, 6, 6, generator=generator)
+    nn.functional.cross_entropy(model(images), torch.tensor([0, 1, 2, 0, 1])).backward()
+
+
+@pytest.mark.parametrize(("mode", "rescaled"), [("adder", [2]), ("all", [0, 2]), ("none", [])], ids=str)
+def test_plain_sgd_moves_each_layer_by_lr_eta_sqrt_k_over_norm(mode, rescaled):
+    model = small_network()
+    before = copy.deepcopy(model)
+    optimizer = AdaptiveLR(torch.optim.SGD(model.parameters(), lr=0.3), model, mode=mode, eta=0.2)
+    backward(model)
+    optimizer.step()
+    for index in (0, 2, 5):
+        gradient = model[index].weight.grad
+        alpha = 0.2 * math.sqrt(gradient.numel()) / gradient.norm() if index in rescaled else 1.0
+        expected = before[index].weight - 0.3 * alpha * gradient
+        torch.testing.assert_close(model[index].weight, expected)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_any_optimizer_sees_the_rescaled_gradient_and_grad_is_put_back(name):
+    ours, by_hand = small_network(), small_network()
+    wrapped = AdaptiveLR(OPTIMIZERS[name](ours.parameters()), ours, mode="all", eta=0.1)
+    plain = OPTIMIZERS[name](by_hand.parameters())
+    for step in range(3):
+        wrapped.zero_grad()
+        plain.zero_grad()
+        backward(ours, step)
+        backward(by_hand, step)
+        untouched = ours[2].weight.grad.clone()
+        for index in (0, 2):
+            gradient = by_hand[index].weight.grad
+            gradient.mul_(0.1 * math.sqrt(gradient.numel()) / gradient.norm())
+        wrapped.step()
+        plain.step()
+        assert torch.equal(ours[2].weight.grad, untouched)
+    for mine, theirs in zip(ours.parameters(), by_hand.parameters()):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_mode_none_is_the_plain_optimizer_exactly():
+    ours, plain = small_network(), small_network()
+    wrapped = AdaptiveLR(OPTIMIZERS["momentum"](ours.parameters()), ours, mode="none")
+    optimizer = OPTIMIZERS["momentum"](plain.parameters())
+    for step in range(3):
+        for model, stepper in ((ours, wrapped), (plain, optimizer)):
+            stepper.zero_grad()
+            backward(model, step)
+            stepper.step()
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(ours.parameters(), plain.parameters()))
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(st.floats(1e-12, 1e12), st.floats(1e-3, 10))
+def test_step_length_does_not_depend_on_the_size_of_the_gradient(size, eta):
+    layer = AdderConv2d(2, 3, 3)
+    before = layer.weight.detach().clone()
+    direction = torch.randn(layer.weight.shape, generator=torch.Generator().manual_seed(1))
+    layer.weight.grad = (size * direction / direction.norm()).float()
+    AdaptiveLR(torch.optim.SGD(layer.parameters(), lr=1.0), layer, eta=eta).step()
+    moved = (layer.weight.detach() - before).double()
+    assert moved.pow(2).mean().sqrt().item() == pytest.approx(eta, rel=1e-3)
+
+
+def test_zero_and_absent_gradients_leave_a_layer_alone():
+    model = nn.ModuleList([AdderConv2d(1, 2, 3), AdderConv2d(1, 2, 3), AdderConv2d(1, 2, 3)])
+    before = copy.deepcopy(model.state_dict())
+    optimizer = AdaptiveLR(torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), model)
+    model[0].weight.grad = torch.zeros_like(model[0].weight)
+    model[2].weight.grad = torch.ones_like(model[2].weight)
+    optimizer.step()
+    assert torch.equal(model[0].weight, before["0.weight"])
+    assert torch.equal(model[1].weight, before["1.weight"])
+    assert not torch.equal(model[2].weight, before["2.weight"])
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
+def test_accumulated_micro_batches_are_rescaled_once():
+    whole, parts = AdderConv2d(1, 2, 3), AdderConv2d(1, 2, 3)
+    parts.load_state_dict(whole.state_dict())
+    images = torch.randn(4, 1, 5, 5, generator=torch.Generator().manual_seed(3))
+    for layer, pieces in ((whole, [images]), (parts, [images[:1], images[1:]])):
+        optimizer = AdaptiveLR(torch.optim.SGD(layer.parameters(), lr=0.1), layer)
+        for piece in pieces:
+            layer(piece).square().sum().backward()
+        optimizer.step()
+    torch.testing.assert_close(parts.weight, whole.weight)
+
+
+def test_schedulers_reach_the_wrapped_optimizer():
+    model = small_network()
+    optimizer = AdaptiveLR(torch.optim.SGD(model.parameters(), lr=1.0), model, eta=0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=2)
+    before = model[2].weight.detach().clone()
+    backward(model)
+    optimizer.step()
+    scheduler.step()
+    assert optimizer.inner.param_groups[0]["lr"] == pytest.approx(0.5)
+    first = (model[2].weight - before).norm()
+    before = model[2].weight.detach().clone()
+    optimizer.step()  # the same gradient, half the global rate: half the way
+    torch.testing.assert_close((model[2].weight - before).norm(), first / 2)
+
+
+def test_state_dict_round_trip_continues_the_same_way():
+    ours = small_network()
+    optimizer = AdaptiveLR(OPTIMIZERS["momentum"](ours.parameters()), ours)
+    backward(ours)
+    optimizer.step()
+    other = copy.deepcopy(ours)
+    resumed = AdaptiveLR(OPTIMIZERS["momentum"](other.parameters()), other)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for model, stepper in ((ours, optimizer), (other, resumed)):
+        stepper.zero_grad()
+        backward(model, 1)
+        stepper.step()
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(ours.parameters(), other.parameters()))
+
+
+@pytest.mark.parametrize(("options", "sentence"), [({"mode": "adders"}, "Did you mean 'adder'"), ({"eta": 0}, "eta=0")])
+def test_bad_settings_are_named(options, sentence):
+    model = small_network()
+    with pytest.raises(InputError, match=sentence):
+        AdaptiveLR(torch.optim.SGD(model.parameters(), lr=0.1), model, **options)
+
+
+def test_an_optimizer_of_another_model_is_refused():
+    with pytest.raises(InputError, match="does not hold 2.weight"):
+        AdaptiveLR(torch.optim.SGD(small_network().parameters(), lr=0.1), small_network())
