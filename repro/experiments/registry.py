@@ -19,6 +19,7 @@ EXPERIMENTS: dict[str, str] = {
     "acghostnet_t03": "repro.experiments.acghostnet_t03",
     "acghostnet_t06": "repro.experiments.acghostnet_t06",
     "acghostnet_f03": "repro.experiments.acghostnet_f03",
+    "shiftaddaug_f02": "repro.experiments.weight_distributions",
 }
 
 

@@ -1,0 +1,72 @@
+"""`run_table` refuses bad requests in one sentence and gives the same table whatever the number of workers."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from repro.errors import InputError
+from repro.experiments import EXPERIMENTS, PRESETS, check_request, experiment, run_table
+from repro.experiments.registry import check_seeds
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("REPRO_RESULTS", str(tmp_path / "results"))
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"table_id": "acghostnet_t6"}, r"table='acghostnet_t6' is not known.*Did you mean 'acghostnet_t06'"),
+        ({"preset": "quik"}, r"preset='quik' is not known.*Did you mean 'quick'"),
+        ({"dataset": "cifar-10"}, r"dataset.*'cifar-10' is not known.*Did you mean 'cifar10'"),
+        ({"seeds": [0.5]}, r"seeds=0.5 is not allowed; it must be a whole number"),
+        ({"seeds": [0, 0]}, r"each once"),
+        ({"seeds": "01"}, r"give a list of whole numbers"),
+        ({"columns": "analytical"}, r"columns='analytical' is not known.*Did you mean 'analytic'"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_bad_requests_name_the_parameter_and_the_nearest_value(request_, message):
+    with pytest.raises(InputError, match=message):
+        run_table(**({"table_id": "acghostnet_t06", "preset": "quick"} | request_))
+
+
+def test_check_request_knows_presets_and_data_sets():
+    check_request("quick", "digits")
+    with pytest.raises(InputError, match="Did you mean 'smoke'"):
+        check_request("smok")
+    with pytest.raises(InputError, match="Did you mean 'digits'"):
+        check_request("smoke", "digit")
+
+
+@pytest.mark.parametrize("table_id", EXPERIMENTS)
+def test_every_experiment_has_frozen_recipes_seeds_and_a_scale_note_for_each_preset(table_id):
+    entry = experiment(table_id)
+    for preset in PRESETS:
+        assert entry.datasets(preset), preset
+        assert entry.scale[preset]
+        assert check_seeds(None, entry.seeds[preset]) == list(entry.seeds[preset])
+    for recipe in entry.recipes.values():
+        assert dataclasses.is_dataclass(recipe) and type(recipe).__dataclass_params__.frozen
+
+
+@pytest.mark.parametrize("table_id", EXPERIMENTS)
+def test_smoke_fills_the_table_and_reuses_its_runs(table_id, capsys):
+    first = run_table(table_id, preset="smoke", workers=2)
+    assert len(first) and not first.attrs["failed"]
+    assert first.attrs["provenance"]["recipe"] and first.attrs["seeds"] == [0]
+    again = run_table(table_id, preset="smoke", workers=1)
+    pd.testing.assert_frame_equal(first, again)
+    announced = [line for line in capsys.readouterr().err.splitlines() if "reused" in line]
+    assert "to run on 2 workers" in announced[0] and "to run" not in announced[-1]
+
+
+def test_results_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch):
+    frames = []
+    for workers in (1, 2):
+        monkeypatch.setenv("REPRO_RUNS", str(tmp_path / f"runs{workers}"))
+        frames.append(run_table("acghostnet_t03", preset="smoke", workers=workers))
+    pd.testing.assert_frame_equal(*frames)
