@@ -17,8 +17,9 @@ from torch import Tensor
 from repro.errors import BackendError, InputError
 from repro.runtime import triton_interpreted
 from repro.triton import launch as run
-from repro.triton.launch import cdiv
+from repro.triton.launch import INTERPRETER_TILE, Tile, cdiv
 from repro.triton.packing import GROUP, check_packed, check_shift_format, pack_shift_weight, unpack_shift_weight
+from repro.triton.tuning import fitting_tile
 
 __all__ = [
     "pack_shift_weight",
@@ -32,7 +33,13 @@ __all__ = [
 Pair = tuple[int, int]
 SMALL_BATCH = 16  # rows up to which reading the weights is all the time
 SMALL_PROGRAMS = 1056  # programs that a small-batch product is split into: eight for each of 132 multiprocessors
-HALF_EXPONENTS = (-24, 15)  # what float16 holds exactly as a power of two
+HALF_P_MIN = -24  # the smallest power of two that float16 holds
+TILES = (  # the first is for float32 only: 64-bit sums of its size spill
+    Tile(8, 4, 16, 8, 8, 4),
+    Tile(4, 4, 16, 8, 8, 4),
+    Tile(4, 2, 32, 4, 8, 4),
+    Tile(2, 2, 16, 8, 8, 4),
+)
 
 
 def shift_conv2d_packed(
@@ -110,7 +117,7 @@ def shift_linear_fixed(x: Tensor, packed: Tensor, *, weight_bits: int = 5, p_min
 def _check_float(x: Tensor, weight_bits: int, p_min: int | None) -> tuple[int, int]:
     run.check_available(x)
     weight_bits, p_min = check_shift_format(weight_bits, p_min)
-    if x.dtype == torch.float16 and p_min < HALF_EXPONENTS[0]:
+    if x.dtype == torch.float16 and p_min < HALF_P_MIN:
         raise BackendError(
             f"p_min={p_min} is not served for float16 activations; float16 holds powers of two from 2^-24, "
             "so use bfloat16 or float32."
@@ -126,8 +133,6 @@ def _rows(x: Tensor, packed: Tensor, bias, weight_bits: int, p_min: int, dtype: 
 
 
 def _conv2d(x, packed, weight_shape, bias, stride, padding, dilation, groups, weight_bits, p_min, dtype) -> Tensor:
-    from repro.triton.shift_kernels import _shift_conv2d_kernel as kernel
-
     out_channels, channels, kh, kw = weight_shape
     if groups < 1 or out_channels % groups or x.shape[1] != channels * groups:
         raise InputError(f"groups={groups} does not fit x of {x.shape[1]} channels and weights of {weight_shape}.")
@@ -140,23 +145,37 @@ def _conv2d(x, packed, weight_shape, bias, stride, padding, dilation, groups, we
     if y.numel() == 0:
         return y
     positions, fixed = x.shape[0] * out_size[0] * out_size[1], dtype == torch.int64
-    block = _block(positions, filters, fixed)
-    programs = cdiv(positions, block["BM"]) * cdiv(filters, block["BN"]) * groups
-    kernel[(run.check_grid(programs, "shift_conv2d"),)](
-        x, packed.contiguous(), y if bias is None else bias.contiguous(), y, positions, channels, filters, k_count,
-        cdiv(k_count, GROUP) * GROUP, *x.shape[2:], *out_size, *x.stride(), *y.stride(), groups, KH=kh, KW=kw,
-        SH=stride[0], SW=stride[1], PH=padding[0], PW=padding[1], DH=dilation[0], DW=dilation[1], BITS=weight_bits,
-        P_MIN=p_min, HAS_BIAS=bias is not None, FIXED=fixed, UPCAST=_upcast(x), WIDE=run.is_wide(positions), **block,
-    )  # fmt: skip
+    sizes = (positions, channels, filters, k_count, cdiv(k_count, GROUP) * GROUP, *x.shape[2:], *out_size)
+    window = dict(
+        KH=kh, KW=kw, SH=stride[0], SW=stride[1], PH=padding[0], PW=padding[1], DH=dilation[0], DW=dilation[1]
+    )
+    window |= dict(BITS=weight_bits, P_MIN=p_min, HAS_BIAS=bias is not None, WIDE=run.is_wide(positions))
+    tensors = (x, packed.contiguous(), y if bias is None else bias.contiguous(), y)
+    if fixed or x.dtype == torch.float32:
+        from repro.triton.shift_kernels import _shift_conv2d_tile_kernel as kernel
+
+        tile = (
+            INTERPRETER_TILE
+            if triton_interpreted()
+            else fitting_tile(TILES[1:] if fixed else TILES, positions, filters)
+        )
+        height, width, rest = tile.TM * tile.LM, tile.TN * tile.LN, dict(FIXED=fixed, **tile.meta())
+    else:
+        from repro.triton.shift_kernels import _shift_conv2d_dot_kernel as kernel
+
+        height, width = _dot_block(positions, filters)
+        rest = dict(UPCAST=_upcast(x), BM=height, BN=width, BK=32)
+    programs = cdiv(positions, height) * cdiv(filters, width) * groups
+    grid = (run.check_grid(programs, "shift_conv2d"),)
+    kernel[grid](*tensors, *sizes, *x.stride(), *y.stride(), groups, **window, **rest)
     return y
 
 
-def _block(positions: int, filters: int, fixed: bool) -> dict[str, int]:
-    if triton_interpreted() or fixed:  # the sum over shifted terms holds BM x BN x BK values
-        return dict(BM=16, BN=16, BK=32)
-    return dict(
-        BM=128 if positions >= 128 else max(16, run.pow2(positions)), BN=max(16, min(64, run.pow2(filters))), BK=32
-    )
+def _dot_block(positions: int, filters: int) -> Pair:
+    """Output tile of a tensor-core program: 64 x 64 at most, so that gathering patches does not spill registers."""
+    if triton_interpreted():
+        return 16, 16
+    return max(16, min(64, run.pow2(positions))), max(16, min(64, run.pow2(filters)))
 
 
 def _upcast(x: Tensor) -> bool:

@@ -7,6 +7,8 @@ weights is all the time, so that program is a band of filters by a range of colu
 import triton
 import triton.language as tl
 
+from repro.triton.adder_dense_kernels import _positions
+
 
 @triton.jit
 def _decode(row_ptr, start, padded, row_mask, BITS: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
@@ -36,18 +38,14 @@ def _power_of_two(magnitude, sign, P_MIN: tl.constexpr):
 
 
 @triton.jit
-def _shift_conv2d_kernel(
+def _shift_conv2d_dot_kernel(
     x_ptr, codes_ptr, bias_ptr, y_ptr, positions, channels, filters, k_count, padded, height, width, out_height,
     out_width, x_stride_n, x_stride_c, x_stride_h, x_stride_w, y_stride_n, y_stride_c, y_stride_h, y_stride_w, groups,
     KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr,
     DH: tl.constexpr, DW: tl.constexpr, BITS: tl.constexpr, P_MIN: tl.constexpr, HAS_BIAS: tl.constexpr,
-    FIXED: tl.constexpr, UPCAST: tl.constexpr, WIDE: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    UPCAST: tl.constexpr, WIDE: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    """y[n, o, i, j] = sum_k patch[n, i, j, k] * w[o, k] (+ bias[o]), patches gathered as they are needed.
-
-    FIXED: x is int32, y is int64, every term is x << (p - P_MIN), added or subtracted: no product, no rounding.
-    """
+    """y[n, o, i, j] = sum_k patch[n, i, j, k] * w[o, k] (+ bias[o]) for half-precision patches, on tensor cores."""
     n_tiles = tl.cdiv(filters, BN)
     pid = tl.program_id(0)
     n_tile = pid % n_tiles
@@ -58,35 +56,93 @@ def _shift_conv2d_kernel(
     image, i, j = (m // (out_height * out_width)).to(tl.int64), rest // out_width, rest % out_width
     row, column = (i * SH - PH)[:, None], (j * SW - PW)[:, None]
     x_base = x_ptr + (image * x_stride_n)[:, None] + (group * channels).to(tl.int64) * x_stride_c
+    x_base += row.to(tl.int64) * x_stride_h + column.to(tl.int64) * x_stride_w
     o = n_tile * BN + tl.arange(0, BN)
-    words = padded // 32 * BITS
-    row_ptr = codes_ptr + ((group * filters + o).to(tl.int64) * words)[:, None, None]
+    row_ptr = codes_ptr + ((group * filters + o).to(tl.int64) * (padded // 32 * BITS))[:, None, None]
     row_mask = (o < filters)[:, None, None]
-    total = tl.zeros((BM, BN), dtype=tl.int64 if FIXED else tl.float32)
+    total = tl.zeros((BM, BN), dtype=tl.float32)
     for start in range(0, k_count, BK):
         k = start + tl.arange(0, BK)[None, :]
         c, tap = k // (KH * KW), k % (KH * KW)
-        h, w_at = row + tap // KW * DH, column + tap % KW * DW
-        mask = (m < positions)[:, None] & (k < k_count) & (h >= 0) & (h < height) & (w_at >= 0) & (w_at < width)
-        offset = c.to(tl.int64) * x_stride_c + h.to(tl.int64) * x_stride_h + w_at.to(tl.int64) * x_stride_w
-        x = tl.load(x_base + offset, mask=mask, other=0)
+        down, right = tap // KW * DH, tap % KW * DW
+        mask = (m < positions)[:, None] & (k < k_count)
+        if PH > 0 or PW > 0:
+            h, w_at = row + down, column + right
+            mask = mask & (h >= 0) & (h < height) & (w_at >= 0) & (w_at < width)
+        offset = c.to(tl.int64) * x_stride_c + down.to(tl.int64) * x_stride_h + right.to(tl.int64) * x_stride_w
+        x = tl.load(x_base + offset, mask=mask, other=0.0)
         magnitude, sign = _decode(row_ptr, start, padded, row_mask, BITS, BN, BK)
-        if FIXED:
-            live = tl.where(magnitude == 0, 0, -1).to(tl.int64)[None]  # all ones, or zero for the weight zero
-            negative = -sign.to(tl.int64)[None]
-            shifted = x.to(tl.int64)[:, None, :] << tl.maximum(magnitude - 1, 0).to(tl.int64)[None]
-            total += tl.sum(((shifted & live) ^ negative) - negative, axis=2)
+        weight = tl.trans(_power_of_two(magnitude, sign, P_MIN))
+        if UPCAST:
+            total = tl.dot(x.to(tl.float32), weight, total, input_precision="ieee")
         else:
-            weight = tl.trans(_power_of_two(magnitude, sign, P_MIN))
-            if UPCAST:
-                total = tl.dot(x.to(tl.float32), weight, total, input_precision="ieee")
-            else:
-                total = tl.dot(x, weight.to(x.dtype), total, input_precision="ieee")
+            total = tl.dot(x, weight.to(x.dtype), total, input_precision="ieee")
     if HAS_BIAS:
-        total += tl.load(bias_ptr + group * filters + o, mask=o < filters, other=0).to(total.dtype)[None, :]
+        total += tl.load(bias_ptr + group * filters + o, mask=o < filters, other=0.0).to(tl.float32)[None, :]
     y_offset = image * y_stride_n + i.to(tl.int64) * y_stride_h + j.to(tl.int64) * y_stride_w
     y_offset = y_offset[:, None] + ((group * filters + o).to(tl.int64) * y_stride_c)[None, :]
     y_mask = (m < positions)[:, None] & (o < filters)[None, :]
+    tl.store(y_ptr + y_offset, total.to(y_ptr.dtype.element_ty), mask=y_mask)
+
+
+@triton.jit
+def _shift_conv2d_tile_kernel(
+    x_ptr, codes_ptr, bias_ptr, y_ptr, positions, channels, filters, k_count, padded, height, width, out_height,
+    out_width, x_stride_n, x_stride_c, x_stride_h, x_stride_w, y_stride_n, y_stride_c, y_stride_h, y_stride_w, groups,
+    KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr,
+    DH: tl.constexpr, DW: tl.constexpr, BITS: tl.constexpr, P_MIN: tl.constexpr, HAS_BIAS: tl.constexpr,
+    FIXED: tl.constexpr, WIDE: tl.constexpr,
+    TM: tl.constexpr, TN: tl.constexpr, LM: tl.constexpr, LN: tl.constexpr, BK: tl.constexpr,
+):  # fmt: skip
+    """The same sum over register tiles (see `adder_dense_kernels`): float32, or fixed point by shifts and additions.
+
+    FIXED: x is int32, y is int64, every term is x << (p - P_MIN), added or subtracted: no product, no rounding.
+    A step's BK <= 8 codes of a filter lie in one word, so a word is read once a step and shifted by each lane.
+    """
+    n_tiles = tl.cdiv(filters, TN * LN)
+    pid = tl.program_id(0)
+    n_tile = pid % n_tiles
+    group = pid // n_tiles % groups
+    image, i, j, inside = _positions(
+        pid // n_tiles // groups, positions, out_width, out_width * out_height, TM, LM, WIDE
+    )
+    row, column = (i * SH - PH)[None], (j * SW - PW)[None]
+    x_base = x_ptr + (group * channels).to(tl.int64) * x_stride_c + image[None].to(tl.int64) * x_stride_n
+    x_base += row.to(tl.int64) * x_stride_h + column.to(tl.int64) * x_stride_w
+    o = n_tile * (TN * LN) + tl.arange(0, TN)[:, None] * LN + tl.arange(0, LN)[None, :]
+    row_ptr = codes_ptr + (group * filters + o)[None].to(tl.int64) * (padded // 32 * BITS)
+    row_mask = (o < filters)[None]
+    lane = tl.arange(0, BK)[:, None, None]
+    total = tl.zeros((TM, TN, LM, LN), dtype=tl.int64 if FIXED else tl.float32)
+    for start in range(0, k_count, BK):
+        k = start + lane
+        c, tap = k // (KH * KW), k % (KH * KW)
+        down, right = tap // KW * DH, tap % KW * DW
+        mask = inside[None] & (k < k_count)
+        if PH > 0 or PW > 0:
+            h, w_at = row + down, column + right
+            mask = mask & (h >= 0) & (h < height) & (w_at >= 0) & (w_at < width)
+        offset = c.to(tl.int64) * x_stride_c + down.to(tl.int64) * x_stride_h + right.to(tl.int64) * x_stride_w
+        x = tl.load(x_base + offset, mask=mask, other=0)[:, :, None, :, None]
+        nibble = (tl.load(row_ptr + start // 8, mask=row_mask, other=0) >> (start % 8 + lane) * 4) & 15
+        if BITS == 4:
+            magnitude, sign = nibble & 7, nibble >> 3
+        else:
+            signs = tl.load(row_ptr + padded // 8 + start // 32, mask=row_mask, other=0)
+            magnitude, sign = nibble, (signs >> (start % 32 + lane)) & 1
+        if FIXED:
+            live = tl.where(magnitude == 0, 0, -1).to(tl.int64)[:, None, :, None, :]  # all ones, or the weight zero
+            negative = -sign.to(tl.int64)[:, None, :, None, :]
+            places = tl.maximum(magnitude - 1, 0).to(tl.int64)[:, None, :, None, :]
+            total += tl.sum((((x.to(tl.int64) << places) & live) ^ negative) - negative, axis=0)
+        else:
+            total += tl.sum(x.to(tl.float32) * _power_of_two(magnitude, sign, P_MIN)[:, None, :, None, :], axis=0)
+    if HAS_BIAS:
+        bias = tl.load(bias_ptr + group * filters + o, mask=o < filters, other=0).to(total.dtype)
+        total += bias[None, :, None, :]
+    y_offset = image.to(tl.int64) * y_stride_n + i.to(tl.int64) * y_stride_h + j.to(tl.int64) * y_stride_w
+    y_offset = y_offset[:, None, :, None] + ((group * filters + o).to(tl.int64) * y_stride_c)[None, :, None, :]
+    y_mask = inside[:, None, :, None] & (o < filters)[None, :, None, :]
     tl.store(y_ptr + y_offset, total.to(y_ptr.dtype.element_ty), mask=y_mask)
 
 
