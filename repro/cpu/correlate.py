@@ -1,0 +1,341 @@
+"""The loop nest behind the dense adder kernels: tiles of pixels slid over the taps of a filter.
+
+Forward and input gradient are the same walk. Forward: output pixel (i, j) reads input pixel (i*s + kh*d - p, ...).
+Input gradient: an input pixel of phase r (its index modulo the stride) reads output pixels at fixed distances, one
+for each tap that reaches that phase. Both are written as
+
+    target pixel (i, j) reads source pixel (i*source_step + offset_h, j*source_step + offset_w)
+
+for every source channel and every (offset_h, offset_w) of a list. A task takes some images, one group and a band of
+target rows or columns; it copies the band's sources with their zero padding into a scratch of bounded size (columns
+sorted by their index modulo the source step, so that neighbouring targets read neighbouring addresses), lists the
+pieces, and runs tiles. Sources that need no padding, 1x1 filters on NCHW tensors, are read where they are.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from repro.cpu import memory, simd
+from repro.cpu.runner import THREADS, TICKET
+
+PIECE, PIECES, PIXELS, ROWS = simd.PIECE, simd.PIECES, simd.PIXELS, simd.ROWS
+
+# Words of the parameter array. Strides are in bytes; n, c, h, w order.
+(
+    SOURCE, SOURCE_N, SOURCE_C, SOURCE_H, SOURCE_W,
+    TARGET, TARGET_N, TARGET_C, TARGET_H, TARGET_W,
+    AUX, AUX_N, AUX_C, AUX_H, AUX_W,
+    WEIGHT, WEIGHT_SUMS, OFFSETS, SCRATCH, SCRATCH_BYTES,
+    IMAGES, GROUPS, SOURCE_CHANNELS, TARGET_CHANNELS, SOURCE_ROWS, SOURCE_COLS, ROWS_OUT, COLS_OUT,
+    STEP_H, STEP_W, MIN_H, MIN_W, SPAN_H, SPAN_W, TAPS,
+    TASK_IMAGES, TASK_ROWS, TASK_COLS, COL_PITCH, ROW_PITCH, PLANE, IMAGE_ELEMENTS, MAX_PIECES, DIRECT, KEEP_NAN,
+) = range(2, 47)  # fmt: skip
+WORDS = 47
+
+
+@numba.njit(inline="never")
+def _fill_row(unit, source, stride, cols, target, first, step, pitch):
+    """One source row into the scratch: zeros outside [0, cols), columns sorted by their index modulo `step`."""
+    size = memory.size_of(unit)
+    zero = unit * 0
+    for phase in range(step):
+        row = target + phase * pitch * size
+        start = first + phase
+        # positions [begin, end) have 0 <= start + position * step < cols
+        begin = 0 if start >= 0 else (-start + step - 1) // step
+        end = 0 if start >= cols else (cols - start + step - 1) // step
+        begin = min(begin, pitch)
+        end = max(begin, min(end, pitch))
+        for position in range(begin):
+            memory.store(unit, row + position * size, zero)
+        for position in range(end, pitch):
+            memory.store(unit, row + position * size, zero)
+        at = source + (start + begin * step) * stride
+        count = end - begin
+        if stride * step == size:
+            to = row + begin * size
+            if count >= PIECE:
+                position = 0
+                while position < count - PIECE:
+                    memory.copy_piece(unit, to + position * size, at + position * size)
+                    position += PIECE
+                memory.copy_piece(unit, to + (count - PIECE) * size, at + (count - PIECE) * size)
+            else:
+                for position in range(count):
+                    memory.store(unit, to + position * size, memory.load(unit, at + position * size))
+        else:
+            for position in range(begin, end):
+                memory.store(unit, row + position * size, memory.load(unit, at))
+                at += stride * step
+
+
+@numba.njit(inline="never")
+def _fill(unit, p, scratch, image0, images, group, row0, rows, col0):
+    """Copy the band's sources, zero-padded, into the scratch as (image, channel, row, column phase, column)."""
+    size = memory.size_of(unit)
+    channels = memory.load_int(p, SOURCE_CHANNELS)
+    source_rows, source_cols = memory.load_int(p, SOURCE_ROWS), memory.load_int(p, SOURCE_COLS)
+    stride_c, stride_h, stride_w = (
+        memory.load_int(p, SOURCE_C),
+        memory.load_int(p, SOURCE_H),
+        memory.load_int(p, SOURCE_W),
+    )
+    step_w, pitch, row_pitch = memory.load_int(p, STEP_W), memory.load_int(p, COL_PITCH), memory.load_int(p, ROW_PITCH)
+    plane = memory.load_int(p, PLANE)
+    for image in range(images):
+        base = (
+            memory.load_int(p, SOURCE) + (image0 + image) * memory.load_int(p, SOURCE_N) + group * channels * stride_c
+        )
+        to_image = scratch + image * memory.load_int(p, IMAGE_ELEMENTS) * size
+        for row in range(rows):
+            source_row = row0 + row
+            inside = source_row >= 0 and source_row < source_rows
+            for channel in range(channels):
+                target = to_image + (channel * plane + row * row_pitch) * size
+                if inside:
+                    at = base + channel * stride_c + source_row * stride_h
+                    _fill_row(unit, at, stride_w, source_cols, target, col0, step_w, pitch)
+                else:
+                    for position in range(row_pitch):
+                        memory.store(unit, target + position * size, unit * 0)
+
+
+@numba.njit(inline="never")
+def _list_pieces(unit, p, scratch, image0, images, row0, rows, col0, cols, pieces):
+    """Write (source address, image, row, column, length) of every piece; the last of a row overlaps when it can."""
+    size = memory.size_of(unit)
+    direct = memory.load_int(p, DIRECT)
+    step_pitch = memory.load_int(p, STEP_H) * memory.load_int(p, ROW_PITCH)
+    count = 0
+    for image in range(images):
+        if direct:
+            base = memory.load_int(p, SOURCE) + (image0 + image) * memory.load_int(p, SOURCE_N) + col0 * size
+        else:
+            base = scratch + image * memory.load_int(p, IMAGE_ELEMENTS) * size
+        for row in range(rows):
+            start = base + row * step_pitch * size
+            col = 0
+            while col < cols:
+                length = PIECE
+                at = col
+                if cols - col < PIECE:
+                    if cols >= PIECE:
+                        at = cols - PIECE
+                    else:
+                        length = cols - col
+                to = pieces + count * 40
+                memory.store_int(to, 0, start + at * size)
+                memory.store_int(to, 1, image0 + image)
+                memory.store_int(to, 2, row0 + row)
+                memory.store_int(to, 3, col0 + at)
+                memory.store_int(to, 4, length)
+                count += 1
+                col += PIECE
+    return count
+
+
+@numba.njit(inline="never")
+def _write_tile(unit, p, pieces, present, channel, rows, tile):
+    """Copy rows of the tile to the target tensor."""
+    size = memory.size_of(unit)
+    stride_w, stride_c = memory.load_int(p, TARGET_W), memory.load_int(p, TARGET_C)
+    for index in range(present):
+        piece = pieces + index * 40
+        to = memory.load_int(p, TARGET) + memory.load_int(piece, 1) * memory.load_int(p, TARGET_N) + channel * stride_c
+        to += memory.load_int(piece, 2) * memory.load_int(p, TARGET_H) + memory.load_int(piece, 3) * stride_w
+        length = memory.load_int(piece, 4)
+        for row in range(rows):
+            at = tile + (row * PIXELS + index * PIECE) * size
+            if stride_w == size and length == PIECE:
+                memory.copy_piece(unit, to + row * stride_c, at)
+            else:
+                for pixel in range(length):
+                    memory.store(unit, to + row * stride_c + pixel * stride_w, memory.load(unit, at + pixel * size))
+
+
+@numba.njit(inline="never")
+def _read_tile(unit, p, pieces, present, channel, rows, tile):
+    """Copy the activations under a tile (the `AUX` tensor, laid over the target) to rows of the tile."""
+    size = memory.size_of(unit)
+    stride_w, stride_c = memory.load_int(p, AUX_W), memory.load_int(p, AUX_C)
+    for index in range(present):
+        piece = pieces + index * 40
+        at = memory.load_int(p, AUX) + memory.load_int(piece, 1) * memory.load_int(p, AUX_N) + channel * stride_c
+        at += memory.load_int(piece, 2) * memory.load_int(p, AUX_H) + memory.load_int(piece, 3) * stride_w
+        length = memory.load_int(piece, 4)
+        for row in range(rows):
+            to = tile + (row * PIXELS + index * PIECE) * size
+            if stride_w == size and length == PIECE:
+                memory.copy_piece(unit, to, at + row * stride_c)
+            else:
+                for pixel in range(length):
+                    memory.store(unit, to + pixel * size, memory.load(unit, at + row * stride_c + pixel * stride_w))
+
+
+@numba.njit(inline="never")
+def _forward_tile(unit, p, pieces, present, group, wide, b0, b1, b2, b3, sums, tile):
+    """All filters of one group over one tile of pixels."""
+    size = memory.size_of(unit)
+    taps, offsets = memory.load_int(p, TAPS), memory.load_int(p, OFFSETS)
+    channels = memory.load_int(p, TARGET_CHANNELS)
+    blocks = (channels + ROWS - 1) // ROWS
+    if wide:
+        simd.pixel_sums_wide(unit, b0, b1, b2, b3, offsets, taps, sums)
+    else:
+        simd.pixel_sums(unit, b0, b1, b2, b3, offsets, taps, sums)
+    for block in range(blocks):
+        weights = memory.load_int(p, WEIGHT) + (group * blocks + block) * taps * ROWS * size
+        weight_sums = memory.load_int(p, WEIGHT_SUMS) + (group * blocks + block) * ROWS * 2 * size
+        if wide:
+            good = simd.l1_max_tile_wide(unit, b0, b1, b2, b3, offsets, weights, taps, sums, weight_sums, tile)
+        else:
+            good = simd.l1_max_tile(unit, b0, b1, b2, b3, offsets, weights, taps, sums, weight_sums, tile)
+        if not good:
+            if wide:
+                simd.l1_tile_wide(unit, b0, b1, b2, b3, offsets, weights, taps, tile)
+            else:
+                simd.l1_tile(unit, b0, b1, b2, b3, offsets, weights, taps, tile)
+        rows = min(ROWS, channels - block * ROWS)
+        _write_tile(unit, p, pieces, present, group * channels + block * ROWS, rows, tile)
+
+
+@numba.njit(inline="never")
+def _clipped_tile(unit, p, pieces, present, group, wide, b0, b1, b2, b3, x_tile, tile):
+    """The input gradient of all channels of one group over one tile of pixels."""
+    size = memory.size_of(unit)
+    taps, offsets = memory.load_int(p, TAPS), memory.load_int(p, OFFSETS)
+    channels = memory.load_int(p, TARGET_CHANNELS)
+    blocks = (channels + ROWS - 1) // ROWS
+    keep_nan = memory.load_int(p, KEEP_NAN)
+    for block in range(blocks):
+        weights = memory.load_int(p, WEIGHT) + (group * blocks + block) * taps * ROWS * size
+        rows = min(ROWS, channels - block * ROWS)
+        _read_tile(unit, p, pieces, present, group * channels + block * ROWS, rows, x_tile)
+        if keep_nan:
+            simd.clipped_tile(unit, b0, b1, b2, b3, offsets, weights, taps, x_tile, tile)
+        elif wide:
+            simd.clipped_tile_finite_wide(unit, b0, b1, b2, b3, offsets, weights, taps, x_tile, tile)
+        else:
+            simd.clipped_tile_finite(unit, b0, b1, b2, b3, offsets, weights, taps, x_tile, tile)
+        _write_tile(unit, p, pieces, present, group * channels + block * ROWS, rows, tile)
+
+
+@numba.njit(inline="never")
+def _depthwise_tile(unit, p, pieces, present, group, wide, b0, b1, b2, b3, x_tile, tile):
+    """One channel and its filter over one tile of pixels."""
+    taps = memory.load_int(p, TAPS)
+    weights = memory.load_int(p, WEIGHT) + group * taps * memory.size_of(unit)
+    simd.depthwise_l1_tile(unit, b0, b1, b2, b3, memory.load_int(p, OFFSETS), weights, taps, tile)
+    _write_tile(unit, p, pieces, present, group, 1, tile)
+
+
+@numba.njit(inline="never")
+def _depthwise_clipped_tile(unit, p, pieces, present, group, wide, b0, b1, b2, b3, x_tile, tile):
+    """The input gradient of one channel over one tile of pixels."""
+    taps = memory.load_int(p, TAPS)
+    weights = memory.load_int(p, WEIGHT) + group * taps * memory.size_of(unit)
+    _read_tile(unit, p, pieces, present, group, 1, x_tile)
+    simd.depthwise_clipped_tile(unit, b0, b1, b2, b3, memory.load_int(p, OFFSETS), weights, taps, x_tile, tile)
+    _write_tile(unit, p, pieces, present, group, 1, tile)
+
+
+@numba.njit(inline="always")
+def _walk(unit, p, run_tile):
+    """Take tasks until none is left; scratch, two small tiles and the piece list lie in this thread's slot."""
+    size = memory.size_of(unit)
+    slot = memory.take_ticket(p + 8 * THREADS)
+    tile = memory.load_int(p, SCRATCH) + slot * memory.load_int(p, SCRATCH_BYTES)
+    extra = tile + ROWS * PIXELS * size
+    for position in range(2 * ROWS * PIXELS):
+        memory.store(unit, tile + position * size, unit * 0)
+    pieces = extra + ROWS * PIXELS * size
+    scratch = pieces + memory.load_int(p, MAX_PIECES) * 40
+    # A piece narrower than PIECE reads a little past its row; past the last row lie these zeros.
+    memory.zero_piece(unit, scratch + memory.load_int(p, TASK_IMAGES) * memory.load_int(p, IMAGE_ELEMENTS) * size)
+    images, groups = memory.load_int(p, IMAGES), memory.load_int(p, GROUPS)
+    rows_out, cols_out = memory.load_int(p, ROWS_OUT), memory.load_int(p, COLS_OUT)
+    task_images, task_rows = memory.load_int(p, TASK_IMAGES), memory.load_int(p, TASK_ROWS)
+    task_cols = memory.load_int(p, TASK_COLS)
+    direct = memory.load_int(p, DIRECT)
+    bands = (rows_out + task_rows - 1) // task_rows
+    strips = max(1, cols_out // task_cols)  # the last strip takes the remainder, so none is narrower than a piece
+    step_h, step_w = memory.load_int(p, STEP_H), memory.load_int(p, STEP_W)
+    per_batch = bands * strips * groups
+    tasks = ((images + task_images - 1) // task_images) * per_batch
+    while True:
+        task = memory.take_ticket(p + 8 * TICKET)
+        if task >= tasks:
+            break
+        image0 = (task // per_batch) * task_images
+        group = (task // (bands * strips)) % groups
+        row0 = ((task // strips) % bands) * task_rows
+        strip = task % strips
+        col0 = strip * task_cols
+        count_images = min(task_images, images - image0)
+        rows = min(task_rows, rows_out - row0)
+        cols = cols_out - col0 if strip == strips - 1 else task_cols
+        if direct:
+            shift = group * memory.load_int(p, SOURCE_CHANNELS) * memory.load_int(p, SOURCE_C)
+        else:
+            shift = 0
+            first_row = row0 * step_h + memory.load_int(p, MIN_H)
+            source_rows = (rows - 1) * step_h + memory.load_int(p, SPAN_H)
+            first_col = col0 * step_w + memory.load_int(p, MIN_W)
+            _fill(unit, p, scratch, image0, count_images, group, first_row, source_rows, first_col)
+        count = _list_pieces(unit, p, scratch, image0, count_images, row0, rows, col0, cols, pieces)
+        for first in range(0, count, PIECES):
+            present = min(PIECES, count - first)
+            here = pieces + first * 40
+            b0 = memory.load_int(here, 0) + shift
+            b1, b2, b3 = b0, b0, b0
+            if present > 1:
+                b1 = memory.load_int(here, 5) + shift
+                b3 = b1
+            if present > 2:
+                b2 = memory.load_int(here, 10) + shift
+            if present > 3:
+                b3 = memory.load_int(here, 15) + shift
+            wide = b1 == b0 + PIECE * size and b3 == b2 + PIECE * size
+            run_tile(unit, p, here, present, group, wide, b0, b1, b2, b3, extra, tile)
+
+
+def forward_f32(p):
+    """Dense adder forward, float32."""
+    _walk(np.float32(0), p, _forward_tile)
+
+
+def forward_f64(p):
+    """Dense adder forward, float64."""
+    _walk(np.float64(0), p, _forward_tile)
+
+
+def clipped_f32(p):
+    """Dense adder input gradient, float32."""
+    _walk(np.float32(0), p, _clipped_tile)
+
+
+def clipped_f64(p):
+    """Dense adder input gradient, float64."""
+    _walk(np.float64(0), p, _clipped_tile)
+
+
+def depthwise_forward_f32(p):
+    """Depthwise adder forward, float32."""
+    _walk(np.float32(0), p, _depthwise_tile)
+
+
+def depthwise_forward_f64(p):
+    """Depthwise adder forward, float64."""
+    _walk(np.float64(0), p, _depthwise_tile)
+
+
+def depthwise_clipped_f32(p):
+    """Depthwise adder input gradient, float32."""
+    _walk(np.float32(0), p, _depthwise_clipped_tile)
+
+
+def depthwise_clipped_f64(p):
+    """Depthwise adder input gradient, float64."""
+    _walk(np.float64(0), p, _depthwise_clipped_tile)

@@ -1,0 +1,103 @@
+"""Loads, stores, copies and atomic counters on plain addresses, for use inside compiled kernels."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from repro.cpu.simd import PIECE, _bytes, _element, _pointer
+
+_I64 = ir.IntType(64)
+
+
+@intrinsic
+def load_int(typingctx, address, index):
+    """The int64 number `index` after `address`."""
+
+    def codegen(context, builder, signature, args):
+        offset = builder.mul(args[1], ir.Constant(_I64, 8))
+        return builder.load(_pointer(builder, args[0], offset), align=8, typ=_I64)
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def store_int(typingctx, address, index, value):
+    """Write an int64."""
+
+    def codegen(context, builder, signature, args):
+        offset = builder.mul(args[1], ir.Constant(_I64, 8))
+        builder.store(args[2], _pointer(builder, args[0], offset), align=8)
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def load(typingctx, unit, address):
+    """The element of `unit`'s type at `address`."""
+
+    def codegen(context, builder, signature, args):
+        element = _element(signature.args[0])
+        return builder.load(_pointer(builder, args[1]), align=_bytes(element), typ=element)
+
+    return unit(unit, types.int64), codegen
+
+
+@intrinsic
+def store(typingctx, unit, address, value):
+    """Write an element of `unit`'s type."""
+
+    def codegen(context, builder, signature, args):
+        builder.store(args[2], _pointer(builder, args[1]), align=_bytes(_element(signature.args[0])))
+        return context.get_dummy_value()
+
+    return types.none(unit, types.int64, unit), codegen
+
+
+@intrinsic
+def copy_piece(typingctx, unit, target, source):
+    """Copy `PIECE` neighbouring elements."""
+
+    def codegen(context, builder, signature, args):
+        element = _element(signature.args[0])
+        vector = ir.VectorType(element, PIECE)
+        value = builder.load(_pointer(builder, args[2]), align=_bytes(element), typ=vector)
+        builder.store(value, _pointer(builder, args[1]), align=_bytes(element))
+        return context.get_dummy_value()
+
+    return types.none(unit, types.int64, types.int64), codegen
+
+
+@intrinsic
+def zero_piece(typingctx, unit, target):
+    """Write `PIECE` zeros."""
+
+    def codegen(context, builder, signature, args):
+        element = _element(signature.args[0])
+        vector = ir.VectorType(element, PIECE)
+        builder.store(ir.Constant(vector, [0.0] * PIECE), _pointer(builder, args[1]), align=_bytes(element))
+        return context.get_dummy_value()
+
+    return types.none(unit, types.int64), codegen
+
+
+@intrinsic
+def take_ticket(typingctx, address):
+    """Atomically add one to the int64 at `address` and return what it was."""
+
+    def codegen(context, builder, signature, args):
+        return builder.atomic_rmw("add", _pointer(builder, args[0]), ir.Constant(_I64, 1), "monotonic")
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def size_of(typingctx, unit):
+    """Bytes of one element of `unit`'s type."""
+
+    def codegen(context, builder, signature, args):
+        return ir.Constant(_I64, _bytes(_element(signature.args[0])))
+
+    return types.int64(unit), codegen
