@@ -81,7 +81,7 @@ def convert(
         check_op_options(to, CONV2D, options)
     elif op_options:
         raise InputError(f"option {next(iter(op_options))!r} is not known to to='conv'; it takes none.")
-    rules = [skip] if isinstance(skip, (str, type)) or callable(skip) else list(skip)
+    rules = list(skip) if isinstance(skip, (list, tuple, set, frozenset)) else [skip]
     _check_skip(model, rules)
     if not inplace:
         model = copy.deepcopy(model)
