@@ -16,10 +16,11 @@ from repro.runtime import atomic_path
 
 def save_weights(model: nn.Module, path: str | os.PathLike) -> Path:
     """Write all parameters and buffers of `model`; its recipe goes into the header as text."""
-    # Each tensor gets storage of its own: safetensors refuses views of shared storage.
-    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
-    if any(tensor.is_meta for tensor in tensors.values()):
+    state = model.state_dict()
+    if any(value.is_meta for value in state.values()):
         raise InputError(f"{type(model).__name__} lies on the meta device and has no weights to save.")
+    # Each tensor gets storage of its own: safetensors refuses views of shared storage.
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
     header = {"format": "1", "recipe": json.dumps(getattr(model, "recipe", {}), default=str)}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=header)
