@@ -1,7 +1,32 @@
 """Published against ours: tables, claims, verdicts, figures, provenance. Trains nothing."""
 
+from repro.report.board import board_is_current, status_board, update_readme
 from repro.report.claims import judge_published
 from repro.report.compare import compare
 from repro.report.published import claims, figure_index, published, published_text, table_index
+from repro.report.published import figure_ids as published_figures
+from repro.report.published import table_ids as published_tables
+from repro.report.records import latest, load_records, save_record
+from repro.report.verdicts import Verdict, criteria, judge, judge_all
 
-__all__ = ["claims", "compare", "figure_index", "judge_published", "published", "published_text", "table_index"]
+__all__ = [
+    "Verdict",
+    "board_is_current",
+    "claims",
+    "compare",
+    "criteria",
+    "figure_index",
+    "judge",
+    "judge_all",
+    "judge_published",
+    "latest",
+    "load_records",
+    "published",
+    "published_figures",
+    "published_tables",
+    "published_text",
+    "save_record",
+    "status_board",
+    "table_index",
+    "update_readme",
+]

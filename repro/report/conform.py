@@ -7,8 +7,9 @@ A frame of ours may come in three forms, mixed at will:
 - one row per key with `<column>_mean` and `<column>_std` (or, before the unit, `accuracy_mean_pct`), and `n_seeds`.
 
 Columns and rows may be missing. Beside the published columns a frame may hold `seed`, `n_seeds`, `preset`, `dataset`,
-`note` and `<column>_low` / `<column>_high` (an interval). `frame.attrs` may hold `preset`, `dataset` and `stands_for`,
-a mapping from a data set of ours to the one in whose rows it is to be read, e.g. {"fashion-mnist": "CIFAR10"}.
+`note`, `<column>_low` / `<column>_high` (an interval) and counts `n_*`. `frame.attrs` may hold `preset`, `dataset` and
+`stands_for`, a mapping from a data set of ours to the one in whose rows it is to be read, e.g.
+{"fashion-mnist": "CIFAR10"}.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def _check_columns(spec: TableSpec, ours: pd.DataFrame) -> None:
         raise InputError(f"ours={type(ours).__name__} is not allowed; it must be a pandas DataFrame.")
     known = _known_columns(spec)
     for name in ours.columns:
-        if name not in known:
+        if name not in known and not str(name).startswith("n_"):
             shown = ", ".join([*spec.columns, *_BESIDE])
             raise InputError(
                 f"column {name!r} of ours does not belong to {spec.table_id}; allowed are: {shown}, and "

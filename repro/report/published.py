@@ -145,7 +145,13 @@ def table_ids() -> list[str]:
 
 def figure_ids() -> list[str]:
     """The ids of the 30 numbered figures."""
-    return list(figure_index()["figure_id"])
+    return list(_listing("figures.csv", FIGURE_COLUMNS, "figure_id")["figure_id"])
+
+
+@functools.cache
+def is_figure(name: str) -> bool:
+    """Whether an id is that of a numbered figure."""
+    return name in figure_ids()
 
 
 @functools.cache

@@ -1,0 +1,141 @@
+"""Small result records that tables cite: data/results/<table_id>/<preset>-<dataset>.csv with a .json of provenance.
+
+A record is what a reader needs to believe a number: the rows (one per key and seed) and where they came from. It holds
+no path and no host name. Both files are written atomically; the .json is written last and carries the checksum of the
+.csv, so that half a record is never read as a whole one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from repro.errors import InputError, check_choice
+from repro.report.conform import conform
+from repro.report.published import figure_ids, table_ids
+from repro.runtime import results_root, write_text
+
+PRESETS = ("paper", "quick", "smoke")
+REQUIRED = ("preset", "dataset", "seeds", "git_revision", "git_clean", "versions", "device")
+_PATH = re.compile(r"(?:^|[\s'\"=:])(?:/[\w.-]+){2,}|[A-Za-z]:\\\\|\\\\\\\\")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One stored result: id, rows (with attrs preset, dataset, provenance), provenance, name of its figure."""
+
+    table_id: str
+    preset: str
+    dataset: str
+    frame: pd.DataFrame = field(repr=False)
+    provenance: dict = field(repr=False)
+    figure: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Preset, data set, epochs and seeds, as shown beside every number."""
+        return provenance_label(self.provenance)
+
+
+def provenance_label(provenance: Mapping) -> str:
+    """'quick, cifar10, 25 epochs, seeds 0 1'; parts that are unknown are left out."""
+    parts = [str(provenance.get("preset") or ""), str(provenance.get("dataset") or "")]
+    epochs = provenance.get("epochs")
+    parts.append(f"{epochs} epochs" if epochs else "")
+    seeds = provenance.get("seeds")
+    parts.append(f"seed{'s' if len(seeds) > 1 else ''} {' '.join(map(str, seeds))}" if seeds else "")
+    return ", ".join(part for part in parts if part)
+
+
+def _check_provenance(provenance: Mapping, source: str) -> dict:
+    missing = [name for name in REQUIRED if name not in provenance]
+    if missing:
+        raise InputError(f"{source} lacks {', '.join(missing)} in its provenance; required are {', '.join(REQUIRED)}.")
+    check_choice(f"preset of {source}", provenance["preset"], PRESETS)
+    if not re.fullmatch(r"[A-Za-z0-9_.]+(?:-[A-Za-z0-9_.]+)*", str(provenance["dataset"])):
+        raise InputError(f"dataset={provenance['dataset']!r} of {source} is not a plain name (letters, digits, - _ .).")
+    try:
+        text = json.dumps(provenance, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the provenance of {source} is not plain data: {error}.") from error
+    if found := _PATH.search(text):
+        raise InputError(
+            f"the provenance of {source} holds what looks like a path, {found.group().strip()!r}; leave it out."
+        )
+    return json.loads(text)
+
+
+def _file(table_id: str, preset: str, dataset: str) -> Path:
+    check_choice("table_id", table_id, [*table_ids(), *figure_ids()])
+    return results_root() / table_id / f"{preset}-{dataset}.csv"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def save_record(
+    table_id: str, frame: pd.DataFrame, provenance: Mapping[str, object], figure: str | None = None
+) -> Path:
+    """Store our rows of a table or figure with where they came from; returns the path of the CSV.
+
+    Args:
+        table_id: id of a published table or figure. A table's frame must fit its schema (`repro.report.conform`).
+        frame: one row per key and seed; `attrs` are not stored.
+        provenance: plain data with at least preset, dataset, seeds, git_revision, git_clean, versions and device;
+            epochs, recipe and wall time belong here too. Anything that looks like a path is refused.
+        figure: name of the figure under figures/ that shows these rows, without ending.
+    Raises: InputError, one sentence, for what does not fit.
+    """
+    known = _check_provenance(provenance, f"the record of {table_id}")
+    path = _file(table_id, known["preset"], known["dataset"])
+    if table_id in table_ids():
+        conform(table_id, frame)
+    buffer = io.StringIO()
+    frame.to_csv(buffer, index=False, lineterminator="\n")
+    write_text(path, buffer.getvalue())
+    document = {"table_id": table_id, "figure": figure, "sha256": _digest(buffer.getvalue()), "provenance": known}
+    write_text(path.with_suffix(".json"), json.dumps(document, indent=1, sort_keys=True) + "\n")
+    return path
+
+
+def read_record(path: Path) -> Record:
+    """Read one record by the path of its .json or .csv and check it."""
+    path = Path(path).with_suffix(".json")
+    name = f"{path.parent.name}/{path.name}"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        text = path.with_suffix(".csv").read_text(encoding="utf-8")
+        table_id, provenance, digest = document["table_id"], document["provenance"], document["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"result record {name} cannot be read ({error}); delete it and run the table again."
+        ) from error
+    if digest != _digest(text):
+        raise InputError(f"result record {name} does not fit its CSV (one was edited or lost); run the table again.")
+    provenance = _check_provenance(provenance, name)
+    frame = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
+    frame.attrs = {"table_id": table_id, "preset": provenance["preset"], "dataset": provenance["dataset"]}
+    frame.attrs |= {"provenance": provenance, "stands_for": provenance.get("stands_for", {})}
+    return Record(table_id, provenance["preset"], provenance["dataset"], frame, provenance, document.get("figure"))
+
+
+def load_records(table_id: str) -> list[Record]:
+    """All records of a table or figure, the paper preset before quick before smoke, then by data set."""
+    folder = _file(table_id, "paper", "x").parent
+    records = [read_record(path) for path in sorted(folder.glob("*.json"))]
+    return sorted(records, key=lambda record: (PRESETS.index(record.preset), record.dataset))
+
+
+def latest(table_id: str, preset: str | None = None, dataset: str | None = None) -> Record | None:
+    """The record with the most weight: highest preset, then newest date; None if there is none."""
+    records = [r for r in load_records(table_id) if preset in (None, r.preset) and dataset in (None, r.dataset)]
+    newest = sorted(records, key=lambda record: str(record.provenance.get("date", "")), reverse=True)
+    return min(newest, key=lambda record: PRESETS.index(record.preset), default=None)
