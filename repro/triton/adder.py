@@ -50,9 +50,9 @@ BWD_WEIGHT_TILES = (
     Tile(4, 4, 8, 8, 8, 2),
 )
 BWD_WEIGHT_DOT_TILES = (  # only the products TM * LM and TN * LN matter to tensor cores
-    Tile(8, 8, 8, 16, 32, 4),
-    Tile(4, 8, 8, 16, 32, 4),
-    Tile(2, 8, 8, 16, 32, 4),
+    Tile(8, 8, 8, 8, 32, 4),
+    Tile(4, 8, 8, 8, 32, 4),
+    Tile(2, 8, 8, 8, 32, 4),
     Tile(2, 4, 8, 16, 64, 4),
 )
 PROGRAMS = 528  # what split sums aim at: four programs for each of 132 multiprocessors, fixed so that sums do not

@@ -72,4 +72,8 @@ def adder_linear_int8(x: Tensor, weight: Tensor) -> Tensor:
 
 def _words(t: Tensor) -> Tensor:
     """int8 (..., C) to int32 (..., ceil(C / 4)): four channels a word, zeros at the end."""
-    return torch.nn.functional.pad(t, (0, -t.shape[-1] % 4)).contiguous().view(torch.int32)
+    padded = torch.nn.functional.pad(t, (0, -t.shape[-1] % 4))
+    flat = padded.reshape(-1)
+    if flat.data_ptr() % 4:  # a view that starts inside a word
+        flat = flat.clone()
+    return flat.view(torch.int32).reshape(*padded.shape[:-1], padded.shape[-1] // 4)

@@ -95,6 +95,7 @@ def _read(cubin: bytes, ptx: str, shared: int, hottest: tuple[str, ...]) -> Comp
     instructions, loops = _loops(listing.stdout)
     bodies = [collections.Counter(opcode.split(".")[0] for opcode in instructions[a : b + 1]) for a, b in loops]
     # Of nested loops with the same hot instructions, the shortest is the inner one.
+    bodies = [body for body in bodies if any(body[o] for o in hottest)]
     hot = max(bodies, key=lambda body: (sum(body[o] for o in hottest), -sum(body.values())), default={})
     return Compiled(registers, stack + local, shared, collections.Counter(hot), frozenset(instructions), ptx)
 
@@ -113,76 +114,125 @@ def _loops(listing: str) -> tuple[list[str], list[tuple[int, int]]]:
     return instructions, loops
 
 
-def adder_programs() -> dict[str, tuple]:
-    """(kernel, types, constants, first tile) of each dense adder program for a 3x3, stride-1 float32 convolution."""
-    from repro.triton import adder
-    from repro.triton import adder_dense_kernels as dense
+@dataclass(frozen=True)
+class Program:
+    """How one of our programs is compiled for inspection: a 3x3, stride-1 layer with NCHW strides unless said."""
 
-    window = dict(KH=3, KW=3, SH=1, SW=1, PH=1, PW=1, DH=1, DW=1)
-    taps = dict(NH=3, NW=3, QH=1, QW=1, SH=1, SW=1)
-    fwd = dict(x_ptr="*fp32", w_ptr="*fp32", y_ptr="*fp32")
-    bwd = dict(g_ptr="*fp32", x_ptr="*fp32", w_ptr="*fp32", dx_ptr="*fp32")
-    wgrad = dict(g_ptr="*fp32", x_ptr="*fp32", centre_ptr="*fp32", partial_ptr="*fp32")
-    fixed = dict(WIDE=False)
-    return {
-        "adder_conv2d_fwd": (
-            dense._adder_conv2d_fwd_kernel,
-            fwd,
-            {**window, **fixed},
-            adder.FWD_TILES,
-        ),
-        "adder_conv2d_bwd_input": (
-            dense._adder_conv2d_bwd_input_kernel,
-            bwd,
-            {**taps, **fixed},
-            adder.BWD_INPUT_TILES,
-        ),
-        "adder_conv2d_bwd_weight": (
-            dense._adder_conv2d_bwd_weight_kernel,
-            wgrad,
-            {**window, "DOT": False, "DOT_UPCAST": False},
-            adder.BWD_WEIGHT_TILES,
-        ),
-    }
+    kernel: object
+    types: dict[str, str]
+    constants: dict[str, object]
+    terms: int  # |x - w| terms or products that one pass of the hottest loop makes for each thread
+    hottest: tuple[str, ...] = ("FADD", "FFMA", "FMUL")
+    num_warps: int = 4
 
 
-ALIGNED = ("channels", "filters", "k_count", "x_stride_n", "x_stride_c", "g_stride_n", "g_stride_c", "y_stride_n")
+ALIGNED = ("channels", "filters", "k_count", "words", "padded", "x_stride_n", "x_stride_c", "g_stride_n", "g_stride_c")
 CONTIGUOUS = ("x_stride_w", "g_stride_w", "y_stride_w", "dx_stride_w")
+WINDOW = dict(KH=3, KW=3, SH=1, SW=1, PH=1, PW=1, DH=1, DW=1)
 
 
-def inspect_adder(name: str, tile, capability: int = 90) -> Compiled:
-    """One program of `adder_programs` compiled with one tile, NCHW strides."""
-    kernel, types, constants, _ = adder_programs()[name]
+def _tiled(kernel, types: dict[str, str], constants: dict[str, object], tile, **options) -> Program:
     meta = tile.meta()
     warps = meta.pop("num_warps")
-    names = kernel.arg_names
+    return Program(kernel, types, {**constants, **meta}, tile.TM * tile.TN * tile.BK, num_warps=warps, **options)
+
+
+def adder_program(name: str, tile, dtype: str = "fp32") -> Program:
+    """`fwd`, `bwd_input` or `bwd_weight` of the dense adder convolution with one tile; dtype as Triton spells it."""
+    from repro.triton import adder_dense_kernels as dense
+
+    tensors = dict.fromkeys(("x_ptr", "w_ptr", "y_ptr", "g_ptr", "dx_ptr"), f"*{dtype}")
+    if name == "fwd":
+        return _tiled(dense._adder_conv2d_fwd_kernel, tensors, {**WINDOW, "WIDE": False}, tile)
+    if name == "bwd_input":
+        taps = dict(NH=3, NW=3, QH=1, QW=1, SH=1, SW=1, WIDE=False)
+        return _tiled(dense._adder_conv2d_bwd_input_kernel, tensors, taps, tile)
+    types = {**tensors, "centre_ptr": "*fp32", "partial_ptr": "*fp32"}
+    constants = {**WINDOW, "DOT": dtype != "fp32", "DOT_UPCAST": False}
+    hottest = ("HMMA", "HGMMA") if dtype != "fp32" else ("FFMA", "FADD", "FMUL")
+    return _tiled(dense._adder_conv2d_bwd_weight_kernel, types, constants, tile, hottest=hottest)
+
+
+def programs() -> dict[str, Program]:
+    """Every program of this folder with the first tile its launcher would try, by name."""
+    from repro.triton import adder, adder_depthwise_kernels, adder_int8, adder_int8_kernels, shift, shift_kernels
+
+    found = {f"adder_{name}_float32": adder_program(name, tiles[0]) for name, tiles in _adder_tiles().items()}
+    found["adder_fwd_bfloat16"] = adder_program("fwd", adder.FWD_TILES[0], "bf16")
+    found["adder_bwd_weight_float16"] = adder_program("bwd_weight", adder.BWD_WEIGHT_DOT_TILES[0], "fp16")
+    floats = dict.fromkeys(("x_ptr", "w_ptr", "y_ptr", "g_ptr", "dx_ptr", "partial_ptr"), "*fp32")
+    planes = {**WINDOW, "BP": 512, "BC": 1}
+    found["depthwise_fwd"] = Program(adder_depthwise_kernels._adder_depthwise_fwd_kernel, floats, planes, 36)
+    found["depthwise_bwd_input"] = Program(
+        adder_depthwise_kernels._adder_depthwise_bwd_input_kernel, floats, planes, 36
+    )
+    found["depthwise_bwd_weight"] = Program(
+        adder_depthwise_kernels._adder_depthwise_bwd_weight_kernel, floats, {**planes, "BP": 256, "TAPS": 16}, 18
+    )
+    words = dict.fromkeys(("x_ptr", "w_ptr", "y_ptr"), "*i32")
+    found["adder_int8"] = _tiled(
+        adder_int8_kernels._adder_conv2d_int8_kernel, words, {**WINDOW, "PLAIN": False, "WIDE": False},
+        adder_int8.TILES[0], hottest=("VABSDIFF4",),
+    )  # fmt: skip
+    code = {"BITS": 5, "P_MIN": -14, "HAS_BIAS": False}
+    half = dict(x_ptr="*fp16", codes_ptr="*i32", bias_ptr="*fp16", y_ptr="*fp16", partial_ptr="*fp32")
+    found["shift_float16"] = Program(
+        shift_kernels._shift_conv2d_dot_kernel, half,
+        {**WINDOW, **code, "UPCAST": False, "WIDE": False, "BM": 64, "BN": 64, "BK": 32}, 1024, ("HMMA", "HGMMA"),
+    )  # fmt: skip
+    fixed = dict(x_ptr="*i32", codes_ptr="*i32", bias_ptr="*i32", y_ptr="*i64")
+    found["shift_fixed"] = _tiled(
+        shift_kernels._shift_conv2d_tile_kernel, fixed, {**WINDOW, **code, "FIXED": True, "WIDE": False},
+        shift.TILES[1], hottest=("IADD3", "SHF"),
+    )  # fmt: skip
+    four = {"BITS": 4, "P_MIN": -6, "UPCAST": False}
+    found["shift_linear_batch1_4bit"] = Program(
+        shift_kernels._shift_linear_small_kernel, half, {**four, "BB": 1, "BN": 16, "BK": 128, "DOT": False}, 16
+    )
+    found["shift_linear_batch16_4bit"] = Program(
+        shift_kernels._shift_linear_small_kernel, half, {**four, "BB": 16, "BN": 32, "BK": 64, "DOT": True}, 256,
+        ("HMMA", "HGMMA"),
+    )  # fmt: skip
+    return found
+
+
+def _adder_tiles() -> dict[str, tuple]:
+    from repro.triton import adder
+
+    return {"fwd": adder.FWD_TILES, "bwd_input": adder.BWD_INPUT_TILES, "bwd_weight": adder.BWD_WEIGHT_TILES}
+
+
+def inspect(program: Program, capability: int = 90) -> Compiled:
+    """Compile one program; sizes are taken as multiples of 16 and rows as contiguous, as in most layers."""
+    names = program.kernel.arg_names
     return compiled(
-        kernel,
-        types,
-        {**constants, **meta},
+        program.kernel,
+        program.types,
+        program.constants,
+        hottest=program.hottest,
         aligned=tuple(a for a in ALIGNED if a in names),
         ones=tuple(a for a in CONTIGUOUS if a in names),
-        num_warps=warps,
+        num_warps=program.num_warps,
         capability=capability,
     )
 
 
-def main() -> None:
-    """Print one line per program and tile."""
-    print(
-        "program, tile (TM TN LM LN BK warps): registers, spilled bytes, terms per pass, instructions per term, pipes"
-    )
-    for name, (*_, tiles) in adder_programs().items():
+def describe(name: str, program: Program, found: Compiled) -> str:
+    """One line: resources, instructions a term, and the commonest opcodes of the hottest loop."""
+    slots = sum(found.loop.values())
+    common = ", ".join(f"{opcode} {count}" for opcode, count in found.loop.most_common(5))
+    per_term = f"{slots / program.terms:.2f} instructions a term, " if slots else "no loop, "
+    return f"{name}: {found.registers} registers, {found.spill_bytes} B spilled, {per_term}{common}"
+
+
+def main(capability: int = 90) -> None:
+    """Print a line for every program, then one for every tile of the dense adder programs."""
+    for name, program in programs().items():
+        print(describe(name, program, inspect(program, capability)))
+    for name, tiles in _adder_tiles().items():
         for tile in tiles:
-            found = inspect_adder(name, tile)
-            terms = tile.TM * tile.TN * tile.BK
-            slots = sum(found.loop.values())
-            pipes = {o: found.loop[o] for o in ("FADD", "FFMA", "FMUL", "FMNMX", "LDS", "LDG", "STL", "LDL", "SHFL")}
-            pipes = {o: n for o, n in pipes.items() if n}
-            print(
-                f"{name} {tuple(tile.meta().values())}: {found.registers} regs, {found.spill_bytes} B spilled, "
-                f"{terms} terms, {slots / terms:.2f} per term, {pipes}"
-            )
+            program = adder_program(name, tile)
+            print(describe(f"{name} {tuple(tile.meta().values())}", program, inspect(program, capability)))
 
 
 if __name__ == "__main__":
