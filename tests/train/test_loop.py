@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -148,7 +149,7 @@ def test_rate_warms_up_linearly_then_follows_a_cosine():
     rates = [learning_rate(recipe, step, 100, 10) for step in range(101)]
     assert rates[0] == pytest.approx(0.4 / 20) and rates[19] == pytest.approx(0.4)
     assert rates[20] == pytest.approx(0.4) and rates[60] == pytest.approx(0.2) and rates[100] == pytest.approx(0)
-    assert all(earlier >= later for earlier, later in zip(rates[20:], rates[21:]))
+    assert all(earlier >= later for earlier, later in itertools.pairwise(rates[20:]))
 
 
 @pytest.mark.parametrize(("count", "size", "expected"), [(64, 16, 4), (70, 16, 4), (72, 16, 5), (5, 16, 1)], ids=str)

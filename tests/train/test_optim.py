@@ -164,5 +164,5 @@ def test_bad_settings_are_named(options, sentence):
 
 
 def test_an_optimizer_of_another_model_is_refused():
-    with pytest.raises(InputError, match="does not hold 2.weight"):
+    with pytest.raises(InputError, match=r"does not hold 2\.weight"):
         AdaptiveLR(torch.optim.SGD(small_network().parameters(), lr=0.1), small_network())

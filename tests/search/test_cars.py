@@ -1,0 +1,253 @@
+"""The evolution: records, determinism, resume after a kill, refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from repro.datasets import load, split_half
+from repro.errors import InputError, MissingDataError
+from repro.search.cars import Search, SearchRecipe, expand, run_search
+from repro.search.ghost import ghost_supernet
+from repro.search.record import Candidate, generations_frame, read_generations
+from repro.search.scale import TABLE_5_SCALINGS, even_budgets, front_of, models_by_budget, scaled_network
+from repro.search.space import SearchSpace, adder_share
+from repro.search.toy import two_layer_supernet
+from repro.search.warmup import Warmup
+from repro.train import TrainRecipe
+from repro.train.data import generator_for
+
+SPACE = SearchSpace([("c3", "c5"), ("c3", "c5")])
+WIDE = SearchSpace([("AAg1", "ACg1", "CAg1", "CCg1")] * 6)
+RECIPE = SearchRecipe(
+    train=TrainRecipe(epochs=5, batch_size=16, lr=0.05, adaptive="all"),
+    warmup_epochs=1,
+    evolve_every=1,
+    population=2,
+    expanded=4,
+    evaluate_images=40,
+    calibration_batches=1,
+    separate=None,
+)
+
+
+def energy(paths):
+    return [1.0 + sum(int(option[1]) for option in path) for path in paths]
+
+
+def search(folder=None, *, recipe=RECIPE, seed=0, space=SPACE) -> Search:
+    torch.manual_seed(seed)
+    supernet = two_layer_supernet("conv", width=2, in_channels=1)
+    halves = split_half(load("digits", "train", limit=120))
+    return Search(supernet, space, *halves, energy, recipe, seed=seed, folder=folder)
+
+
+def story(result) -> list:
+    return [(g.number, g.epoch, g.candidates) for g in result.generations]
+
+
+def test_a_search_keeps_every_generation(tmp_path):
+    result = search(tmp_path).run()
+    assert result.outcome == "finished" and len(result.generations) == RECIPE.generations == 4
+    for generation in result.generations:
+        assert len(generation.survivors) == 2 and [c.place for c in generation.survivors] == [0, 1]
+        assert {c.origin for c in generation.candidates[:2]} == {"parent"}
+        assert all(c.energy == energy([c.path])[0] for c in generation.candidates)
+    parents = [{c.path for c in g.candidates if c.origin == "parent"} for g in result.generations]
+    kept = [{c.path for c in g.survivors} for g in result.generations]
+    assert parents[1:] == kept[:-1] and set(result.population) == kept[-1]
+    assert read_generations(tmp_path) == result.generations
+    frame = generations_frame(result.generations)
+    assert len(frame) == sum(len(g.candidates) for g in result.generations) and frame["kept"].sum() == 2 * 4
+    assert set(result.seconds) == {"train", "evaluate", "evolve"}
+
+
+def test_parents_alone_are_trained_between_evolutions():
+    run = search()
+    seen: list[tuple] = []
+    original = run.supernet.set_path
+    run.supernet.set_path = lambda path: seen.append(tuple(path)) or original(path)
+    result = run.run()
+    per_epoch = len(seen) // 5
+    for number, generation in enumerate(result.generations):
+        parents = {c.path for c in generation.candidates if c.origin == "parent"}
+        assert set(seen[(number + 1) * per_epoch : (number + 2) * per_epoch]) <= parents
+
+
+def test_stopping_and_resuming_gives_the_same_search(tmp_path):
+    whole = search().run()
+    for stop in (1, 3):
+        partial = search(tmp_path).run(stop_after=stop)
+        assert partial.outcome == "stopped" and len(partial.generations) == stop
+    resumed = search(tmp_path).run()
+    assert story(resumed) == story(whole) and resumed.outcome == "finished"
+    assert [row["train_loss"] for row in resumed.rows] == [row["train_loss"] for row in whole.rows]
+
+
+_CHILD = """
+import sys, time, torch
+sys.path.insert(0, {root!r})
+torch.set_num_threads(1)
+from tests.search.test_cars import search
+search({folder!r}).run(on_epoch=lambda row: (print(row["epoch"], flush=True), time.sleep(0.2)))
+"""
+
+
+def test_a_killed_search_loses_at_most_a_generation(tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        whole = search().run()
+        code = _CHILD.format(root=str(Path(__file__).resolve().parents[2]), folder=str(tmp_path))
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ.copy())
+        try:
+            for line in child.stdout:
+                if line.strip() == "4":  # in generation 3: generations 1 and 2 are on disk
+                    time.sleep(0.05)
+                    break
+        finally:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+        assert child.returncode == -signal.SIGKILL
+        epochs: list[int] = []
+        resumed = search(tmp_path).run(on_epoch=lambda row: epochs.append(row["epoch"]))
+        assert epochs[0] in (4, 5) and story(resumed) == story(whole)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_separate_warm_up_resumes_inside_a_search(tmp_path):
+    def make(folder):
+        torch.manual_seed(0)
+        options = {"blocks": "toy", "form": "cifar", "num_classes": 10, "in_channels": 1, "width": 0.25, "head": 16}
+        supernet = ghost_supernet(WIDE.blocks[0], **options, dropout=0.0)
+        recipe = dataclasses.replace(
+            RECIPE,
+            train=TrainRecipe(epochs=5, batch_size=32, lr=0.05, adaptive="all"),
+            warmup_epochs=4,
+            separate=Warmup(100.0, probe_paths=1),
+        )
+        halves = split_half(load("digits", "train", limit=64))
+        return Search(
+            supernet, WIDE, *halves, lambda ps: [1 + adder_share(p) for p in ps], recipe, seed=0, folder=folder
+        )
+
+    class Interrupt(Exception):
+        pass
+
+    def interrupt(row):
+        if row["epoch"] == 3:
+            raise Interrupt
+
+    whole = make(None).run()
+    assert [row["phase"] for row in whole.rows] == ["warm-up"] * 3 + ["uniform", "generation 1"]
+    assert [outcome.reached for outcome in whole.warmup] == [False] * 3
+    with pytest.raises(Interrupt):
+        make(tmp_path).run(on_epoch=interrupt)
+    epochs = []
+    resumed = make(tmp_path).run(on_epoch=lambda row: epochs.append(row["epoch"]))
+    assert epochs == [3, 4, 5] and story(resumed) == story(whole) and resumed.warmup == whole.warmup
+
+
+def test_expansion_is_new_paths_only_and_ends_in_a_small_space():
+    generator = generator_for("expand")
+    population = WIDE.sample_distinct(8, generator)
+    children = expand(population, WIDE, 16, generator)
+    assert len(children) == len(dict(children)) == 16
+    assert {kind for _, kind in children[8:]} == {"mutation", "crossover"}
+    whole = expand([("c3", "c3")], SPACE, 100, generator)
+    assert len(whole) <= 4 and all(path in SPACE for path, _ in whole)
+
+
+def test_a_nan_candidate_ranks_last_and_is_recorded():
+    run = search(recipe=dataclasses.replace(RECIPE, expanded=4, population=3))
+    original = run.supernet.subnet
+
+    def poisoned(path):
+        network = original(path)
+        if path == ("c5", "c5"):
+            next(network.parameters()).data.fill_(math.nan)
+        return network
+
+    run.supernet.subnet = poisoned
+    result = run.run()
+    tested = [g for g in result.generations if any(c.path == ("c5", "c5") for c in g.candidates)]
+    assert tested
+    for generation in tested:
+        (bad,) = generation.not_finite
+        assert bad.path == ("c5", "c5") and math.isnan(bad.accuracy_pct)
+        assert not bad.kept or bad.place == len(generation.survivors) - 1
+
+
+def candidate(accuracy: float, energy_value: float) -> Candidate:
+    return Candidate((f"{accuracy}",), accuracy, energy_value, "parent", 0, 0)
+
+
+def test_models_a_to_d_come_from_the_front_by_budget():
+    points = [(50, 1.0), (60, 2.0), (55, 3.0), (70, 4.0), (80, 8.0), (math.nan, 0.5)]
+    candidates = [candidate(*point) for point in points]
+    front = front_of(candidates)
+    assert [c.energy for c in front] == [1.0, 2.0, 4.0, 8.0]
+    assert even_budgets(front)["D"] == 8.0
+    models = models_by_budget(candidates)
+    assert list(models) == ["A", "B", "C", "D"] and len({m.path for m in models.values()}) == 4
+    assert models_by_budget(candidates, {"A": 2.5})["A"].accuracy_pct == 60
+    with pytest.raises(
+        InputError, match=r"budget A=0\.9 is not met by any candidate of the front; the cheapest needs 1"
+    ):
+        models_by_budget(candidates, {"A": 0.9})
+    with pytest.raises(InputError, match="front is empty"):
+        models_by_budget([candidate(math.nan, 1.0)])
+
+
+def test_scaling_changes_filters_and_keeps_types():
+    path = ("AAg1", "CCg2") * 8
+    small, large = (scaled_network(path, width=w, resolution=32, num_classes=10) for w in (0.5, 1.0))
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in large.parameters())
+    kinds = [type(block.ghost1.primary.conv).__name__ for block in small.blocks]
+    assert kinds == ["AdderConv2d", "Conv2d"] * 8
+    assert all(scaling.base in "ACD" and scaling.resolution >= 224 for scaling in TABLE_5_SCALINGS.values())
+
+
+def test_folders_of_another_search_or_damaged_ones_are_refused(tmp_path):
+    search(tmp_path).run(stop_after=2)
+    with pytest.raises(InputError, match="another recipe, seed or space"):
+        search(tmp_path, seed=1).run()
+    (tmp_path / "generations" / "0001.json").write_text("{")
+    with pytest.raises(MissingDataError, match="generation 1 of the search"):
+        search(tmp_path).run()
+    torch.manual_seed(0)
+    other = two_layer_supernet("conv", width=3, in_channels=1)
+    halves = split_half(load("digits", "train", limit=120))
+    with pytest.raises(InputError, match="does not fit this network"):
+        run_search(other, SPACE, *halves, energy, RECIPE, seed=0, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (
+            lambda: (
+                dataclasses.replace(RECIPE, population=8, expanded=8)
+                and search(recipe=dataclasses.replace(RECIPE, population=8, expanded=8))
+            ),
+            "only 4 paths",
+        ),
+        (lambda: dataclasses.replace(RECIPE, expanded=1), "expanded=1"),
+        (lambda: dataclasses.replace(RECIPE, selection="nsga4"), "selection='nsga4'"),
+        (lambda: dataclasses.replace(RECIPE, warmup_epochs=5), "leave no evolution"),
+        (lambda: search(space=WIDE), "space has 6 blocks; the supernet has 2"),
+    ],
+)
+def test_bad_searches_are_named(call, sentence):
+    with pytest.raises(InputError, match=sentence):
+        call()
