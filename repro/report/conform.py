@@ -36,6 +36,7 @@ class Cell:
     given_std: float | None = None
     given_n: int | None = None
     text: str | None = None
+    texts: int = 0
 
     @property
     def filled(self) -> bool:
@@ -45,7 +46,7 @@ class Cell:
     @property
     def n(self) -> int:
         """Number of seeds behind the cell; 0 if it is empty."""
-        return self.given_n or (1 if self.text is not None else len(self.values))
+        return self.given_n or (self.texts if self.text is not None else len(self.values))
 
     @property
     def mean(self) -> float:
@@ -198,6 +199,7 @@ def _add_row(cells: dict[str, Cell], row: dict, spec: TableSpec) -> None:
             continue
         cell = cells[name]
         if not column.numeric:
+            cell.texts += 1
             cell.text = str(value) if cell.text in (None, str(value)) else _worst_status(cell.text, str(value), column)
             continue
         try:

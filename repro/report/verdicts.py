@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -135,6 +135,7 @@ class _Ours:
     columns: dict[str, dict[str, list]]
     preset: dict[str, str | None]
     dataset: dict[str, str | None]
+    conformed: dict[str, Conformed] = field(default_factory=dict)
 
     def means(self) -> dict[str, dict[str, list]]:
         """Every Cell replaced by its mean over seeds, dependent columns recomputed."""
@@ -175,6 +176,7 @@ def _load(tables: Mapping[str, pd.DataFrame], needed: list[str]) -> _Ours:
         else:
             conformed = conform(name, frame)
             ours.columns[name] = _table_columns(conformed)
+            ours.conformed[name] = conformed
             ours.preset[name], ours.dataset[name] = conformed.preset, conformed.dataset
     return ours
 
@@ -256,15 +258,18 @@ def _draw(cell: Cell, generator: np.random.Generator) -> float | None:
 
 
 def _spread_known(ours: _Ours, refs: list[Ref], default: str | None) -> bool:
-    """Whether every measured number in play comes with at least two seeds."""
+    """Whether every measured cell in play comes with at least two seeds."""
     for ref in refs:
         name = ref.table or default
-        if not is_figure(name) and table_spec(name).columns[ref.column].role not in ("empirical", "cost"):
-            continue
         cells = ours.columns[name][ref.column]
+        if not is_figure(name):
+            role = table_spec(name).columns[ref.column].role
+            if role not in ("empirical", "cost", "status"):
+                continue
+            cells = ours.conformed[name].cells[ref.column]
         rows = select(_means_of(ours, name), ref.selectors, name)
         for cell in (cells[row] for row in rows):
-            if isinstance(cell, Cell) and cell.values and cell.n < 2:
+            if isinstance(cell, Cell) and cell.filled and cell.n < 2:
                 return False
     return True
 

@@ -1,0 +1,158 @@
+"""Records survive a round trip and refuse damage; the board is generated from them and only from them."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from repro.errors import InputError
+from repro.report import board_is_current, latest, load_records, save_record, status_board, update_readme
+from repro.report.board import BEGIN, END, markdown_table
+
+PROVENANCE = {
+    "preset": "quick",
+    "dataset": "digits",
+    "seeds": [0, 1, 2],
+    "epochs": 25,
+    "git_revision": "0123456789ab",
+    "git_clean": True,
+    "versions": {"torch": "2.13.0"},
+    "device": "a processor, 2 cores",
+    "date": "2026-01-01T00:00:00+00:00",
+}
+STRATEGIES = [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_RESULTS", str(tmp_path / "results"))
+    return tmp_path / "results"
+
+
+def frame():
+    rows = [
+        {"adaptive_lr": a, "separate_warmup": w, "seed": s, "kendall_tau": -0.3 + 0.25 * i + s / 100, "n_paths": 64}
+        for s in range(3)
+        for i, (a, w) in enumerate(STRATEGIES)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_record_survives_the_round_trip(results):
+    save_record("acghostnet_t06", frame(), PROVENANCE, figure="acghostnet_f04-quick-digits")
+    (record,) = load_records("acghostnet_t06")
+    pd.testing.assert_frame_equal(record.frame, frame(), check_exact=True)
+    assert record.figure == "acghostnet_f04-quick-digits"
+    assert record.frame.attrs["preset"] == "quick" and record.frame.attrs["dataset"] == "digits"
+    assert record.label == "quick, digits, 25 epochs, seeds 0 1 2"
+    assert load_records("acghostnet_t03") == [] and latest("acghostnet_t03") is None
+
+
+def test_latest_prefers_the_higher_preset_then_the_newer_date(results):
+    for preset, dataset, date in [
+        ("smoke", "digits", "2026-03"),
+        ("quick", "digits", "2026-01"),
+        ("quick", "cifar10", "2026-02"),
+    ]:
+        save_record("acghostnet_t06", frame(), PROVENANCE | {"preset": preset, "dataset": dataset, "date": date})
+    assert (latest("acghostnet_t06").preset, latest("acghostnet_t06").dataset) == ("quick", "cifar10")
+    assert latest("acghostnet_t06", preset="smoke").dataset == "digits"
+
+
+def test_saving_twice_gives_the_same_bytes(results):
+    path = save_record("acghostnet_t06", frame(), PROVENANCE)
+    before = path.read_bytes(), path.with_suffix(".json").read_bytes()
+    save_record("acghostnet_t06", frame(), PROVENANCE)
+    assert before == (path.read_bytes(), path.with_suffix(".json").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"preset": "quik"}, "Did you mean 'quick'"),
+        ({"dataset": "../digits"}, "plain name"),
+        ({"recipe": {"root": "/home/someone/data"}}, "looks like a path"),
+        ({"recipe": object()}, "not plain data"),
+    ],
+)
+def test_provenance_that_does_not_fit_is_refused(results, change, message):
+    with pytest.raises(InputError, match=message):
+        save_record("acghostnet_t06", frame(), PROVENANCE | change)
+
+
+def test_incomplete_provenance_and_wrong_frames_are_refused(results):
+    with pytest.raises(InputError, match="lacks git_revision"):
+        save_record("acghostnet_t06", frame(), {k: v for k, v in PROVENANCE.items() if k != "git_revision"})
+    with pytest.raises(InputError, match="does not belong"):
+        save_record("acghostnet_t06", frame().rename(columns={"kendall_tau": "tau"}), PROVENANCE)
+    with pytest.raises(InputError, match="acghostnet_t06"):
+        save_record("acghostnet_t006", frame(), PROVENANCE)
+    assert not results.exists()
+
+
+def test_a_record_that_was_edited_or_lost_half_is_refused(results):
+    path = save_record("acghostnet_t06", frame(), PROVENANCE)
+    path.write_text(path.read_text().replace("-0.3", "0.3"))
+    with pytest.raises(InputError, match="does not fit its CSV"):
+        load_records("acghostnet_t06")
+    path.unlink()
+    with pytest.raises(InputError, match="cannot be read"):
+        load_records("acghostnet_t06")
+
+
+def test_the_board_has_a_row_per_table_and_figure_and_counts_every_placed_claim(results):
+    empty = status_board()
+    assert len(empty) == 69 and set(empty["state"]) == {"not yet"}
+    save_record("acghostnet_t06", frame(), PROVENANCE)
+    save_record("acghostnet_t04", pd.DataFrame({"model": ["ACGhostNet-A"], "fadd_m": [71.0]}), PROVENANCE)
+    board = status_board().set_index("id")
+    assert board.loc["acghostnet_t06", ["state", "preset", "dataset"]].tolist() == ["regenerated", "quick", "digits"]
+    assert board.loc["acghostnet_t06", "reproduced"] == 4
+    assert board.loc["acghostnet_t04", "state"] == "analytic only"
+    counts = ["reproduced", "not_reproduced", "undecided", "not_run", "not_applicable"]
+    assert board[counts].to_numpy().sum() == empty[counts].to_numpy().sum() > 200
+
+
+def test_the_readme_is_updated_between_its_markers_only(results, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    assert not board_is_current(readme)
+    update_readme(readme)
+    text = readme.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert board_is_current(readme)
+    save_record("acghostnet_t06", frame(), PROVENANCE)
+    assert not board_is_current(readme)
+    update_readme(readme)
+    assert board_is_current(readme) and "| acghostnet_t06 | regenerated | quick | digits | 4 |" in readme.read_text()
+    verdicts = (results / "VERDICTS.md").read_text()
+    assert "| acghostnet-c33 |" in verdicts and "100.0% of 1000 resamples" in verdicts
+
+
+def test_a_claim_is_listed_once_per_data_set_that_was_run(results, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}{END}")
+    for dataset in ("digits", "cifar10"):
+        save_record("acghostnet_t06", frame(), PROVENANCE | {"dataset": dataset})
+    update_readme(readme)
+    lines = [
+        line for line in (results / "VERDICTS.md").read_text().splitlines() if line.startswith("| acghostnet-c33 ")
+    ]
+    assert len(lines) == 2 and "cifar10" in lines[0] and "digits" in lines[1]
+
+
+def test_missing_markers_are_one_sentence(results, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("nothing here")
+    with pytest.raises(InputError, match="no status board markers"):
+        update_readme(readme)
+
+
+def test_markdown_cells_cannot_break_the_table():
+    assert markdown_table(pd.DataFrame({"a": ["x|y\nz"]})) == "| a |\n| --- |\n| x\\|y z |"
+
+
+def test_stored_json_is_sorted_and_holds_the_checksum(results):
+    path = save_record("acghostnet_t06", frame(), PROVENANCE).with_suffix(".json")
+    document = json.loads(path.read_text())
+    assert list(document) == sorted(document) and len(document["sha256"]) == 64
