@@ -1,8 +1,9 @@
 """Published against ours: tables, claims, verdicts, figures, provenance. Trains nothing."""
 
-from repro.report.board import board_is_current, status_board, update_readme
+from repro.report.board import board_is_current, status_board, update_readme, verdict_counts
 from repro.report.claims import judge_published
 from repro.report.compare import compare
+from repro.report.figures import render_table, save_figure
 from repro.report.published import claims, figure_index, published, published_text, table_index
 from repro.report.published import figure_ids as published_figures
 from repro.report.published import table_ids as published_tables
@@ -25,8 +26,11 @@ __all__ = [
     "published_figures",
     "published_tables",
     "published_text",
+    "render_table",
+    "save_figure",
     "save_record",
     "status_board",
     "table_index",
     "update_readme",
+    "verdict_counts",
 ]

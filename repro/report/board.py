@@ -11,7 +11,7 @@ from repro.report.claims import places
 from repro.report.conform import conform
 from repro.report.published import PAPERS, claims, figure_ids, figure_index, table_ids, table_index, table_spec
 from repro.report.records import Record, latest, load_records
-from repro.report.verdicts import judge
+from repro.report.verdicts import STATUSES, judge, judge_all
 from repro.runtime import repo_root, results_root, write_text
 
 BEGIN, END = "<!-- status-board:begin -->", "<!-- status-board:end -->"
@@ -76,6 +76,17 @@ def status_board() -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def verdict_counts() -> pd.DataFrame:
+    """Per paper, how many claims have which verdict, from the best record of every table and figure."""
+    frames = _best_frames({name: latest(name) for name in [*table_ids(), *figure_ids()]})
+    found = judge_all(frames)
+    counts = (
+        found.groupby(["paper", "status"]).size().unstack(fill_value=0).reindex(columns=list(STATUSES), fill_value=0)
+    )
+    counts.index = [PAPERS.get(paper, "between the papers") for paper in counts.index]
+    return counts.rename_axis(index="paper", columns=None).reset_index()
 
 
 def _cell(value: object) -> str:

@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,14 +68,15 @@ def new_figure(rows: int = 1, columns: int = 1, *, width_in: float = 3.4, height
         return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def save_figure(fig: Figure, name: str, data: pd.DataFrame, caption: str) -> Path:
+def save_figure(fig: Figure, name: str, data: pd.DataFrame | None, caption: str) -> Path:
     """Write figures/<name>.svg, its data figures/<name>.csv and its caption figures/<name>.txt, atomically.
 
     The same figure gives the same bytes: no date, no version, a fixed salt for ids.
 
     Args:
         name: id of the published figure or table, with an ending such as '-quick-digits'; a plain file name.
-        data: every row that is drawn.  caption: one or two sentences that state the finding.
+        data: every row that is drawn; None for a picture of an image only.
+        caption: one or two sentences that state the finding.
     Returns: path of the SVG. Raises: InputError for a name with a folder, axes without labels, or an empty caption.
     """
     if not re.fullmatch(r"[A-Za-z0-9_.]+(?:-[A-Za-z0-9_.]+)*", name):
@@ -86,14 +86,15 @@ def save_figure(fig: Figure, name: str, data: pd.DataFrame, caption: str) -> Pat
     if not caption.strip():
         raise InputError(f"caption={caption!r} is not allowed; it must state what figure {name} shows.")
     for axes in fig.axes:
-        if axes.axison and axes.get_visible() and axes.get_label() != "<colorbar>":
+        if axes.axison and axes.get_visible() and not axes.images and axes.get_label() != "<colorbar>":
             if not (axes.get_xlabel() or fig.get_supxlabel()) or not (axes.get_ylabel() or fig.get_supylabel()):
                 raise InputError(f"figure {name} has axes without a label; name both axes with their unit.")
     buffer = io.StringIO()
     with house_style():
         fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": name})
     target = figures_root() / f"{name}.svg"
-    write_text(target.with_suffix(".csv"), data.to_csv(index=False, lineterminator="\n"))
+    if data is not None:
+        write_text(target.with_suffix(".csv"), data.to_csv(index=False, lineterminator="\n"))
     write_text(target.with_suffix(".txt"), caption.strip() + "\n")
     write_text(target, "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n")
     return target
@@ -181,12 +182,20 @@ def ranking_scatter(points: pd.DataFrame, *, name: str, label: str) -> tuple[Fig
 # ------------------------------------------------------------------ tables for notebooks
 
 
-@dataclass(frozen=True)
-class RenderedTable:
-    """A comparison as HTML and Markdown; a notebook shows it by itself."""
+class RenderedTable(str):
+    """A comparison as HTML (the string itself) and Markdown; a notebook shows it by itself."""
 
-    html: str
     markdown: str
+
+    def __new__(cls, html_text: str, markdown: str) -> RenderedTable:
+        table = super().__new__(cls, html_text)
+        table.markdown = markdown
+        return table
+
+    @property
+    def html(self) -> str:
+        """The table as HTML."""
+        return str(self)
 
     def _repr_html_(self) -> str:
         return self.html
