@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import torch
+from torch import nn
 
 from repro.cost.counting import CONVENTIONS, layer_operations, operation_energy_pj
+from repro.cost.skeleton import skeleton
 from repro.cost.trace import trace
 from repro.errors import InputError, check_choice, check_int
-from repro.models import create
 from repro.models.acghostnet import MODULE_TYPES
 
 COUNTS = ("params", "fadd", "fmul")
@@ -56,16 +56,15 @@ class EnergyLookup:
         form = form or ("cifar" if resolution <= 64 else "imagenet")
         counts = []
         for module_type in MODULE_TYPES:
-            with torch.device("meta"):
-                model = create(
-                    "acghostnet",
-                    choices=module_type,
-                    num_classes=num_classes,
-                    width=width,
-                    form=form,
-                    blocks=blocks,
-                    op=op,
-                )
+            model = skeleton(
+                "acghostnet",
+                choices=module_type,
+                num_classes=num_classes,
+                width=width,
+                form=form,
+                blocks=blocks,
+                op=op,
+            )
             counts.append(self._count(model, resolution))
         if any((base != counts[0][0]).any() for base, _ in counts):
             raise InputError(
@@ -78,7 +77,7 @@ class EnergyLookup:
         self.table = self._as_table()
 
     @staticmethod
-    def _count(model: torch.nn.Module, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    def _count(model: nn.Module, resolution: int) -> tuple[np.ndarray, np.ndarray]:
         """Counts outside the blocks, (3,), and of each block, (blocks, 3)."""
         blocks = np.zeros((len(model.blocks), 3), dtype=np.int64)
         base = np.zeros(3, dtype=np.int64)

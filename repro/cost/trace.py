@@ -223,11 +223,11 @@ def _watched(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
         recorder.stack.pop()
 
     def same_shape(x: Tensor) -> Tensor:
-        return torch.empty_like(x)
+        return x.new_empty(x.shape)
 
     def normed(x: Tensor) -> Tensor:
         recorder.norm_takes(x)
-        return torch.empty_like(x)
+        return x.new_empty(x.shape)
 
     def replace_forward(module: nn.Module, forward) -> None:
         replaced.append((module, module.__dict__.get("forward")))
@@ -315,6 +315,11 @@ def _inputs(input_size) -> tuple[Tensor, ...]:
     return (torch.empty(size, device="meta"),)
 
 
+def _without_data(value: Tensor) -> Tensor:
+    empty = torch.empty(value.shape, dtype=value.dtype, device="meta")
+    return nn.Parameter(empty, requires_grad=False) if isinstance(value, nn.Parameter) else empty
+
+
 def trace(model: nn.Module, input_size) -> list[Layer]:
     """Run `model` once without data and list its operators in order of execution.
 
@@ -326,12 +331,8 @@ def trace(model: nn.Module, input_size) -> list[Layer]:
     Raises: InputError when the sizes do not fit the model.
     """
     inputs = _inputs(input_size)
-    state = {
-        name: nn.Parameter(torch.empty_like(value, device="meta"), requires_grad=False)
-        if isinstance(value, nn.Parameter)
-        else torch.empty_like(value, device="meta")
-        for name, value in [*model.named_parameters(), *model.named_buffers()]
-    }
+    values = [*model.named_parameters(), *model.named_buffers()]
+    state = {name: _without_data(value) for name, value in values if value.device.type != "meta"}
     recorder = _Recorder()
     modes = {module: module.training for module in model.modules()}
     try:

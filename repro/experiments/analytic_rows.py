@@ -10,20 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-import torch
-from torch import nn
 
 from repro.errors import InputError
-from repro.models import create
-from repro.report import published_text, table_spec
+from repro.report.published import published, published_text, table_spec
 
 MILLION, BILLION = 1e6, 1e9
-
-
-def meta_model(name: str, **options) -> nn.Module:
-    """A model without memory for its weights, enough to count."""
-    with torch.device("meta"):
-        return create(name, **options)
 
 
 def analytic_frame(
@@ -86,7 +77,6 @@ def from_printed(
         rows: a mask of the rows to show.
     Returns: key columns, the used ones, `printed`, `computed`, `relative_error` (computed/printed - 1) and `formula`.
     """
-    from repro.report import published
 
     frame, spec = published(table_id), table_spec(table_id)
     computed = compute(frame)

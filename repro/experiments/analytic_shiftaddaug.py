@@ -1,4 +1,4 @@
-"""Analytic columns of ShiftAddAug: unit energies (table 1), counts, energy and latency of table 3, ratios of table 6."""
+"""Analytic columns of ShiftAddAug: unit energies (table 1), counts, energy, latency (table 3), ratios (table 6)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import functools
 import pandas as pd
 
 from repro.cost import ACCOUNTINGS, CONVENTIONS, count, model_cost
+from repro.cost.skeleton import skeleton
 from repro.cost.units import HOROWITZ, SIMULATOR, unit_energy, unit_energy_table
 from repro.errors import InputError
-from repro.experiments.analytic_rows import MILLION, analytic_frame, from_printed, meta_model
+from repro.experiments.analytic_rows import MILLION, analytic_frame, from_printed
 
 RESOLUTION, CLASSES = 160, 100
 MODELS = {
@@ -62,7 +63,7 @@ def table_1() -> pd.DataFrame:
 @functools.lru_cache(maxsize=64)
 def _measures(model: str, op: str) -> dict[str, float]:
     name, options = MODELS[model]
-    network = meta_model(name, num_classes=CLASSES, op=op, **options)
+    network = skeleton(name, num_classes=CLASSES, op=op, **options)
     counted = count(network, RESOLUTION, "shiftaddaug")
     values = {
         "params_m": counted.params / MILLION,

@@ -1,0 +1,28 @@
+"""Models without memory for their weights: enough to count and price, built in milliseconds at any size."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from repro.models import create
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """Skips torch.nn.init, whose functions on the meta device take longer than everything else."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def skeleton(name: str, **options) -> nn.Module:
+    """`repro.models.create(name, **options)` on the meta device: sizes and structure, no values.
+
+    Raises: InputError as `create`.
+    """
+    with torch.device("meta"), _NoInitialisation():
+        return create(name, **options)
