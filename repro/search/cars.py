@@ -142,8 +142,9 @@ class Search:
         self.supernet, self.space, self.objective = supernet, space, objective
         self.recipe, self.seed = recipe, seed
         self.folder = None if folder is None else FilePath(folder)
-        self.train: TensorData = prepare(train_data)
-        self.held_out: TensorData = prepare(held_out)
+        device = next(supernet.parameters()).device
+        self.train: TensorData = prepare(train_data, device)
+        self.held_out: TensorData = prepare(held_out, device)
         if recipe.evaluate_images is not None:
             self.held_out = self.held_out.take(slice(0, recipe.evaluate_images))
         self.trainer = Trainer(supernet, recipe.train, examples=len(self.train), seed=seed)

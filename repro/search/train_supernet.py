@@ -78,7 +78,8 @@ def train_supernet(
         held_out: where the warm-up's threshold is measured (not the test set that a ranking is judged on).
         seed: of batches, transforms, dropout and sampled paths; seed the weights before building the supernet.
     """
-    train, held_out = prepare(train_data), prepare(held_out)
+    device = next(supernet.parameters()).device
+    train, held_out = prepare(train_data, device), prepare(held_out, device)
     total = recipe.train.epochs
     trainer = Trainer(supernet, recipe.train, examples=len(train), seed=seed)
     history = SupernetHistory()

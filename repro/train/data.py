@@ -5,12 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 
 from repro.errors import InputError
 
 Transform = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+WHOLE = slice(None)
+
+
+class Batch(NamedTuple):
+    """Inputs (B, C, H, W) float32, labels (B,), and which share of the global batch they are (1 in one process)."""
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    share: float
 
 
 @dataclass(frozen=True)
@@ -52,12 +62,33 @@ class TensorData:
         for start in range(0, stop, batch_size):
             yield self.inputs(slice(start, min(start + batch_size, stop)))
 
+    def batches(
+        self, batch_size: int, generator: torch.Generator, transform: Transform | None = None, share: slice = WHOLE
+    ) -> Iterator[Batch]:
+        """One shuffled pass in batches of `batch_size`; `transform(images, generator)` sees the stored images (uint8).
 
-def prepare(data, device: torch.device | str = "cpu") -> TensorData:
-    """TensorData of a data set from `repro.datasets` (kept as uint8, normalised batch by batch).
+        A last batch smaller than half a batch is left out of the epoch: its few examples would weigh more in batch
+        norm and in the adaptive rate than all others. With fewer examples than one batch, one batch holds them all.
+        `share` cuts one process's rows out of each batch after its transforms, so that these do not depend on it.
+        """
+        order = torch.randperm(len(self), generator=generator).to(self.labels.device)
+        for start in range(0, steps_per_epoch(len(self), batch_size) * batch_size, batch_size):
+            index = order[start : start + batch_size]
+            images = self.images[index]
+            if transform is not None:
+                images = transform(images, generator)
+            labels = self.labels[index][share]
+            yield Batch(self.as_inputs(images[share]), labels, len(labels) / len(index))
 
-    TensorData passes through; so does anything with float `images` and `labels` and without `normalize`.
+
+def prepare(data, device: torch.device | str = "cpu"):
+    """TensorData of a data set from `repro.datasets` (kept as uint8, normalised batch by batch) on `device`.
+
+    TensorData is moved to `device`; anything else that brings its own `batches` and `input_batches` (an ImageFolder)
+    passes through.
     """
+    if hasattr(data, "input_batches") and not isinstance(data, TensorData):
+        return data
     images, labels = torch.as_tensor(data.images), torch.as_tensor(data.labels).long()
     return TensorData(images.to(device), labels.to(device), getattr(data, "normalize", None))
 
@@ -74,23 +105,6 @@ def generator_for(*parts: object) -> torch.Generator:
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Batches that `batches` yields: full ones, and a last one of at least half a batch."""
+    """Batches that `TensorData.batches` yields: full ones, and a last one of at least half a batch."""
     full, rest = divmod(examples, batch_size)
     return max(1, full + (2 * rest >= batch_size)) if examples else 0
-
-
-def batches(
-    data: TensorData, batch_size: int, generator: torch.Generator, transform: Transform | None = None
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Shuffled (inputs, labels) batches; `transform(images, generator)` sees the stored images (uint8).
-
-    A last batch smaller than half a batch is left out of the epoch: its few examples would weigh more in batch norm
-    and in the adaptive rate than all others. With fewer examples than one batch, one batch holds them all.
-    """
-    order = torch.randperm(len(data), generator=generator).to(data.labels.device)
-    for start in range(0, steps_per_epoch(len(data), batch_size) * batch_size, batch_size):
-        index = order[start : start + batch_size]
-        images = data.images[index]
-        if transform is not None:
-            images = transform(images, generator)
-        yield data.as_inputs(images), data.labels[index]

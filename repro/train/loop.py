@@ -6,6 +6,7 @@ from the last epoch's weights and optimiser state alone (same machine, same numb
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 
 from repro.errors import InputError
 from repro.train.checkpoint import load_checkpoint, save_checkpoint
-from repro.train.data import batches, generator_for, mixed_seed, prepare, steps_per_epoch
+from repro.train.data import WHOLE, Batch, TensorData, generator_for, mixed_seed, prepare, steps_per_epoch
 from repro.train.diagnose import first_bad_gradient, first_bad_output
 from repro.train.evaluate import evaluate
 from repro.train.recipe import TrainRecipe, input_transform, learning_rate, make_optimizer
@@ -59,19 +60,15 @@ class Trainer:
     """One model, its optimiser and its place in the schedule; the part that plain and supernet training share.
 
     Args:
+        examples: size of the training set.
         total_epochs: length of the cosine schedule; the recipe's `epochs` if omitted.
-        reduce_gradients: called between backward and step (averages over processes in distributed training).
     """
 
+    share = WHOLE  # rows of each global batch that this process sees
+    writes_checkpoints = True
+
     def __init__(
-        self,
-        model: nn.Module,
-        recipe: TrainRecipe,
-        *,
-        examples: int,
-        seed: int,
-        total_epochs: int | None = None,
-        reduce_gradients: Callable[[nn.Module], None] | None = None,
+        self, model: nn.Module, recipe: TrainRecipe, *, examples: int, seed: int, total_epochs: int | None = None
     ):
         self.model, self.recipe, self.seed = model, recipe, seed
         if recipe.channels_last:
@@ -79,7 +76,6 @@ class Trainer:
         self.optimizer = make_optimizer(model, recipe)
         self.steps_per_epoch = steps_per_epoch(examples, recipe.batch_size)
         self.total_steps = (recipe.epochs if total_epochs is None else total_epochs) * self.steps_per_epoch
-        self.reduce_gradients = reduce_gradients
         self.steps_done = 0
         self.transform = input_transform(recipe)
         self._named = list(model.named_parameters())
@@ -89,34 +85,48 @@ class Trainer:
         """Global learning rate of the next step."""
         return learning_rate(self.recipe, self.steps_done, self.total_steps, self.steps_per_epoch)
 
-    def step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, int]:
-        """One update on one batch. Returns (mean loss, number of correct predictions).
+    def step(self, batch: Batch) -> tuple[float, int, int]:
+        """One update on one batch. Returns mean loss, correct predictions and examples of the global batch.
 
         Raises Divergence before the weights are touched if loss or gradient is not finite.
         """
+        images, labels, share = batch
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
         self.optimizer.zero_grad()
         logits = self.model(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        loss = share * F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         loss.backward()
-        if self.reduce_gradients is not None:
-            self.reduce_gradients(self.model)
-        self._check(loss, images)
+        correct = (logits.detach().argmax(dim=1) == labels).sum()
+        metrics = torch.stack([loss.detach().double(), correct.double(), correct.new_tensor(len(labels)).double()])
+        mean_loss, hits, count = self.reduce(metrics).tolist()
+        self._check(mean_loss, images)
         self.optimizer.step()
         self.steps_done += 1
-        return loss.item(), int((logits.argmax(dim=1) == labels).sum())
+        return mean_loss, int(hits), int(count)
 
-    def _check(self, loss: torch.Tensor, images: torch.Tensor) -> None:
-        if not torch.isfinite(loss):
-            where = first_bad_output(self.model, images)
-            raise Divergence(f"loss is {loss.item()} at step {self.steps_done}; first bad output in {where}")
+    def reduce(self, metrics: torch.Tensor) -> torch.Tensor:
+        """Sum `metrics` and the gradients over processes; nothing to do in one process."""
+        return metrics
+
+    def evaluate(self, data: TensorData) -> dict[str, float]:
+        """Accuracy and loss on `data` in evaluation mode."""
+        return evaluate(self.model, data, batch_size=self.recipe.eval_batch_size)
+
+    def _check(self, loss: float, images: torch.Tensor) -> None:
+        if not math.isfinite(loss):
+            raise Divergence(
+                f"loss is {loss} at step {self.steps_done}; first bad output in {self._bad_output(images)}"
+            )
         gradients = [parameter.grad for _, parameter in self._named if parameter.grad is not None]
         if not torch.isfinite(torch.stack(torch._foreach_norm(gradients)).sum()):
             where = first_bad_gradient(self._named)
             raise Divergence(f"gradient is not finite at step {self.steps_done}; in {where}")
+
+    def _bad_output(self, images: torch.Tensor) -> str:
+        return first_bad_output(self.model, images)
 
     def epoch(
         self, data, epoch: int, *, before_step: Callable[[int], None] | None = None, phase: str = "train"
@@ -131,16 +141,11 @@ class Trainer:
         order = generator_for(phase, self.seed, epoch)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mixed_seed("dropout", phase, self.seed, epoch))
-            for images, labels in batches(data, recipe.batch_size, order, self.transform):
+            for batch in data.batches(recipe.batch_size, order, self.transform, self.share):
                 if before_step is not None:
                     before_step(self.steps_done)
-                loss, hits = self.step(images, labels)
-                loss_sum, correct, seen, steps = (
-                    loss_sum + loss * len(labels),
-                    correct + hits,
-                    seen + len(labels),
-                    steps + 1,
-                )
+                loss, hits, count = self.step(batch)
+                loss_sum, correct, seen, steps = loss_sum + loss * count, correct + hits, seen + count, steps + 1
         return {
             "steps": steps,
             "lr": lr,
@@ -161,6 +166,7 @@ def fit(
     evaluate_every: int = 1,
     checkpoint: str | Path | None = None,
     stop_after: int | None = None,
+    trainer_class: type[Trainer] = Trainer,
 ) -> History:
     """Train `model` in place and return its History.
 
@@ -171,12 +177,14 @@ def fit(
         evaluate_every: test every so many epochs, and always after the last.
         checkpoint: file written after every epoch; if it exists, the run continues from it bit for bit.
         stop_after: end after this many epochs of the schedule (to leave a checkpoint), outcome "stopped".
+        trainer_class: the Trainer to use; `repro.train.distributed` has one for several processes.
     Divergence is an outcome, not an error: the History then says where and holds the epochs before it.
     """
-    train, test = prepare(train_data), None if test_data is None else prepare(test_data)
+    device = next(model.parameters()).device
+    train, test = prepare(train_data, device), None if test_data is None else prepare(test_data, device)
     if len(train) == 0:
         raise InputError("train_data holds no examples; training needs at least one.")
-    trainer = Trainer(model, recipe, examples=len(train), seed=seed)
+    trainer = trainer_class(model, recipe, examples=len(train), seed=seed)
     history = _resume(checkpoint, trainer)
     for epoch in range(len(history.rows), recipe.epochs):
         if history.outcome != FINISHED:
@@ -188,10 +196,10 @@ def fit(
             break
         last = epoch + 1 == recipe.epochs
         if test is not None and (last or (epoch + 1) % evaluate_every == 0):
-            metrics = evaluate(model, test, batch_size=recipe.eval_batch_size)
+            metrics = trainer.evaluate(test)
             row |= {"test_loss": metrics["loss"], "test_accuracy_pct": metrics["accuracy_pct"]}
         history.rows.append(row)
-        if checkpoint is not None:
+        if checkpoint is not None and trainer.writes_checkpoints:
             save_checkpoint(checkpoint, model, trainer.optimizer, progress=_progress(history, trainer))
         stop = on_epoch is not None and on_epoch(row) is False
         if (stop or epoch + 1 == stop_after) and not last:

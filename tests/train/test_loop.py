@@ -13,7 +13,7 @@ from repro.datasets import load
 from repro.errors import InputError
 from repro.layers import make_conv2d
 from repro.train import TensorData, TrainRecipe, fit, prepare, profile_step
-from repro.train.data import batches, generator_for, steps_per_epoch
+from repro.train.data import generator_for, steps_per_epoch
 from repro.train.recipe import learning_rate
 
 RECIPE = TrainRecipe(epochs=4, batch_size=16, lr=0.1, crop_padding=1, flip=True, cutout=2)
@@ -154,7 +154,7 @@ def test_rate_warms_up_linearly_then_follows_a_cosine():
 
 @pytest.mark.parametrize(("count", "size", "expected"), [(64, 16, 4), (70, 16, 4), (72, 16, 5), (5, 16, 1)], ids=str)
 def test_a_last_batch_below_half_size_is_left_out(count, size, expected):
-    parts = list(batches(stripes(count), size, generator_for("test")))
+    parts = list(stripes(count).batches(size, generator_for("test")))
     assert len(parts) == expected == steps_per_epoch(count, size)
 
 
@@ -162,7 +162,7 @@ def test_real_digits_are_normalised_batch_by_batch():
     data = load("digits", "train", limit=200)
     prepared = prepare(data)
     assert prepared.images.dtype == torch.uint8
-    inputs, labels = next(batches(prepared, 200, generator_for("digits")))
+    inputs, labels, _ = next(prepared.batches(200, generator_for("digits")))
     order = torch.randperm(200, generator=generator_for("digits"))
     assert torch.equal(labels, data.labels[order])
     assert torch.equal(inputs, data.normalize(data.images[order]))
