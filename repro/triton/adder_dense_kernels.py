@@ -4,8 +4,8 @@ All three are one loop: a tile of BM x BN outputs, a short step of BK terms at a
 the activation (implicit im2col). What matters is how the tile is spread over threads, and Triton's only handle on that
 is the shape of the tensor. Written as [BK, TM, TN, LM, LN] with BM = TM * LM and BN = TN * LN, the default layout puts
 lanes and warps on LM and LN and leaves BK, TM and TN inside each thread: a register tile of TM x TN outputs, operands
-read from shared memory once per TM + TN, the sum over BK without a shuffle. The plain [BM, BK, BN] form leaves the
-thread a column instead of a square and half the instructions are loads.
+read from shared memory once per TM + TN, the sum over BK without a shuffle. The plain [BK, BM, BN] form leaves the
+thread a column instead of a square: four times the reads per term, and spills.
 
 The |.| costs nothing (an operand modifier), so a forward term is two FADD. 2 * max(x, w) - x - w would move one of them
 to another pipe, but both pipes share one issue slot a cycle, max runs at half rate, and the sum cancels for large |x|.

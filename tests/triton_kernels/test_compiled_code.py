@@ -52,7 +52,7 @@ def per_term(program: dict, *opcodes: str) -> float:
 
 
 def test_every_program_compiles_and_none_spills(hopper):
-    assert {p["ptx_target"].rstrip(",") for p in hopper.values()} <= {"sm_90a", "sm_90"}
+    assert len(hopper) == 13 and {p["ptx_target"].rstrip(",") for p in hopper.values()} <= {"sm_90a", "sm_90"}
     spills = {name: p["spill_bytes"] for name, p in hopper.items() if p["spill_bytes"]}
     assert not spills
 
@@ -90,3 +90,28 @@ def test_ampere_compiles_too(tmp_path):
     names = ("adder_fwd_float32", "adder_bwd_input_float32", "adder_int8", "shift_float16")
     found = compile_for(80, tmp_path, *names)
     assert set(found) == set(names) and not any(p["spill_bytes"] for p in found.values())
+
+
+EDGES = """
+import dataclasses
+from repro.triton import inspection
+programs = inspection.programs()
+sizes = ("groups", "channels", "filters", "words", "height", "out_height", "rows", "positions", "image_rows")
+for name in ("adder_fwd_float32", "adder_bwd_input_float32", "adder_bwd_weight_float32", "adder_int8"):
+    program = programs[name]
+    ones = tuple(size for size in sizes if size in program.kernel.arg_names)
+    inspection.compiled(program.kernel, program.types, program.constants, ones=ones, num_warps=program.num_warps)
+for name in ("adder_fwd_float32", "adder_bwd_input_float32"):
+    program = programs[name]
+    wide = {"WIDE": True, **dict.fromkeys(("TM", "TN"), 2)}
+    types = {**program.types, "positions": "i64", "x_stride_n": "i64"}
+    code = inspection.inspect(dataclasses.replace(program, constants={**program.constants, **wide}, types=types))
+    assert "mul.wide" in code.ptx or "mad.wide" in code.ptx or "mul.lo.s64" in code.ptx
+"""
+
+
+def test_sizes_of_one_and_beyond_32_bits_compile(tmp_path):
+    """Triton turns an argument of 1 into a constant and one beyond 2^31 into 64 bits; both change types inside."""
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    result = subprocess.run([sys.executable, "-c", EDGES], capture_output=True, text=True, env=environment, timeout=280)
+    assert result.returncode == 0, result.stderr[-2000:]
