@@ -216,13 +216,17 @@ def fixed_point(x: Tensor, integer_bits: int, fraction_bits: int) -> Tensor:
     return rounded.to(x.dtype)
 
 
+_FIXED_POINT_FAMILY = {"cpu": "fixed_point", "triton": "shift"}
+
+
 def _fixed_point_kernel(x: Tensor, integer_bits: int, fraction_bits: int, backend: str) -> Tensor:
     """The back end's fused pass where it has one, else plain PyTorch; both give the same numbers."""
     if backend == "auto":
         backend = {"cpu": "cpu", "cuda": "triton"}.get(x.device.type, "reference")
     elif backend != "reference":
-        dispatch.choose(backend, x, "fixed_point_round", "shift")
-    fused = dispatch.optional_kernel(backend, "shift", "fixed_point_round") if backend != "reference" else None
+        dispatch.choose(backend, x, "fixed_point_round", _FIXED_POINT_FAMILY[backend])
+    family = _FIXED_POINT_FAMILY.get(backend)
+    fused = dispatch.optional_kernel(backend, family, "fixed_point_round") if family else None
     return fixed_point(x, integer_bits, fraction_bits) if fused is None else fused(x, integer_bits, fraction_bits)
 
 

@@ -45,7 +45,9 @@ def compare(op, x, weight, bias=None, *, backend, **options) -> None:
         wide = [None if t is None else t.double() for t in given]
         exact.append(forward_and_grads(op, *wide, backend="reference", **options))
     for name in ours[0]:
-        assert_error_within(*([draw[name] for draw in draws] for draws in (ours, plain, exact)), name=name)
+        # The CPU's weight gradient is the library's matrix product, which sums in one line where `sum` sums in a tree.
+        factor = 3 if (name, backend) == ("dweight", "cpu") else 2
+        assert_error_within(*([draw[name] for draw in draws] for draws in (ours, plain, exact)), factor, name)
         assert ours[0][name].dtype == x.dtype
 
 
@@ -58,13 +60,20 @@ def test_adder_conv2d_matches_reference(shape, backend):
 
 
 @backend_params("cpu", "triton")
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
-def test_other_types_keep_their_type_and_sum_wide(dtype, backend):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_keeps_its_type_and_sums_wide(dtype, backend):
     need_backend(backend)
-    if backend == "triton" and dtype is torch.float64:
-        pytest.skip("the Triton kernels serve float32 and half precision")
     x, weight, options = conv_case(SHAPES["plain"], dtype=dtype)
     compare(adder_conv2d, x, weight, backend=backend, **options)
+
+
+def test_double_precision_on_the_cpu():
+    need_backend("cpu")
+    x, weight, options = conv_case(SHAPES["plain"], dtype=torch.float64)
+    ours = forward_and_grads(adder_conv2d, x, weight, backend="cpu", **options)
+    plain = forward_and_grads(adder_conv2d, x, weight, backend="reference", **options)
+    for name in plain:
+        torch.testing.assert_close(ours[name], plain[name], rtol=1e-13, atol=1e-13, msg=name)
 
 
 def test_half_precision_is_summed_in_float32():
@@ -97,6 +106,15 @@ def test_large_equal_values_cancel_as_well_as_in_plain_pytorch(offset, backend):
     x, weight, options = conv_case(SHAPES["plain"])
     compare(adder_conv2d, x + offset, weight + offset, backend=backend, **options)
     compare(adder_conv2d, x + offset, weight, backend=backend, **options)
+
+
+@backend_params("cpu", "triton")
+def test_a_common_offset_does_not_cost_the_weight_gradient_its_digits(backend):
+    """x - w is small and exact in float32 here; a product of the offsets would leave nothing of it."""
+    need_backend(backend)
+    x, weight, options = conv_case((2, 3, (5, 4), 4, (2, 2), 1, 0, 1, 1))
+    compare(adder_conv2d, x + 1e4, weight + 1e4, backend=backend, **options)
+    compare(adder_linear, torch.randn(9, 5) - 1e4, torch.randn(3, 5) - 1e4, backend=backend)
 
 
 @backend_params()

@@ -168,7 +168,7 @@ def test_an_exponent_outside_its_range_only_gets_gradients_that_lead_back():
 def test_fixed_point_is_the_nearest_number_of_the_grid(bits, dtype, backend):
     if backend == "triton" and dtype is torch.float64:
         pytest.skip("the Triton kernels serve float32 and half precision")
-    need_backend(backend, "shift")
+    need_backend(backend, "fixed_point" if backend == "cpu" else "shift")
     generator = torch.Generator().manual_seed(0)
     x = (torch.randn(3, 1001, generator=generator, dtype=torch.float64) * 2.0 ** (bits[0] / 2)).to(dtype)
     x[0, :9] = torch.tensor(
@@ -182,6 +182,33 @@ def test_fixed_point_is_the_nearest_number_of_the_grid(bits, dtype, backend):
     assert torch.equal(ours, expected)
     assert ours.max() < top and ours.min() == -top
     assert torch.equal(fixed_point_round(ours, *bits, backend=backend), ours)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_fixed_point_takes_any_layout_and_size(backend):
+    need_backend(backend, "fixed_point")
+    x = torch.randn(2, 5, 7, 6) * 100
+    layouts = {
+        "channels last": x.contiguous(memory_format=torch.channels_last),
+        "offset": x[1:],
+        "strided": x[..., ::2],
+        "turned": x.transpose(1, 3),
+        "expanded": x[:, :1].expand(2, 5, 7, 6),
+        "odd": x.flatten()[3:40],
+        "tiny": x[0, 0, 0, :3],
+        "empty": x[:0],
+        "scalar": x[0, 0, 0, 0],
+    }
+    for name, tensor in layouts.items():
+        ours = fixed_point_round(tensor, 8, 3, backend=backend)
+        assert torch.equal(ours, reference.fixed_point_round(tensor, 8, 3)), name
+    kept = fixed_point_round(layouts["channels last"], 8, 3, backend=backend)
+    assert kept.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_fixed_point_of_a_large_tensor_on_all_threads():
+    x = torch.randn(3_000_001)
+    assert torch.equal(fixed_point_round(x, 8, 8, backend="auto"), reference.fixed_point_round(x, 8, 8))
 
 
 def test_fixed_point_keeps_nan_and_passes_the_gradient_through():
