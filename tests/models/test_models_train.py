@@ -44,8 +44,6 @@ SMALL = {
     "mobilenet_v2_seg": {"width": 0.1, "channels": 8},
     "proxylessnas_mobile_seg": {"width": 0.1, "channels": 8},
 }
-# What is tested here is the model; the plain kernels need no compilation.
-REFERENCE = {operator: {"backend": "reference"} for operator in ("shift", "adder", "shiftadd")}
 DEEP = ("resnet101", "resnet152", "resnet56", "vgg19", "resnet32", "bossnas_t1", "shiftaddnas_t1_rank2")
 
 
@@ -85,7 +83,7 @@ def step(model: torch.nn.Module, name: str, side: int = 17) -> tuple[float, floa
 @pytest.mark.parametrize("op", ["conv", "shift", "adder", "shiftadd"])
 @pytest.mark.parametrize("name", [name for name in list_models() if name not in DEEP])
 def test_one_training_step_reaches_every_parameter(name, op):
-    model = small(name, op=op, op_options=REFERENCE)
+    model = small(name, op=op)
     model.train()
     before, again = step(model, name)
     assert torch.isfinite(torch.tensor([before, again])).all()
@@ -96,7 +94,7 @@ def test_one_training_step_reaches_every_parameter(name, op):
 
 @pytest.mark.parametrize("name", DEEP)
 def test_deep_relatives_train_too(name):
-    model = small(name, op_options=REFERENCE)
+    model = small(name)
     before, _ = step(model, name)
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
     assert 0 < before < 20
