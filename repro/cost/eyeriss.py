@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from repro.cost.tilings import drop_while_walking, factorisations
+from repro.cost.tilings import divisors, drop_while_walking, factorisations
 from repro.cost.units import SIMULATOR_ENERGIES, OperationEnergies
 from repro.errors import InputError, check_choice, check_int
 
@@ -223,7 +223,7 @@ def _candidates(shape: LayerShape, hardware: Hardware, wide: bool, filtered: boo
     ins = factorisations(shape.in_channels, 3)
     ins = ins[ins[:, 0] * kernel < hardware.input_words * memory]
     rows = factorisations(shape.out_height, 2)
-    if not (shape.fc_like or (any_e1 and shape.out_height == 1)):
+    if not (shape.fc_like or any_e1):
         rows = rows[rows[:, 0] != 1]
     batches = factorisations(shape.batch, 2)
 
@@ -284,7 +284,7 @@ def price(
     hardware: Hardware = Hardware(),
     rule: str = "combined",
     filtered_list: bool = False,
-    any_e1: bool = False,
+    any_rows: bool = False,
 ) -> LayerCost:
     """Search all tilings of a layer under explicit prices. Cached by its arguments.
 
@@ -293,10 +293,13 @@ def price(
         rule: "combined" minimises (E - Emin)/Emax + (L - Lmin)/Lmax over the valid tilings, "energy" and "latency"
             their own figure.
         filtered_list: reproduce the simulator's deletion of M0 > 16 from a list that is being walked over.
-        any_e1: let a layer with one output row map it to one PE row (the simulator has no tiling for such a layer).
+        any_rows: let a layer that has no other tiling put one output row at a time on the array (E1 = 1), which the
+            simulator never does; it concerns maps with one row or a large prime number of rows.
     Raises: InputError when no tiling satisfies the constraints.
     """
-    tilings = _candidates(shape, hardware, prices.wide, filtered_list, any_e1)
+    tilings = _candidates(shape, hardware, prices.wide, filtered_list, any_e1=False)
+    if any_rows and not len(tilings["M0"]):
+        tilings = _candidates(shape, hardware, prices.wide, filtered_list, any_e1=True)
     if not len(tilings["M0"]):
         raise InputError(_no_fit(shape, hardware, prices.wide))
     counts, access_pj = _access_counts(shape, tilings), prices.access_pj()
@@ -323,21 +326,29 @@ def price(
 
 
 def _no_fit(shape: LayerShape, hardware: Hardware, wide: bool) -> str:
+    """Which capacity the layer exceeds, in one sentence."""
     memory, array = (2, 4) if wide else (1, 1)
     size = (
-        f"{shape.in_channels}x{shape.height}x{shape.width} -> "
-        f"{shape.out_channels}x{shape.out_height}x{shape.out_width}, kernel {shape.kernel_size}"
+        f"layer {shape.in_channels}x{shape.height}x{shape.width} -> "
+        f"{shape.out_channels}x{shape.out_height}x{shape.out_width} with kernel {shape.kernel_size} "
+        "does not fit the modelled accelerator"
     )
-    if not shape.fc_like and shape.out_height == 1:
+    if shape.kernel_size >= hardware.input_words * memory:
+        return f"{size}: kernel_size must be below {hardware.input_words * memory}, the input registers of a PE."
+    # The array takes a divisor of the output rows other than 1; the smallest needs the fewest PEs.
+    group = 1 if shape.fc_like else next((d for d in sorted(divisors(shape.out_height)) if d > 1), None)
+    if group is None:
         return (
-            f"layer {size} has one output row, for which the published model has no mapping; "
+            f"{size}: the published model has no mapping for a map with one output row; "
             "use a larger input or accounting='unbiased'."
         )
-    return (
-        f"layer {size} does not fit the modelled accelerator in any tiling; it needs kernel_size below "
-        f"{hardware.input_words * memory} (input registers), fewer than {hardware.pe_limit * array} PEs for one output "
-        f"row group, and one row of inputs and outputs within {hardware.buffer_words * memory} buffer words."
-    )
+    if group * shape.kernel_size >= hardware.pe_limit * array:
+        return (
+            f"{size}: {shape.out_height} output rows can only be taken {group} at a time, which needs "
+            f"{group * shape.kernel_size} PEs, and fewer than {hardware.pe_limit * array} are allowed; "
+            "use another input size or accounting='unbiased'."
+        )
+    return f"{size}: no tiling of its rows fits the {hardware.buffer_words * memory} words of the on-chip buffer."
 
 
 def layer_cost(

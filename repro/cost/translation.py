@@ -182,7 +182,9 @@ def translation_cost(
     counted = _layers(config, tokens, config.qkv, true_cross, published)
     rows = []
     for layer, true in zip(_layers(config, tokens, priced_qkv, priced_cross, published), counted):
-        cost = price(layer.shape, _pricing(layer, accounting, bits), Hardware(pe_limit=pe_limit), any_e1=not published)
+        cost = price(
+            layer.shape, _pricing(layer, accounting, bits), Hardware(pe_limit=pe_limit), any_rows=not published
+        )
         rows.append((layer.name, layer.role, layer.light, true.weights, true.macs, cost.energy_mj, cost.latency_ms))
     table = pd.DataFrame(rows, columns=["name", "role", "light", "params", "macs", "energy_mj", "latency_ms"])
     return TranslationCost(

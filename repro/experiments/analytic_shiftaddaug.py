@@ -9,7 +9,7 @@ import pandas as pd
 from repro.cost import ACCOUNTINGS, CONVENTIONS, count, model_cost
 from repro.cost.skeleton import skeleton
 from repro.cost.units import HOROWITZ, SIMULATOR, unit_energy, unit_energy_table
-from repro.errors import InputError
+from repro.errors import check_choice
 from repro.experiments.analytic_rows import MILLION, analytic_frame, from_printed
 
 RESOLUTION, CLASSES = 160, 100
@@ -102,8 +102,7 @@ def table_3(accounting: str = "published") -> pd.DataFrame:
     Args:
         accounting: "published", "corrected" (every layer once) or "unbiased"; see `repro.cost.eyeriss`.
     """
-    if accounting not in ACCOUNTINGS:
-        raise InputError(f"accounting={accounting!r} is not known; allowed are: {', '.join(ACCOUNTINGS)}.")
+    check_choice("accounting", accounting, ACCOUNTINGS)
     values = {}
     for model in MODELS:
         for method, op in METHODS.items():
