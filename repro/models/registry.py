@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pandas as pd
+import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from repro.errors import InputError, check_choice, check_int, nearest
 from repro.models.build import Builder, Operator, init_weights
@@ -30,6 +33,15 @@ class Entry:
 
 
 _ENTRIES: dict[str, Entry] = {}
+
+
+class _NoInit(TorchFunctionMode):
+    """Skip `torch.nn.init`: on the meta device it draws nothing but costs most of the time."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def register(
@@ -103,9 +115,12 @@ def create(
     if keep is None and isinstance(op, str):
         keep = entry.keep.get(op, ())
     build = Builder(op, keep=keep, op_options=op_options)
-    model = entry.factory(build, **options)
+    on_meta = torch.get_default_device().type == "meta"
+    with _NoInit() if on_meta else nullcontext():
+        model = entry.factory(build, **options)
     build.check_all_used()
-    init_weights(model)
+    if not on_meta:
+        init_weights(model)
     defaults = {
         key: value.default for key, value in entry.options.items() if value.default is not inspect.Parameter.empty
     }
