@@ -17,6 +17,7 @@ from repro.models.build import MatMul
 
 CONVS = (nn.Conv2d, ShiftConv2d, AdderConv2d)
 LINEARS = (nn.Linear, ShiftLinear, AdderLinear)
+NORMS = (nn.BatchNorm2d, nn.LayerNorm)
 COLUMNS = ("layer", "role", "op", "kind", "kernel", "stride", "groups", "in_shape", "out_shape", "params", "macs")
 
 
@@ -78,12 +79,15 @@ def _inputs(input_size) -> tuple[Tensor, ...]:
 
 @contextmanager
 def _watched(model: nn.Module, rows: list[dict]) -> Iterator[None]:
-    """Record every layer that runs; layers answer with an empty tensor of the right shape instead of computing."""
+    """Record every layer that runs; layers only give the right shape, norms pass on."""
     replaced, handles = [], []
     for name, module in model.named_modules():
         if isinstance(module, (*CONVS, *LINEARS)):
             replaced.append(module)
             module.forward = _shape_only(module, name, rows)
+        elif isinstance(module, NORMS):
+            replaced.append(module)
+            module.forward = _unchanged
         elif isinstance(module, MatMul):
             handles.append(module.register_forward_hook(_record_product(name, rows)))
     try:
@@ -93,6 +97,10 @@ def _watched(model: nn.Module, rows: list[dict]) -> Iterator[None]:
             del module.forward
         for handle in handles:
             handle.remove()
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
 
 
 def _shape_only(layer: nn.Module, name: str, rows: list[dict]):
