@@ -93,11 +93,11 @@ def _read(cubin: bytes, ptx: str, shared: int, hottest: tuple[str, ...]) -> Comp
         listing = subprocess.run([_tool("nvdisasm"), "-c", path], capture_output=True, text=True, check=True)
     registers, stack, local = (int(re.search(rf"{key}:(\d+)", usage.stdout)[1]) for key in ("REG", "STACK", "LOCAL"))
     instructions, loops = _loops(listing.stdout)
-    bodies = [collections.Counter(opcode.split(".")[0] for opcode in instructions[a : b + 1]) for a, b in loops]
-    # Of nested loops with the same hot instructions, the shortest is the inner one.
-    bodies = [body for body in bodies if any(body[o] for o in hottest)]
-    hot = max(bodies, key=lambda body: (sum(body[o] for o in hottest), -sum(body.values())), default={})
-    return Compiled(registers, stack + local, shared, collections.Counter(hot), frozenset(instructions), ptx)
+    bodies = {(a, b): collections.Counter(opcode.split(".")[0] for opcode in instructions[a : b + 1]) for a, b in loops}
+    hot = {span: body for span, body in bodies.items() if any(body[o] for o in hottest)}
+    inner = [body for (a, b), body in hot.items() if not any(a <= c and d <= b and (a, b) != (c, d) for c, d in hot)]
+    hottest_loop = max(inner, key=lambda body: sum(body[o] for o in hottest), default=collections.Counter())
+    return Compiled(registers, stack + local, shared, hottest_loop, frozenset(instructions), ptx)
 
 
 def _loops(listing: str) -> tuple[list[str], list[tuple[int, int]]]:

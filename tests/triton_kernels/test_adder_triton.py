@@ -139,6 +139,17 @@ def test_linear_matches_float64(batch, device):
         check_error(result, rough.flatten(1), right.flatten(1), what)
 
 
+def test_long_sums_round_no_worse_than_twice_torch(device):
+    """1500 terms: one chain of additions would be several times off."""
+    generator = torch.Generator().manual_seed(2)
+    x, weight = torch.randn(32, 1500, generator=generator), torch.randn(8, 1500, generator=generator)
+    grad_out = torch.randn(32, 8, generator=generator)
+    as_image = (x[:, :, None, None], weight[:, :, None, None], grad_out[:, :, None, None], *POINT, 1)
+    exact, plain = adder_exact(*as_image, torch.float64), adder_exact(*as_image, torch.float32)
+    y = adder.adder_linear_fwd(x.to(device), weight.to(device))
+    check_error(y.cpu(), plain[0].flatten(1), exact[0].flatten(1), "y")
+
+
 def test_residue_classes_cover_every_tap_once():
     """Every (position, tap) pair that a stride allows lies in exactly one class."""
     for size, kernel_size, stride, padding, dilation in [
