@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from repro import layers
-from repro.errors import InputError, check_choice, check_int
+from repro.errors import InputError, check_choice, check_int, nearest
 
 OPERATORS = ("conv", "shift", "adder", "shiftadd")
 
@@ -133,11 +133,14 @@ class Builder:
         return None
 
     def check_all_used(self) -> None:
-        """Refuse keys of `op` that named no layer of the finished model: they are usually misspelt."""
-        keys = self.op if isinstance(self.op, Mapping) else ()
-        for key in keys:
-            if key not in self.used and key not in ROLES and key != "*":
-                raise InputError(f"op has the key {key!r}, which is neither a role nor matches a layer of this model.")
+        """Refuse entries of `op` and `keep` that named no layer of the finished model: they are usually misspelt."""
+        for option, keys in (("op", self.op if isinstance(self.op, Mapping) else ()), ("keep", self.keep)):
+            for key in keys:
+                if key not in self.used and key not in ROLES and key != "*":
+                    raise InputError(
+                        f"{option} has the entry {key!r}, which is neither a role nor matches a layer of this model."
+                        f"{nearest(key, ROLES)}"
+                    )
 
     def conv(
         self,

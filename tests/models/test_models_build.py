@@ -142,6 +142,7 @@ def test_operator_options_reach_the_layers():
         (lambda: create("ghostnet", op={"stem": "convolution"}), ["op['stem']", "conv"]),
         (lambda: create("ghostnet", op={"blocks.99.*": "adder"}), ["blocks.99.*", "neither a role nor"]),
         (lambda: create("ghostnet", op={"stem": "conv"}, keep=("stem",)), ["keep"]),
+        (lambda: create("ghostnet", op="adder", keep="depthwse"), ["depthwse", "Did you mean 'depthwise'"]),
         (lambda: create("ghostnet", op=3), ["op=3"]),
         (lambda: create("ghostnet", num_classes=0), ["num_classes=0", "at least 1"]),
         (lambda: create("ghostnet", width=-1), ["width=-1", "above 0"]),
