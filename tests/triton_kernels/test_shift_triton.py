@@ -125,3 +125,17 @@ def test_gpu_fixed_point_is_exact_at_real_sizes(device):
     y = shift.shift_conv2d_fixed(x.to(device), packed, tuple(weight.shape), padding=(1, 1))
     expected = torch.nn.functional.conv2d(x.double(), weight.double() * 2**14, padding=1)
     assert torch.equal(y.cpu(), expected.long())
+
+
+@pytest.mark.parametrize("weight_bits", [4, 5])
+def test_both_back_ends_share_codes_and_fixed_point_results(weight_bits, device):
+    """One file of packed weights serves both, and fixed point is equal to the last bit."""
+    from repro.cpu import shift as cpu_shift
+
+    weight, *_ = random_weight((4, 3, 3, 2), weight_bits)
+    packed = cpu_shift.pack_shift_weight(weight, weight_bits)
+    assert torch.equal(packed, shift.pack_shift_weight(weight, weight_bits))
+    x = torch.randint(-(2**31), 2**31, (1, 6, 7, 8), generator=torch.Generator().manual_seed(7), dtype=torch.int32)
+    ours = shift.shift_conv2d_fixed(x.to(device), packed.to(device), (4, 3, 3, 2), **WINDOW, weight_bits=weight_bits)
+    theirs = cpu_shift.shift_conv2d_fixed(x, packed, (4, 3, 3, 2), **WINDOW, weight_bits=weight_bits)
+    assert torch.equal(ours.cpu(), theirs)
