@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 # Events of our operators (autograd Functions named ...Conv2dFunction, ...LinearFunction) and of torch's own.
 _OPERATOR_EVENT = re.compile(
-    r"^(aten::(conv2d|linear|addmm|convolution|mkldnn_convolution)"
+    r"^(repro::\w+|aten::(conv2d|linear|addmm|convolution|mkldnn_convolution)"
     r"|(autograd::engine::evaluate_function: )?"
     r"(ConvolutionBackward0|AddmmBackward0|\w*(Adder|Shift)\w*(Conv2d|Linear)\w*))$"
 )

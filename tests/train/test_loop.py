@@ -77,7 +77,7 @@ def test_training_leaves_the_global_generator_where_it_was():
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize("options", [{}, {"optimizer": "radam", "lr": 0.01}, {"channels_last": True}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"optimizer": "radam", "lr": 0.01}, {"channels_last": False}], ids=str)
 def test_an_interrupted_run_continues_bit_for_bit(tmp_path, options):
     recipe = dataclasses.replace(RECIPE, **options)
     whole, part, resumed = network(), network(), network(seed=9)
