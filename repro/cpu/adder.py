@@ -9,6 +9,7 @@ threads. Source: Chen et al., AdderNet, 2020, equations 2, 5 and 6 (input gradie
 from __future__ import annotations
 
 import functools
+import math
 
 import torch
 
@@ -255,6 +256,22 @@ def _backward_phase(grad_out, x, filters, grad_x, taps_h, taps_w, keep_nan, flat
     _run(kernels, walk, grad_out, grad_x, packed, aux=x, keep_nan=keep_nan, flat=flat)
 
 
+def _centred(x: torch.Tensor, weight: torch.Tensor, padding: _Pair) -> tuple[torch.Tensor, torch.Tensor, _Pair]:
+    """(x - c, w - c, padding) with c the mean weight where that outweighs the weights' spread, else unchanged.
+
+    x - w does not change, but a common offset, which the product and its correction would each carry and then cancel,
+    is gone. Padding is done here then, with the value -c that a zero takes.
+    """
+    spread, mean = torch.std_mean(weight.detach(), correction=0)
+    centre = float(mean)
+    if not abs(centre) > float(spread) or not math.isfinite(centre):
+        return x, weight, padding
+    margins = (padding[1], padding[1], padding[0], padding[0])
+    shifted = x - centre
+    shifted = torch.nn.functional.pad(shifted, margins, value=-centre) if any(padding) else shifted
+    return shifted, weight - centre, (0, 0)
+
+
 @_widened
 def adder_conv2d_bwd_weight(
     grad_out: torch.Tensor,
@@ -277,6 +294,7 @@ def adder_conv2d_bwd_weight(
     if tuple(weight.shape[2:]) == (1, 1) and tuple(stride) != (1, 1):
         # oneDNN in torch 2.13 corrupts the heap for strided 1x1 weight gradients of channels-last tensors.
         x, grad_out = x.contiguous(), grad_out.contiguous()
+    x, weight, padding = _centred(x, weight, padding)
     _, product, _ = torch.ops.aten.convolution_backward(
         grad_out, x, weight, None, list(stride), list(padding), list(dilation), False, [0, 0], groups,
         [False, True, False],
@@ -307,6 +325,8 @@ _POINT = ((1, 1), (0, 0), (1, 1), 1)
 def adder_linear_fwd(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """y[n, o] = -sum_c |x[n, c] - w[o, c]| for x (N, C_in) and weight (C_out, C_in); returns (N, C_out)."""
     _check_linear(x, weight)
+    if not x.shape[0]:
+        return x.new_zeros((0, weight.shape[0]))
     y = adder_conv2d_fwd(_as_image(x), weight[:, :, None, None], *_POINT)
     return y[0, :, 0].t().contiguous()
 
@@ -314,6 +334,8 @@ def adder_linear_fwd(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 def adder_linear_bwd_input(grad_out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """sum_o g[n, o] * HardTanh(w[o, c] - x[n, c]); returns (N, C_in)."""
     _check_linear(x, weight, grad_out)
+    if not x.shape[0]:
+        return torch.zeros_like(x)
     grad_x = adder_conv2d_bwd_input(_as_image(grad_out), _as_image(x), weight[:, :, None, None], *_POINT)
     return grad_x[0, :, 0].t().contiguous()
 
@@ -322,4 +344,5 @@ def adder_linear_bwd_input(grad_out: torch.Tensor, x: torch.Tensor, weight: torc
 def adder_linear_bwd_weight(grad_out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """sum_n g[n, o] * (x[n, c] - w[o, c]): a matrix product less w times the sum of g; returns (C_out, C_in)."""
     _check_linear(x, weight, grad_out)
+    x, weight, _ = _centred(x, weight, (0, 0))
     return torch.mm(grad_out.t(), x).addcmul_(weight, grad_out.sum(0)[:, None], value=-1)
