@@ -212,50 +212,57 @@ def pricing(
     return Pricing(unit.add_pj, word_bits or (bits,) * 3, charged, wide=wide)
 
 
-def _candidates(shape: LayerShape, hardware: Hardware, wide: bool, filtered: bool, any_e1: bool) -> dict:
-    """All tilings that satisfy the constraints, as columns by name (C3 = 1 left out); empty when none does."""
+def _factors(shape: LayerShape, hardware: Hardware, wide: bool, filtered: bool) -> dict[str, np.ndarray]:
+    """Factors of N, M, C and E along axes 0, 1, 2 and 3, so that they broadcast against each other.
+
+    Tilings that cannot satisfy a constraint whatever the other dimensions do are left out.
+    """
     memory, array = (2, 4) if wide else (1, 1)
-    kernel, stride, row = shape.kernel_size, shape.stride, shape.out_width
+    kernel, pes = shape.kernel_size, hardware.pe_limit * array
     outs = factorisations(shape.out_channels, 4)
     if filtered:
         outs = drop_while_walking(outs, outs[:, 0] > 16)
-    outs = outs[outs[:, 0] <= hardware.psum_words * memory]
+    outs = outs[(outs[:, 0] <= hardware.psum_words * memory) & (outs[:, 1] * kernel < pes)]
     ins = factorisations(shape.in_channels, 3)
-    ins = ins[ins[:, 0] * kernel < hardware.input_words * memory]
-    rows = factorisations(shape.out_height, 2)
-    if not (shape.fc_like or any_e1):
-        rows = rows[rows[:, 0] != 1]
-    batches = factorisations(shape.batch, 2)
+    ins = ins[(ins[:, 0] * kernel < hardware.input_words * memory) & (ins[:, 1] * kernel < pes)]
+    tables = (factorisations(shape.batch, 2), outs, ins, factorisations(shape.out_height, 2))
+    names = (("N0", "N3"), ("M0", "M1", "M2", "M3"), ("C0", "C1", "C2"), ("E1", "E3"))
+    return {
+        name: table[:, column].reshape([-1 if axis == other else 1 for other in range(4)])
+        for axis, (table, columns) in enumerate(zip(tables, names))
+        for column, name in enumerate(columns)
+    }
 
-    # Cross the factors in the order batch, out, in, row; drop what cannot fit before the next one joins.
-    i, j = (index.ravel() for index in np.indices((len(outs), len(ins))))
-    fits = (outs[i, 1] * ins[j, 1] * kernel < hardware.pe_limit * array) & (
-        outs[i, 0] * ins[j, 0] * kernel < hardware.weight_words * memory
-    )
-    i, j = i[fits], j[fits]
-    pair, k = (index.ravel() for index in np.indices((len(i), len(rows))))
-    i, j = i[pair], j[pair]
-    fits = outs[i, 1] * ins[j, 1] * rows[k, 0] * kernel < hardware.pe_limit * array
-    i, j, k = i[fits], j[fits], k[fits]
-    height, width = (rows[k, 0] - 1) * stride + kernel, (row - 1) * stride + kernel
-    words = ins[j, 1] * ins[j, 0] * height * width + outs[i, 2] * outs[i, 1] * outs[i, 0] * rows[k, 0] * row
-    n, flat = np.nonzero(batches[:, 0, None] * words[None, :] < hardware.buffer_words * memory)
-    i, j, k = i[flat], j[flat], k[flat]
-    return dict(zip(Tiling._fields, [*outs[i].T, *ins[j].T, *rows[k].T, *batches[n].T]))
+
+def _valid(shape: LayerShape, t: dict, hardware: Hardware, wide: bool, any_e1: bool) -> np.ndarray:
+    """Which combinations of factors satisfy all constraints, a boolean array over the four axes."""
+    memory, array = (2, 4) if wide else (1, 1)
+    kernel, row = shape.kernel_size, shape.out_width
+    window = ((t["E1"] - 1) * shape.stride + kernel) * ((row - 1) * shape.stride + kernel)
+    inputs, outputs = t["C1"] * t["C0"] * window, t["M2"] * t["M1"] * t["M0"] * (t["E1"] * row)
+    valid = t["N0"] * (inputs + outputs) < hardware.buffer_words * memory
+    valid &= t["M1"] * (t["C1"] * t["E1"] * kernel) < hardware.pe_limit * array
+    valid &= t["M0"] * (t["C0"] * kernel) < hardware.weight_words * memory
+    if not (shape.fc_like or any_e1):
+        valid &= t["E1"] != 1
+    return valid
 
 
 def _access_counts(shape: LayerShape, t: dict) -> list[list[np.ndarray]]:
-    """Word accesses, rows DRAM, buffer, network, register file; columns input, weight, output; one value per tiling."""
+    """Word accesses, rows DRAM, buffer, network, register file; columns input, weight, output.
+
+    Input counts vary with the factors of M only, weight counts with those of N and E, output counts with those of C.
+    """
     kernel, row = shape.kernel_size, shape.out_width
     inputs = float(shape.batch * shape.height * shape.width * shape.in_channels)
     weights = float(kernel**2 * shape.in_channels * shape.out_channels)
     outputs = float(shape.batch * shape.out_height * row * shape.out_channels)
-    one = np.ones(len(t["M0"]))
+    no_words = np.zeros((1, 1, 1, 1))
     network_in = t["M3"] * t["M2"] * t["M1"] * (kernel * shape.out_height / shape.height * inputs)
     register_out = 2 * t["C2"] * t["C1"] * kernel * (t["C0"] * kernel - 1)
     return [
-        [t["M3"] * inputs, t["N3"] * t["E3"] * weights, outputs * one],
-        [t["M3"] * t["M2"] * inputs, 0 * one, np.maximum(2 * (t["C2"] - 1), 1) * outputs],
+        [t["M3"] * inputs, t["N3"] * t["E3"] * weights, no_words + outputs],
+        [t["M3"] * t["M2"] * inputs, no_words, np.maximum(2 * (t["C2"] - 1), 1) * outputs],
         [
             network_in,
             t["N3"] * t["E3"] * t["E1"] * weights,
@@ -297,29 +304,32 @@ def price(
             simulator never does; it concerns maps with one row or a large prime number of rows.
     Raises: InputError when no tiling satisfies the constraints.
     """
-    tilings = _candidates(shape, hardware, prices.wide, filtered_list, any_e1=False)
-    if any_rows and not len(tilings["M0"]):
-        tilings = _candidates(shape, hardware, prices.wide, filtered_list, any_e1=True)
-    if not len(tilings["M0"]):
+    t = _factors(shape, hardware, prices.wide, filtered_list)
+    valid = _valid(shape, t, hardware, prices.wide, any_e1=False)
+    if any_rows and not valid.any():
+        valid = _valid(shape, t, hardware, prices.wide, any_e1=True)
+    if not valid.any():
         raise InputError(_no_fit(shape, hardware, prices.wide))
-    counts, access_pj = _access_counts(shape, tilings), prices.access_pj()
-    energy = shape.taps * prices.tap_pj * np.ones(len(tilings["M0"]))
-    for level in range(4):
-        for tensor in range(3):
-            energy += counts[level][tensor] * access_pj[level, tensor]
-    steps = ("N3", "N0", "M3", "M2", "M0", "C2", "C0", "E3")
-    cycles = functools.reduce(np.multiply, (tilings[name] for name in steps)) * (shape.out_width * shape.kernel_size)
-    best = _chosen(energy, cycles.astype(float), rule)
+    counts, access_pj, compute_pj = _access_counts(shape, t), prices.access_pj(), shape.taps * prices.tap_pj
+    by_tensor = [sum(counts[level][j] * access_pj[level, j] for level in range(4)) for j in range(3)]
+    # Tensors first, then the full grid: each term varies along its own axes only.
+    energy = np.broadcast_to((by_tensor[0] + compute_pj) + by_tensor[1] + by_tensor[2], valid.shape)
+    outer = (shape.batch * shape.out_width * shape.kernel_size) * (t["M3"] * t["M2"] * t["M0"])
+    cycles = np.broadcast_to(outer * (t["C2"] * t["C0"] * t["E3"]), valid.shape)
+    position = np.flatnonzero(valid)[_chosen(energy[valid], cycles[valid].astype(float), rule)]
+    best = np.unravel_index(position, valid.shape)
 
-    memory_mj = tuple(
-        tuple(float(counts[level][tensor][best] * access_pj[level, tensor] * 1e-9) for tensor in range(3))
-        for level in range(4)
-    )
-    tiling = Tiling(**{name: int(column[best]) for name, column in tilings.items()})
+    def at(values: np.ndarray) -> float:
+        return values[tuple(0 if size == 1 else i for i, size in zip(best, values.shape))].item()
+
+    tiling = Tiling(**{name: at(column) for name, column in t.items()})
     return LayerCost(
         energy_mj=float(energy[best] * 1e-9),
         latency_ms=float(cycles[best] * prices.cycles_per_tap / (hardware.clock_mhz * 1e3)),
-        breakdown=Breakdown(shape.taps * prices.tap_pj * 1e-9, memory_mj),
+        breakdown=Breakdown(
+            compute_pj * 1e-9,
+            tuple(tuple(at(counts[i][j]) * access_pj[i, j].item() * 1e-9 for j in range(3)) for i in range(4)),
+        ),
         tiling=tiling,
         pes=tiling.M1 * tiling.C1 * tiling.E1 * shape.kernel_size,
     )
