@@ -89,9 +89,9 @@ def _fill(unit, p, scratch, image0, images, group, row0, rows, col0):
             memory.load_int(p, SOURCE) + (image0 + image) * memory.load_int(p, SOURCE_N) + group * channels * stride_c
         )
         to_image = scratch + image * memory.load_int(p, IMAGE_ELEMENTS) * size
-        for row in range(rows):
+        for row in range(plane // row_pitch):
             source_row = row0 + row
-            inside = source_row >= 0 and source_row < source_rows
+            inside = row < rows and source_row >= 0 and source_row < source_rows
             for channel in range(channels):
                 target = to_image + (channel * plane + row * row_pitch) * size
                 if inside:
@@ -252,8 +252,6 @@ def _walk(unit, p, run_tile):
         memory.store(unit, tile + position * size, unit * 0)
     pieces = extra + ROWS * PIXELS * size
     scratch = pieces + memory.load_int(p, MAX_PIECES) * 40
-    # A piece narrower than PIECE reads a little past its row; past the last row lie these zeros.
-    memory.zero_piece(unit, scratch + memory.load_int(p, TASK_IMAGES) * memory.load_int(p, IMAGE_ELEMENTS) * size)
     images, groups = memory.load_int(p, IMAGES), memory.load_int(p, GROUPS)
     rows_out, cols_out = memory.load_int(p, ROWS_OUT), memory.load_int(p, COLS_OUT)
     task_images, task_rows = memory.load_int(p, TASK_IMAGES), memory.load_int(p, TASK_ROWS)
@@ -284,6 +282,9 @@ def _walk(unit, p, run_tile):
             source_rows = (rows - 1) * step_h + memory.load_int(p, SPAN_H)
             first_col = col0 * step_w + memory.load_int(p, MIN_W)
             _fill(unit, p, scratch, image0, count_images, group, first_row, source_rows, first_col)
+            # A piece narrower than PIECE reads past its row. What lies there does not count, but it takes part in the
+            # choice of the formula for its tile, so it must not depend on what the thread did before.
+            memory.zero_piece(unit, scratch + count_images * memory.load_int(p, IMAGE_ELEMENTS) * size)
         count = _list_pieces(unit, p, scratch, image0, count_images, row0, rows, col0, cols, pieces)
         for first in range(0, count, PIECES):
             present = min(PIECES, count - first)

@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 PIECE = 8  # pixels of one piece
 PIECES = 4  # pieces of one tile
 PIXELS = PIECE * PIECES
-BLOCK = 64  # taps summed before they join the running total
+BLOCK = 16  # taps summed before they join the running total
 
 _FEATURES = llvm.get_host_cpu_features()
 HAS_AVX512 = bool(_FEATURES.get("avx512f") and _FEATURES.get("avx512dq"))
