@@ -165,4 +165,10 @@ def _analytic(table_id: str, known: list[str], columns: str) -> pd.DataFrame:
         raise InputError(
             f"table={table_id!r} is published but has no experiment here yet; see 'python -m repro status'."
         )
-    return ANALYTIC[table_id]()
+    from repro.runs import provenance
+
+    frame = ANALYTIC[table_id]()
+    about = {"preset": "paper", "dataset": "architecture", "seeds": [], "convention": frame.attrs.get("convention", "")}
+    frame.attrs |= {"preset": "paper", "dataset": "architecture", "seeds": [], "scale": "", "failed": []}
+    frame.attrs["provenance"] = provenance(**about)
+    return frame

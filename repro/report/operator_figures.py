@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
+from repro.report.figures import new_figure
 from repro.report.ranking_figures import FAINT, INK, OPERATOR_COLOURS
 
 
@@ -31,7 +31,8 @@ def operators_on_an_image(dataset: str = "digits", index: int = 7) -> Figure:
         "adder": adder_conv2d(picture, weight, padding=2),
         "shift (5 bits)": shift_conv2d(picture, weight, padding=2, weight_bits=5),
     }
-    figure, axes = plt.subplots(1, 6, figsize=(11, 2.4), layout="constrained")
+    figure, panels = new_figure(1, 6, width_in=1.9, height_in=2.1)
+    axes = panels[0]
     for axis, (name, image) in zip(axes, outputs.items()):
         shown = axis.imshow(image[0, 0], cmap="gray" if name == "picture" else "cividis")
         axis.set_title(name, fontsize=10)
@@ -70,10 +71,11 @@ def adder_gradients(limit: float = 3.0) -> Figure:
     curves = adder_term(distance)
     labels = {"y": "output  −|x − w|", "dy/dw": "gradient for w:  x − w", "dy/dx": "gradient for x:  HT(w − x)"}
     colours = {"y": INK, "dy/dw": OPERATOR_COLOURS["conv"], "dy/dx": OPERATOR_COLOURS["adder"]}
-    figure, axis = plt.subplots(figsize=(5.6, 3.2), layout="constrained")
+    figure, panels = new_figure(width_in=5.6, height_in=3.2)
+    axis = panels[0, 0]
     for name, label in labels.items():
         axis.plot(distance, curves[name], label=label, color=colours[name])
     axis.axhline(0, color=FAINT, linewidth=0.7)
-    axis.set_xlabel("x − w")
+    axis.set(xlabel="x − w", ylabel="value")
     axis.legend(fontsize=8, frameon=False)
     return figure

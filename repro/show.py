@@ -1,0 +1,128 @@
+"""What notebooks display: thin wrappers that put tables, figures, verdicts and provenance on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from IPython.display import HTML, SVG, Markdown, display
+
+from repro import report
+
+VERDICT_COLOURS = {
+    "reproduced": "#1b7f4d",
+    "not reproduced": "#b3261e",
+    "undecided": "#8a6d00",
+    "not run": "#6b7280",
+    "not applicable at this preset": "#6b7280",
+}
+
+
+def label(frame: pd.DataFrame) -> None:
+    """What the numbers of a frame are from: preset, data set, seeds, and how that differs from the paper."""
+    facts = frame.attrs
+    if facts.get("dataset") != "architecture":
+        seeds = ", ".join(map(str, facts["seeds"]))
+        text = f"**Ours:** preset `{facts['preset']}`, data set `{facts['dataset']}`, seeds {seeds}. {facts['scale']}"
+    else:
+        text = f"**Ours:** computed from the architecture, nothing was trained. Convention: {facts['convention']}."
+    failed = facts.get("failed", [])
+    if failed:
+        text += f"\n\n**{len(failed)} runs failed:** " + "; ".join(failed[:5])
+    display(Markdown(text))
+
+
+def comparison(frame: pd.DataFrame) -> None:
+    """Published numbers beside ours, with the label of ours."""
+    label(frame)
+    display(HTML(report.render_table(report.compare(frame.attrs["table_id"], frame))))
+
+
+def table(frame: pd.DataFrame, digits: int = 3) -> None:
+    """A small frame without its index."""
+    numbers = frame.select_dtypes("number").columns
+    style = frame.style.hide(axis="index").format(precision=digits, subset=numbers, na_rep="–")
+    display(style.set_properties(**{"text-align": "left"}))
+
+
+def figure(drawing, name: str, *, data: pd.DataFrame | None = None, caption: str = "") -> None:
+    """Save a matplotlib figure as SVG beside the CSV it was drawn from, and show it with its caption."""
+    path = report.save_figure(drawing, name, data, caption)
+    display(SVG(filename=str(path)))
+    if caption:
+        display(Markdown(f"*{caption}*"))
+
+
+def keep(frame: pd.DataFrame) -> None:
+    """Write a regenerated table to the results folder with its provenance."""
+    report.save_record(frame.attrs["table_id"], frame, frame.attrs["provenance"])
+
+
+def claims_under_test(*table_ids: str) -> None:
+    """The claims that bear on these tables and figures, with what the printed numbers say of them."""
+    known = report.claims()
+    mine = known[known["table_or_figure"].map(lambda places: bool(set(places.split(";")) & set(table_ids)))]
+    view = mine[["claim_id", "claim", "origin", "published_verdict"]]
+    table(view.rename(columns={"claim_id": "id", "published_verdict": "printed numbers agree"}))
+
+
+def verdicts(tables: Mapping[str, pd.DataFrame]) -> None:
+    """One line per claim on these tables: our verdict, the evidence and the criterion."""
+    known = report.claims()
+    mine = known[known["table_or_figure"].map(lambda places: bool(set(places.split(";")) & set(tables)))]
+    rows = []
+    for claim in mine.itertuples():
+        verdict = report.judge(claim.claim_id, tables)
+        rows.append(
+            {"id": claim.claim_id, "claim": claim.claim, "verdict": verdict.status, "evidence": verdict.evidence}
+        )
+    frame = pd.DataFrame(rows, columns=["id", "claim", "verdict", "evidence"])
+    style = frame.style.hide(axis="index").set_properties(**{"text-align": "left"})
+    colour = {status: f"color: {code}; font-weight: 600" for status, code in VERDICT_COLOURS.items()}
+    display(style.map(lambda status: colour.get(status, ""), subset=["verdict"]))
+
+
+def provenance(*frames: pd.DataFrame) -> None:
+    """Revision, versions, device, seeds and time of each table on this page."""
+    rows = []
+    for frame in frames:
+        facts = frame.attrs.get("provenance", {})
+        versions = facts.get("versions", {})
+        rows.append(
+            {
+                "table": frame.attrs.get("table_id", ""),
+                "preset": facts.get("preset", "analytic"),
+                "data set": facts.get("dataset", ""),
+                "seeds": ", ".join(map(str, facts.get("seeds", []))),
+                "revision": facts.get("git_revision", "") + ("" if facts.get("git_clean") else " (changed)"),
+                "device": facts.get("device", ""),
+                "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+                "compute (s)": facts.get("compute_s", float("nan")),
+                "runs": facts.get("runs", 0),
+            }
+        )
+    table(pd.DataFrame(rows), digits=0)
+
+
+def environment() -> None:
+    """Revision, versions and device of this moment."""
+    from repro.runs import provenance as now
+
+    facts = now()
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    changed = "" if facts["git_clean"] else " (changed)"
+    display(Markdown(f"Revision `{facts['git_revision']}`{changed}; {facts['device']}; {versions}."))
+
+
+def reading_order() -> None:
+    """All notebooks with their question and the tables they cover, as links."""
+    import json
+
+    from repro.notebooks import list_notebooks, notebooks_folder
+
+    rows = []
+    for name, covers in list_notebooks().items():
+        cells = json.loads((notebooks_folder() / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+        title = cells[0]["source"][0].lstrip("# ").strip() if cells else name
+        rows.append(f"| [{name}]({name}.ipynb) | {title} | {', '.join(covers)} |")
+    display(Markdown("\n".join(["| notebook | question | tables and figures |", "|---|---|---|", *rows])))
