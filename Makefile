@@ -61,6 +61,10 @@ test: $(VENV)/.installed-test  ## run the tests on this machine's cores
 test-gpu: $(VENV)/.installed-test  ## run the full grid of kernel tests on a CUDA device
 	@$(BIN)/python -m pytest -m gpu
 
+bench: $(VENV)/.installed-test  ## test the operators, then time them beside their peers (minutes; adds records)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ops $(wildcard tests/cpu) -q -n auto -m "not gpu"
+	@$(RUN) bench
+
 lab: $(VENV)/.installed  ## open JupyterLab on this machine only, protected by its token
 	@$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=notebooks
 

@@ -185,8 +185,10 @@ def doctor() -> None:
 
 
 def _mount() -> None:
+    from repro.cli_bench import bench
     from repro.cli_data import app as data_app
 
+    app.command()(bench)
     app.add_typer(data_app, name="data", help="Fetch, list and verify data sets.")
 
 

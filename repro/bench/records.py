@@ -1,0 +1,133 @@
+"""The benchmark's records: one CSV row for each operator, shape and peer; rows are appended, never edited."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock
+
+from repro.errors import InputError
+from repro.runtime import cache_root, results_root
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement; empty numbers are None.
+
+    `ratio` is ours over the peer: of times, or for mode "forward extra memory" of MiB over the allowance.
+    `peak_mem_mib` is what the call takes beyond its inputs and output (operators), or the whole step (networks).
+    `pct_of_bound` is the machine's least time for this work over our median. `terms_per_s` counts |x - w| terms.
+    `preset` is "full" or "quick". A commit that ends in + had changed files.
+    """
+
+    op: str
+    backend: str
+    mode: str
+    kind: str
+    shape: str
+    dtype: str
+    ms_p50: float | None
+    ms_p20: float | None
+    ms_p80: float | None
+    peer: str
+    peer_ms_p50: float | None
+    ratio: float | None
+    terms_per_s: float | None
+    peak_mem_mib: float | None
+    pct_of_bound: float | None
+    preset: str
+    device: str
+    torch: str
+    triton: str
+    numba: str
+    threads: int
+    commit: str
+    date: str
+
+
+COLUMNS = tuple(Row.__dataclass_fields__)
+CONTEXT = COLUMNS[COLUMNS.index("preset") :]
+
+
+def folder() -> Path:
+    """Where the records lie."""
+    return results_root() / "bench"
+
+
+def context(device: str, threads: int, preset: str) -> dict[str, object]:
+    """The columns that say where and when: device, versions, threads, commit, date."""
+    from repro.runs.provenance import device_name, git_revision, versions
+
+    found = versions()
+    revision, clean = git_revision()
+    name = device_name()
+    if device == "cpu":
+        from repro.cpu.simd import isa_name
+
+        name = f"{name}, {isa_name()}"
+    return {
+        "preset": preset,
+        "device": name,
+        "torch": found.get("torch", ""),
+        "triton": found.get("triton", ""),
+        "numba": found.get("numba", ""),
+        "threads": threads,
+        "commit": revision if clean else f"{revision}+",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _text(value: object) -> object:
+    if value is None:
+        return ""
+    return f"{value:.5g}" if isinstance(value, float) else value
+
+
+def append(group: str, rows: list[Row]) -> Path:
+    """Add rows to the file of one group, below those that are there.
+
+    Raises: InputError if the file has other columns (then nothing is written).
+    """
+    path = folder() / f"{group}.csv"
+    lock = cache_root() / "locks" / f"bench-{group}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        if path.exists():
+            with path.open(encoding="utf-8") as existing:
+                header = existing.readline().rstrip("\n").split(",")
+            if header != list(COLUMNS):
+                raise InputError(f"{path.name} has other columns than this version writes; move it away first.")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writer.writerow(COLUMNS)
+        writer.writerows([_text(value) for value in asdict(row).values()] for row in rows)
+        with path.open("a", encoding="utf-8", newline="") as out:
+            out.write(text.getvalue())
+    return path
+
+
+def frame(rows: list[Row]) -> pd.DataFrame:
+    """Rows as a data frame with the columns of the records."""
+    return pd.DataFrame([asdict(row) for row in rows], columns=COLUMNS)
+
+
+def read(device: str | None = None) -> pd.DataFrame:
+    """All records, or those of one device; empty when there are none."""
+    files = sorted(folder().glob("*.csv"))
+    parts = [pd.read_csv(path, dtype={"commit": str, "torch": str, "triton": str, "numba": str}) for path in files]
+    merged = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+    return merged if device is None else merged[merged["device"] == device]
+
+
+def latest(records: pd.DataFrame) -> pd.DataFrame:
+    """The newest row of every operator, mode, shape, peer, device and thread count."""
+    key = ["op", "backend", "mode", "kind", "shape", "dtype", "peer", "device", "threads"]
+    ordered = records.sort_values("date", kind="stable").drop_duplicates(key, keep="last")
+    return ordered.sort_index().reset_index(drop=True)

@@ -1,0 +1,240 @@
+"""Running the benchmark: check, time, write down; one group at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from repro.bench import memory, records, timer, training
+from repro.bench.ceiling import Ceiling, ceiling
+from repro.bench.gate import CheckFailed
+from repro.bench.records import Row
+from repro.bench.registry import GROUPS, Case, Prepared, backend_of
+from repro.bench.shapes import all_shapes, quick_shapes
+from repro.errors import BackendError, check_choice, check_int
+
+NETWORK_GROUPS = ("steps", "memory")
+GROUP_NAMES = (*GROUPS, *NETWORK_GROUPS)
+CPU_ONLY = ("memory",)
+QUICK_GROUPS = ("forward", "training", "depthwise", "int8", "steps", "memory")
+
+NO_GPU = "no CUDA device: GPU rows are not measured"
+
+
+@dataclass
+class Outcome:
+    """What a run gave: rows, refusals (a red check: no number) and what could not run here."""
+
+    rows: list[Row] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How to run: "cpu" or "cuda", number of threads, quick or full, and the columns that say so."""
+
+    device: str
+    threads: int
+    quick: bool
+    context: dict[str, object]
+    effort: timer.Effort = timer.FULL
+    step_effort: timer.Effort = timer.STEP
+
+
+def settle(device: str = "auto", threads: int = 2, quick: bool = False) -> Setting:
+    """Check the choices and set torch's thread count.
+
+    Raises: InputError for an unknown device or a thread count below 1; BackendError for "cuda" without a GPU.
+    """
+    import torch
+
+    check_choice("device", device, ("auto", "cpu", "cuda"))
+    check_int("threads", threads, minimum=1)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BackendError(f"{NO_GPU}.")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(threads)
+    if device == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    context = records.context(device, threads, "quick" if quick else "full")
+    if quick:
+        return Setting(device, threads, quick, context, timer.QUICK, timer.QUICK_STEP)
+    return Setting(device, threads, quick, context)
+
+
+def choose_groups(only: list[str], quick: bool) -> list[str]:
+    """The groups to run: those asked for, else all (quick: a selection)."""
+    for name in only:
+        check_choice("only", name, GROUP_NAMES)
+    return only or list(QUICK_GROUPS if quick else GROUP_NAMES)
+
+
+def run(groups: list[str], setting: Setting, *, limits: Ceiling | None = None, progress: Callable = print) -> Outcome:
+    """Check and time the cases of `groups`.
+
+    Args:
+        groups: from `GROUP_NAMES`.
+        setting: from `settle`.
+        limits: the machine's ceiling if it was measured already.
+        progress: called with one line of text per group and refusal.
+    Returns: an `Outcome`; a case whose check fails is in `refused` and has no row.
+    """
+    outcome = Outcome()
+    if limits is None and any(name in GROUPS for name in groups):
+        limits = ceiling(setting.device, setting.threads)
+        progress(_describe(limits))
+    for name in groups:
+        before = len(outcome.rows)
+        if name in CPU_ONLY and setting.device != "cpu":
+            outcome.left_out.append(f"{name}: measured on the CPU only")
+            continue
+        for row in _group_rows(name, setting, limits, outcome):
+            outcome.rows.append(row)
+        progress(f"{name}: {len(outcome.rows) - before} rows")
+    return outcome
+
+
+def _describe(limits: Ceiling) -> str:
+    copies = ", ".join(f"{rate / 1e9:.0f} GB/s at {mib:g} MiB" for mib, rate in limits.copy.items())
+    return (
+        f"Ceiling ({limits.how}): {limits.l1 / 1e9:.1f} G |x-w| terms/s, {limits.clip / 1e9:.1f} G clipped terms/s, "
+        f"{limits.multiply / 1e9:.1f} G multiply-adds/s; copies {copies}."
+    )
+
+
+def _group_rows(name: str, setting: Setting, limits: Ceiling | None, outcome: Outcome) -> Iterator[Row]:
+    if name == "steps":
+        yield from step_rows(setting, outcome)
+    elif name == "memory":
+        yield from memory_rows(setting, outcome)
+    else:
+        for case in GROUPS[name](setting.device, setting.quick):
+            try:
+                yield from case_rows(case, setting, limits)
+            except CheckFailed as problem:
+                outcome.refused.append(f"{case.op} {case.mode} at {case.shape}: {problem}; not timed")
+            except BackendError as problem:
+                outcome.left_out.append(f"{name}: {problem}")
+                return
+
+
+def case_rows(case: Case, setting: Setting, limits: Ceiling) -> list[Row]:
+    """Check, then time one case; one row for each peer. Raises CheckFailed before anything is timed."""
+    prepared = case.prepare()
+    prepared.check()
+    timings = timer.measure_on(case.device, {"ours": prepared.ours, **prepared.peers}, setting.effort)
+    ours = timings.pop("ours")
+    bound = limits.bound_ms(**prepared.bound)
+    return [_row(case, prepared, ours, peer, timing, bound, setting) for peer, timing in timings.items()]
+
+
+def _row(case: Case, prepared: Prepared, ours, peer: str, theirs, bound_ms: float, setting: Setting) -> Row:
+    return Row(
+        op=case.op,
+        backend=case.backend,
+        mode=case.mode,
+        kind=case.kind,
+        shape=case.shape,
+        dtype=case.dtype,
+        ms_p50=ours.p50,
+        ms_p20=ours.p20,
+        ms_p80=ours.p80,
+        peer=peer,
+        peer_ms_p50=theirs.p50,
+        ratio=ours.p50 / theirs.p50,
+        terms_per_s=prepared.terms / ours.p50 * 1e3,
+        peak_mem_mib=None,
+        pct_of_bound=100 * bound_ms / ours.p50,
+        **setting.context,
+    )
+
+
+def step_rows(setting: Setting, outcome: Outcome) -> Iterator[Row]:
+    """Training steps of each network, its four forms side by side; quick runs take ResNet-20 only, without memory."""
+    for network in training.STEP_NETWORKS[: 1 if setting.quick else None]:
+        steps = {}
+        for op in training.OPERATORS:
+            try:
+                training.check_step(network, op, setting.device)
+            except CheckFailed as problem:
+                outcome.refused.append(f"{network.model} {op} training step: {problem}; not timed")
+                continue
+            steps[op] = training.make_step(network, op, setting.device)
+        timings = timer.measure_on(setting.device, steps, setting.step_effort)
+        for op, timing in timings.items():
+            peak = None
+            if not setting.quick:
+                try:
+                    peak = memory.step_mib(network, op, setting.threads, setting.device)
+                except BackendError as problem:
+                    outcome.left_out.append(f"memory of a training step: {problem}")
+            yield _step_row(network, op, timing, timings["conv"], peak, setting)
+
+
+def _step_row(network, op: str, timing, base, peak: float | None, setting: Setting) -> Row:
+    return Row(
+        op=f"{network.model} {op}",
+        backend="auto" if setting.device == "cpu" else "cuda",
+        mode="training step",
+        kind="network",
+        shape=f"{network.batch}x3x{network.size}x{network.size}",
+        dtype="float32",
+        ms_p50=timing.p50,
+        ms_p20=timing.p20,
+        ms_p80=timing.p80,
+        peer="conv",
+        peer_ms_p50=base.p50,
+        ratio=timing.p50 / base.p50,
+        terms_per_s=None,
+        peak_mem_mib=peak,
+        pct_of_bound=None,
+        **setting.context,
+    )
+
+
+def memory_rows(setting: Setting, outcome: Outcome) -> Iterator[Row]:
+    """Extra memory of an adder forward beyond its output, against the allowance of the memory bar."""
+    shapes = list(quick_shapes("dense", 3) + quick_shapes("depthwise", 1) if setting.quick else all_shapes())
+    try:
+        extras = memory.forward_extra_mib(shapes, setting.threads)
+    except BackendError as problem:
+        outcome.left_out.append(f"memory: {problem}")
+        return
+    for shape, extra in zip(shapes, extras):
+        yield Row(
+            op="adder_conv2d",
+            backend=backend_of("cpu"),
+            mode="forward extra memory",
+            kind=shape.kind,
+            shape=f"{shape.network} {shape}",
+            dtype="float32",
+            ms_p50=None,
+            ms_p20=None,
+            ms_p80=None,
+            peer="allowance",
+            peer_ms_p50=None,
+            ratio=max(0.0, extra) / memory.allowance_mib(shape, setting.threads),
+            terms_per_s=None,
+            peak_mem_mib=max(0.0, extra),
+            pct_of_bound=None,
+            **setting.context,
+        )
+
+
+def save(outcome: Outcome) -> list[str]:
+    """Append the rows to the records, one file per kind of measurement; returns the file names."""
+    files: dict[str, list[Row]] = {}
+    for row in outcome.rows:
+        files.setdefault(record_name(row), []).append(row)
+    return [records.append(name, rows).name for name, rows in files.items()]
+
+
+def record_name(row: Row) -> str:
+    """The file a row belongs to: networks, memory, or operator and mode."""
+    if row.mode == "training step":
+        return "training_step"
+    if row.mode == "forward extra memory":
+        return "forward_memory"
+    return f"{row.op}-{row.mode}".replace(" ", "_").replace("+", "_")

@@ -1,0 +1,93 @@
+"""Records in a few lines: medians over shapes, and the training-step table in the schema of the published one."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from repro.bench.records import CONTEXT
+from repro.bench.training import METHODS, MOBILENET
+
+TABLE_ID = "shiftaddaug_supp_t03"
+GROUP = ["op", "mode", "kind", "peer"]
+SUMMARY = ["shapes", "ratio", "20 to 80 %", "worst", "g_terms_per_s", "pct_of_bound"]
+
+
+def summary(records: pd.DataFrame) -> pd.DataFrame:
+    """One line per operator, mode, kind and peer: shapes, median ratio with its spread, median rate and share of bound.
+
+    `ratio` is ours over the peer's time (or memory over its allowance); below 1 is better.
+    """
+    lines = []
+    for key, rows in records.groupby(GROUP, sort=False):
+        ratio = pd.to_numeric(rows["ratio"])
+        lines.append(
+            {
+                **dict(zip(GROUP, key)),
+                "shapes": len(rows),
+                "ratio": ratio.median(),
+                "20 to 80 %": f"{ratio.quantile(0.2):.2f} to {ratio.quantile(0.8):.2f}",
+                "worst": ratio.max(),
+                "g_terms_per_s": pd.to_numeric(rows["terms_per_s"]).median() / 1e9,
+                "pct_of_bound": pd.to_numeric(rows["pct_of_bound"]).median(),
+            }
+        )
+    return pd.DataFrame(lines, columns=[*GROUP, *SUMMARY])
+
+
+def losses(records: pd.DataFrame, peer: str = "conv2d", count: int = 8) -> pd.DataFrame:
+    """The operator rows that lose most against a peer, worst first."""
+    rows = records[(records["peer"] == peer) & (records["ratio"] > 1)]
+    worst = rows.sort_values("ratio", ascending=False).head(count)
+    return worst[["op", "mode", "shape", "ms_p50", "peer_ms_p50", "ratio", "pct_of_bound"]].reset_index(drop=True)
+
+
+def training_table(records: pd.DataFrame) -> pd.DataFrame:
+    """Steps a second and peak memory of each method as the supplement's table 3 lists them (method, it/s, MB).
+
+    Rows that are not measured (the augmented methods) are absent. MB are 2^20 bytes.
+    """
+    lines = []
+    for method, op in METHODS.items():
+        rows = records[(records["op"] == f"{MOBILENET.model} {op}") & (records["mode"] == "training step")]
+        if not rows.empty:
+            row = rows.iloc[-1]
+            lines.append(
+                {"method": method, "speed_it_per_s": 1e3 / row["ms_p50"], "memory_mb": float(row["peak_mem_mib"])}
+            )
+    table = pd.DataFrame(lines, columns=["method", "speed_it_per_s", "memory_mb"])
+    table.attrs["table_id"] = TABLE_ID
+    return table
+
+
+def training_ratios(published: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
+    """Time and memory of each method relative to Base, the paper's beside ours; empty where we ran nothing."""
+
+    def relative(frame: pd.DataFrame) -> pd.DataFrame:
+        indexed = frame.set_index("method")
+        base = indexed.loc["Base"] if "Base" in indexed.index else indexed.iloc[:0].sum() * float("nan")
+        return pd.DataFrame(
+            {
+                "time": base["speed_it_per_s"] / indexed["speed_it_per_s"],
+                "memory": indexed["memory_mb"] / base["memory_mb"],
+            }
+        )
+
+    theirs = relative(published)
+    mine = relative(ours).reindex(theirs.index)
+    return pd.DataFrame(
+        {
+            "method": theirs.index,
+            "time published": theirs["time"].to_numpy(),
+            "time ours": mine["time"].to_numpy(),
+            "memory published": theirs["memory"].to_numpy(),
+            "memory ours": mine["memory"].to_numpy(),
+            "status": ["measured" if known else "not run" for known in mine["time"].notna()],
+        }
+    )
+
+
+def conditions(records: pd.DataFrame) -> pd.DataFrame:
+    """Where and when the records were made, one line per distinct set of circumstances."""
+    columns = [name for name in CONTEXT if name != "date"]
+    found = records.groupby(columns, sort=False, dropna=False)["date"].agg(["min", "max", "size"]).reset_index()
+    return found.rename(columns={"min": "from", "max": "until", "size": "rows"})
