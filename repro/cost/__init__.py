@@ -4,6 +4,8 @@
     layer_cost(op, ...)                             one layer on the row-stationary accelerator
     model_cost(model, input_size, accounting=...)   a whole model on it
     translation_cost(config, ...)                   the translation networks of ShiftAddNAS
+    skeleton(name, ...)                             a model without memory for its weights
+    repro.cost.trace.trace(model, input_size)       its layers as they run; count and layers_cost take them
 
 Published unit energies are inputs, kept with their source in `repro.cost.units`. Energy and latency are modelled, not
 measured.
@@ -11,25 +13,31 @@ measured.
 
 from repro.cost.counting import CONVENTIONS, Convention, Count, count, operation_energy_pj
 from repro.cost.eyeriss import ACCOUNTINGS, Hardware, LayerCost, layer_cost
-from repro.cost.model import ModelCost, model_cost
+from repro.cost.model import DEPTHWISE, ModelCost, layers_cost, model_cost
+from repro.cost.skeleton import skeleton
+from repro.cost.trace import Layer
 from repro.cost.translation import TranslationCost, translation_cost
 from repro.cost.units import UNIT_ENERGIES, saving_ratio_table, unit_energy, unit_energy_table
 
 __all__ = [
     "ACCOUNTINGS",
     "CONVENTIONS",
+    "DEPTHWISE",
     "UNIT_ENERGIES",
     "Convention",
     "Count",
     "Hardware",
+    "Layer",
     "LayerCost",
     "ModelCost",
     "TranslationCost",
     "count",
     "layer_cost",
+    "layers_cost",
     "model_cost",
     "operation_energy_pj",
     "saving_ratio_table",
+    "skeleton",
     "translation_cost",
     "unit_energy",
     "unit_energy_table",

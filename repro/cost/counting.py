@@ -133,19 +133,22 @@ def _auxiliary_params(model: nn.Module, layers: Iterable[Layer]) -> int:
     return sum(p.numel() for name, p in model.named_parameters() if p.requires_grad and name.split(".")[0] in unused)
 
 
-def count(model: nn.Module, input_size, convention: str | Convention = "plain") -> Count:
+def count(
+    model: nn.Module, input_size=None, convention: str | Convention = "plain", *, layers: list[Layer] | None = None
+) -> Count:
     """Parameters and operations of `model` for one input, without running data.
 
     Args:
         model: any module, on any device (also the meta device).
         input_size: a side in pixels, (C, H, W), (N, C, H, W), or example tensor(s).
         convention: one of `CONVENTIONS` or a `Convention`.
+        layers: what `repro.cost.trace.trace` found for this model, to save tracing it again.
     Returns: `Count`.
     Raises: InputError on an unknown convention or sizes that do not fit the model.
     """
     if not isinstance(convention, Convention):
         convention = CONVENTIONS[check_choice("convention", convention, CONVENTIONS)]
-    layers = trace(model, input_size)
+    layers = trace(model, input_size) if layers is None else layers
     bias_ops = convention.bias_ops and not any(layer.op == "adder" for layer in layers)
     table = pd.DataFrame([asdict(layer) | layer_operations(layer, convention, bias_ops=bias_ops) for layer in layers])
     totals = {name: table[name].sum().item() for name in ("mults", "shifts", "adds", "macs")}

@@ -21,6 +21,7 @@ ANALYTIC: dict[str, Callable[[], pd.DataFrame]] = {
     "acghostnet_t04": acghostnet.table_4,
     "acghostnet_t05": acghostnet.table_5,
     "shiftaddaug_t01": shiftaddaug.table_1,
+    "shiftaddaug_t02": shiftaddaug.table_2,
     "shiftaddaug_t03": shiftaddaug.table_3,
     "shiftaddaug_t06": shiftaddaug.table_6,
     "shiftaddnas_t01": shiftaddnas.table_1,

@@ -1,8 +1,9 @@
-"""Analytic columns of ShiftAddAug: unit energies (table 1), counts, energy, latency (table 3), ratios (table 6)."""
+"""Analytic columns of ShiftAddAug: tables 1 (unit energies), 2 (space), 3 (counts, energy, latency), 6 (ratios)."""
 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -57,6 +58,37 @@ def table_1() -> pd.DataFrame:
         rows,
         convention="energy of one operation in 45 nm CMOS by the sources that the papers cite",
         extra={"unit_energies": unit_energy_table()},
+    )
+
+
+@dataclass(frozen=True)
+class AugmentationSpace:
+    """Choices of the search over augmented networks (table 2); the target network is a subnet of the augmented one."""
+
+    operators: tuple[str, ...] = ("conv", "shift", "adder")
+    width_multiples: tuple[float, ...] = (2.2, 2.4, 2.8, 3.2)
+    expand_multiples: tuple[float, ...] = (2.2, 2.4, 2.8, 3.2)
+    mutation_start_pct: tuple[int, ...] = (5, 10, 15, 20)
+    mutation_stop_pct: tuple[int, ...] = (50, 60, 70)
+
+
+def table_2(space: AugmentationSpace | None = None) -> pd.DataFrame:
+    """The search space of the augmentation."""
+    space = space or AugmentationSpace()
+    printed = {"conv": "Mult.", "shift": "Shift", "adder": "Add"}
+    options = {
+        "SubNet as aug. model": "SuperNet",
+        "TargerNet": "SubNet",
+        "Block types": ";".join(printed[operator] for operator in space.operators),
+        "width aug. multiples": ";".join(map(str, space.width_multiples)),
+        "expand aug. multiples": ";".join(map(str, space.expand_multiples)),
+        "Time node: mutation start": ";".join(f"{share}%" for share in space.mutation_start_pct),
+        "Time node: mutation stop": ";".join(f"{share}%" for share in space.mutation_stop_pct),
+    }
+    return analytic_frame(
+        "shiftaddaug_t02",
+        {item: {"options": text} for item, text in options.items()},
+        convention="multiples of the target's width and expansion; shares of the training epochs",
     )
 
 

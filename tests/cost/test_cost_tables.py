@@ -36,7 +36,9 @@ def test_frames_have_the_published_schema_and_explain_empty_rows(table_id):
     compare(table_id, ours)
 
 
-@pytest.mark.parametrize("table_id", ["acghostnet_t02", "shiftaddnas_t01", "shiftaddnas_t02", *CELLS])
+@pytest.mark.parametrize(
+    "table_id", ["acghostnet_t02", "shiftaddaug_t02", "shiftaddnas_t01", "shiftaddnas_t02", *CELLS]
+)
 def test_definitions_equal_the_printed_ones(table_id):
     frame = compare(table_id, ANALYTIC[table_id]())
     definitions = frame[frame["role"] == "definition"]
