@@ -31,15 +31,19 @@ MODES = ("adder", "all", "none")
 def rescaled_layers(model: nn.Module, mode: str) -> dict[str, nn.Parameter]:
     """Filters (by dotted name) whose gradient is rescaled: adder layers, adder and convolution layers, or none.
 
-    Linear layers, biases and batch-norm parameters are never rescaled. A filter used twice is listed once.
+    Linear layers, biases and batch-norm parameters are never rescaled, nor is a convolution with a bias of its own.
+    That one (GhostNet's SE and its 1x1 head) has no batch norm after it to absorb its scale: steps of fixed length,
+    whatever the gradient, kill its ReLU within a few epochs and leave a constant network. The paper does not say which
+    convolutions it means. A filter used twice is listed once.
     """
     from repro.layers import AdderConv2d, AdderLinear
 
     check_choice("mode", mode, MODES)
-    kinds = {"adder": (AdderConv2d, AdderLinear), "all": (AdderConv2d, AdderLinear, nn.Conv2d), "none": ()}[mode]
+    adders = () if mode == "none" else (AdderConv2d, AdderLinear)
     found, seen = {}, set()
     for name, module in model.named_modules():
-        if isinstance(module, kinds) and id(module.weight) not in seen:
+        convolution = mode == "all" and isinstance(module, nn.Conv2d) and module.bias is None
+        if (convolution or isinstance(module, adders)) and id(module.weight) not in seen:
             seen.add(id(module.weight))
             found[f"{name}.weight" if name else "weight"] = module.weight
     return found

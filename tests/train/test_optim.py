@@ -13,7 +13,9 @@ from torch import nn
 
 from repro.errors import InputError
 from repro.layers import AdderConv2d, make_conv2d
+from repro.models import create
 from repro.train import AdaptiveLR
+from repro.train.optim import rescaled_layers
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
@@ -54,6 +56,15 @@ def test_plain_sgd_moves_each_layer_by_lr_eta_sqrt_k_over_norm(mode, rescaled):
         alpha = 0.2 * math.sqrt(gradient.numel()) / gradient.norm() if index in rescaled else 1.0
         expected = before[index].weight - 0.3 * alpha * gradient
         torch.testing.assert_close(model[index].weight, expected)
+
+
+def test_convolutions_with_a_bias_follow_their_plain_gradient():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3, bias=False), make_conv2d("adder", 2, 2, 3, bias=True))
+    assert list(rescaled_layers(model, "all")) == ["1.weight", "2.weight"]
+    network = create("acghostnet", choices="ACg1", blocks="toy", num_classes=10, width=0.25)
+    names = rescaled_layers(network, "all")
+    assert "stem.conv.weight" in names and "blocks.0.ghost1.primary.conv.weight" in names
+    assert not [name for name in names if ".se." in name or name.startswith("head")]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
