@@ -17,7 +17,14 @@ from repro.cost.model import DEPTHWISE, ModelCost, layers_cost, model_cost
 from repro.cost.skeleton import skeleton
 from repro.cost.trace import Layer
 from repro.cost.translation import TranslationCost, translation_cost
-from repro.cost.units import UNIT_ENERGIES, saving_ratio_table, unit_energy, unit_energy_table
+from repro.cost.units import (
+    UNIT_ENERGIES,
+    OperationEnergies,
+    operation_energies,
+    saving_ratio_table,
+    unit_energy,
+    unit_energy_table,
+)
 
 __all__ = [
     "ACCOUNTINGS",
@@ -30,11 +37,13 @@ __all__ = [
     "Layer",
     "LayerCost",
     "ModelCost",
+    "OperationEnergies",
     "TranslationCost",
     "count",
     "layer_cost",
     "layers_cost",
     "model_cost",
+    "operation_energies",
     "operation_energy_pj",
     "saving_ratio_table",
     "skeleton",

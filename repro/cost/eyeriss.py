@@ -73,6 +73,12 @@ class Hardware:
     buffer_words: int = 65536
     clock_mhz: float = 250.0
 
+    def __post_init__(self) -> None:
+        for name in ("pe_limit", "psum_words", "input_words", "weight_words", "buffer_words"):
+            check_int(name, getattr(self, name), minimum=1)
+        if not 0 < self.clock_mhz < float("inf"):
+            raise InputError(f"clock_mhz={self.clock_mhz!r} is not allowed; it must be a positive number.")
+
 
 @dataclass(frozen=True)
 class LayerShape:
@@ -198,6 +204,11 @@ def pricing(
     check_choice("accounting", accounting, ACCOUNTINGS)
     if bits not in SIMULATOR_ENERGIES:
         raise InputError(f"bits={bits!r} is not allowed; the accelerator model has unit energies for 32 and 8 bit.")
+    if word_bits is not None and (len(word_bits) != 3 or not all(0 < width <= 64 for width in word_bits)):
+        raise InputError(
+            f"word_bits={word_bits!r} is not allowed; give three widths above 0 and at most 64 bit: "
+            "input, weight and output."
+        )
     unit, wide = energies or SIMULATOR_ENERGIES[bits], bits == 8
     multiplies = op in ("conv", "fc")
     if accounting == "unbiased":
@@ -416,5 +427,5 @@ def layer_cost(
     }
     shape = LayerShape(**{name: check_int(name, value, minimum=1) for name, value in sizes.items()}, fc=op == "fc")
     prices = pricing(op, bits, accounting, shift_cycle_share=shift_cycle_share, word_bits=word_bits, energies=energies)
-    chip = hardware or Hardware(pe_limit=check_int("pe_limit", pe_limit, minimum=2))
+    chip = hardware or Hardware(pe_limit=pe_limit)
     return price(shape, prices, chip, rule, filtered_list, accounting != "published")

@@ -31,7 +31,7 @@ from repro.cost.eyeriss import (
 )
 from repro.cost.trace import Layer, trace
 from repro.cost.units import OperationEnergies
-from repro.errors import InputError, check_choice, check_int
+from repro.errors import InputError, check_choice
 
 DEPTHWISE = {
     "single": "C = channels per group, M = n: the input traffic is that of one group (ShiftAddAug)",
@@ -128,7 +128,7 @@ def layers_cost(
     """Cost of a list of traced layers; arguments as in `model_cost`."""
     check_choice("depthwise", depthwise, DEPTHWISE)
     check_choice("rule", rule, RULES)
-    chip = hardware or Hardware(pe_limit=check_int("pe_limit", pe_limit, minimum=2))
+    chip = hardware or Hardware(pe_limit=pe_limit)
     layers, notes = list(layers), []
     if shift_slip is None:
         shift_slip = accounting == "published" and _slips(layers)

@@ -166,6 +166,23 @@ def unit_energy(operation: str, number_format: str, source: str = SHIFTADDAUG_TA
     )
 
 
+def operation_energies(number_format: str, source: str = SHIFTADDAUG_TABLE_1) -> OperationEnergies:
+    """One source's energies at one format, in the form that `layer_cost` and `model_cost` take.
+
+    Where a source prints no shift, that of ShiftAddAug's table at the integer format of the same width stands in (its
+    32-bit shift for FP16); `source` of the result says so.
+    Raises: InputError on a source that prints no multiplication or addition at this format.
+    """
+    mult, add = (unit_energy(operation, number_format, source).energy_pj for operation in ("mult", "add"))
+    for entry in UNIT_ENERGIES:
+        if (entry.operation, entry.number_format, entry.source) == ("shift", number_format, source):
+            return OperationEnergies(mult, add, entry.energy_pj, f"{source}, {number_format}")
+    integer = "INT8" if number_format == "INT8" else "INT32"
+    shift = unit_energy("shift", integer, SHIFTADDAUG_TABLE_1).energy_pj
+    label = f"{source}, {number_format}; shift: {SHIFTADDAUG_TABLE_1}, {integer}"
+    return OperationEnergies(mult, add, shift, label)
+
+
 def disagreements() -> pd.DataFrame:
     """Entries for which two sources give different energies, one row per operation, format and source."""
     table = unit_energy_table()

@@ -184,6 +184,8 @@ def test_unbiased_adder_pays_its_traffic_and_two_additions():
         ("conv", {"height": 109, "out_height": 109}, "taken 109 at a time, which needs 327 PEs"),
         ("conv", {"out_height": 1}, "one output row"),
         ("conv", {"in_channels": 0}, "in_channels=0"),
+        ("conv", {"pe_limit": 0}, "pe_limit=0"),
+        ("conv", {"word_bits": (32, 0, 32)}, "three widths above 0"),
         ("conv", {"bits": 16}, "bits=16"),
         ("convolution", {}, "Did you mean 'conv'"),
         ("conv", {"rule": "best"}, "rule='best'"),

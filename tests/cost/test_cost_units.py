@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from repro.cost import units
+from repro.cost.eyeriss import layer_cost
 from repro.errors import InputError
 
 
@@ -31,3 +32,21 @@ def test_missing_entry_lists_what_the_source_has():
         units.unit_energy("shift", "FP16")
     with pytest.raises(InputError, match="Did you mean 'FP32'"):
         units.unit_energy("mult", "FP31")
+
+
+def test_energies_of_one_source_change_the_computation_only():
+    sizes = dict(in_channels=16, height=8, width=8, out_channels=16, kernel_size=3, out_height=8, out_width=8)
+    horowitz = units.operation_energies("FP32", units.HOROWITZ)
+    ours, theirs = layer_cost("conv", **sizes), layer_cost("conv", energies=horowitz, **sizes)
+    assert ours == theirs  # the simulator's 32-bit setting is Horowitz's FP32
+    cheap = layer_cost("conv", energies=units.operation_energies("INT8"), **sizes)
+    assert cheap.breakdown.compute_mj == pytest.approx(ours.breakdown.compute_mj * 0.2 / 3.7)
+    assert cheap.breakdown.memory_mj == ours.breakdown.memory_mj
+
+
+def test_a_shift_that_a_source_does_not_print_is_labelled():
+    assert units.operation_energies("FP16").shift_pj == 0.13
+    assert "INT32" in units.operation_energies("FP16").source
+    assert units.operation_energies("INT8").source == "ShiftAddAug, table 1, INT8"
+    with pytest.raises(InputError, match="not printed"):
+        units.operation_energies("FP16", units.SIMULATOR)
