@@ -182,5 +182,7 @@ def adder_linear_int8(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
             f"x of shape {tuple(x.shape)} and weight of shape {tuple(weight.shape)} do not fit; "
             "they must be (N, C_in) and (C_out, C_in)."
         )
+    if not x.shape[0]:
+        return torch.zeros((0, weight.shape[0]), dtype=torch.int32)
     y = adder_conv2d_int8(x.t()[None, :, None, :], weight[:, :, None, None])
     return y[0, :, 0].t().contiguous()
