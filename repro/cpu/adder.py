@@ -13,7 +13,7 @@ import math
 
 import torch
 
-from repro.cpu import correlate
+from repro.cpu import correlate, depthwise
 from repro.cpu.geometry import Walk, phase_taps, plan
 from repro.cpu.runner import launch, thread_count
 from repro.cpu.simd import PIECE, ROWS
@@ -132,6 +132,10 @@ def _is_pointwise(weight: torch.Tensor, stride: _Pair, padding: _Pair) -> bool:
     return tuple(weight.shape[2:]) == (1, 1) and tuple(stride) == (1, 1) and tuple(padding) == (0, 0)
 
 
+def _is_depthwise(x: torch.Tensor, weight: torch.Tensor, groups: int) -> bool:
+    return weight.shape[1] == 1 and weight.shape[0] == groups == x.shape[1]
+
+
 def _widened(function):
     """Compute half precision in float32 and round the result once."""
 
@@ -166,6 +170,9 @@ def adder_conv2d_fwd(
     n, out_channels = x.shape[0], weight.shape[0]
     y = torch.empty((n, out_channels, rows, cols), dtype=x.dtype, memory_format=_memory_format(x))
     if y.numel() == 0:
+        return y
+    if _is_depthwise(x, weight, groups) and depthwise.serves_forward(x, y, stride, padding):
+        depthwise.forward(x, weight, y, stride, padding, dilation)
         return y
     flat = _is_pointwise(weight, stride, padding) and _flattens(x)
     source, target = (_flat(x), _flat(y)) if flat else (x, y)
@@ -216,6 +223,12 @@ def adder_conv2d_bwd_input(
     flat = _is_pointwise(weight, stride, padding) and all(_flattens(t) for t in (x, grad_out))
     filters = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], *weight.shape[2:])
     keep_nan = not bool(torch.isfinite(weight).all())
+    # With a stride the zeros between gradients meet x; a NaN there must not spread to pixels that no tap reaches.
+    spread_is_safe = not keep_nan and all(weight.shape[2 + i] >= stride[i] and dilation[i] == 1 for i in range(2))
+    if _is_depthwise(x, weight, groups) and (tuple(stride) == (1, 1) or spread_is_safe):
+        if depthwise.serves_backward(grad_out, x, grad_x, weight, stride, padding, dilation):
+            depthwise.backward_input(grad_out, x, weight, grad_x, stride, padding, dilation)
+            return grad_x
     if flat:
         _backward_phase(_flat(grad_out), _flat(x), filters, _flat(grad_x), (0,), (0,), keep_nan, flat=True)
         return grad_x
