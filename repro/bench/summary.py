@@ -44,19 +44,46 @@ def losses(records: pd.DataFrame, peer: str = "conv2d", count: int = 8) -> pd.Da
 def training_table(records: pd.DataFrame) -> pd.DataFrame:
     """Steps a second and peak memory of each method as the supplement's table 3 lists them (method, it/s, MB).
 
-    Rows that are not measured (the augmented methods) are absent. MB are 2^20 bytes.
+    Rows that are not measured (the augmented methods) are absent. MB are 2^20 bytes. `attrs` say where the records
+    come from, as those of `repro.experiments.run_table` do.
     """
-    lines = []
+    lines, sources = [], []
     for method, op in METHODS.items():
         rows = records[(records["op"] == f"{MOBILENET.model} {op}") & (records["mode"] == "training step")]
         if not rows.empty:
             row = rows.iloc[-1]
+            sources.append(row)
             lines.append(
                 {"method": method, "speed_it_per_s": 1e3 / row["ms_p50"], "memory_mb": float(row["peak_mem_mib"])}
             )
     table = pd.DataFrame(lines, columns=["method", "speed_it_per_s", "memory_mb"])
-    table.attrs["table_id"] = TABLE_ID
+    table.attrs = {"table_id": TABLE_ID, "preset": "quick", "dataset": "random-images", "seeds": [0], "failed": []}
+    if sources:
+        table.attrs |= {"scale": _scale(sources[0]), "provenance": _provenance(sources[-1])}
     return table
+
+
+def _scale(row: pd.Series) -> str:
+    return (
+        f"The paper's network, image size and batch ({row['shape']}), on random images, timed on {row['device']} with "
+        f"{row['threads']} threads; the paper used a GPU (RTX 3090), so only ratios to Base can be compared."
+    )
+
+
+def _provenance(row: pd.Series) -> dict[str, object]:
+    """What a result record needs to know, from one row of the benchmark."""
+    commit = str(row["commit"])
+    return {
+        "preset": "quick",
+        "dataset": "random-images",
+        "seeds": [0],
+        "git_revision": commit.rstrip("+"),
+        "git_clean": not commit.endswith("+"),
+        "versions": {name: str(row[name]) for name in ("torch", "triton", "numba") if str(row[name])},
+        "device": str(row["device"]),
+        "threads": int(row["threads"]),
+        "date": str(row["date"]),
+    }
 
 
 def training_ratios(published: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
@@ -91,3 +118,8 @@ def conditions(records: pd.DataFrame) -> pd.DataFrame:
     columns = [name for name in CONTEXT if name != "date"]
     found = records.groupby(columns, sort=False, dropna=False)["date"].agg(["min", "max", "size"]).reset_index()
     return found.rename(columns={"min": "from", "max": "until", "size": "rows"})
+
+
+def flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """Column names of an aggregate on one line."""
+    return frame.set_axis([" ".join(filter(None, names)) for names in frame.columns], axis=1)

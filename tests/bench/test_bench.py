@@ -1,0 +1,336 @@
+"""The benchmark: what is timed, that nothing wrong is timed, how times and rows come about. No test asserts a time."""
+
+import dataclasses
+import math
+
+import pandas as pd
+import pytest
+import torch
+from torch.nn import functional
+
+from repro.bench import bars, gate, peers, records, registry, run, summary, timer
+from repro.bench.ceiling import Ceiling
+from repro.bench.registry import Case
+from repro.bench.shapes import NETWORKS, ConvShape, all_shapes, network_shapes, quick_shapes
+from repro.errors import BackendError, InputError
+from repro.ops import adder_conv2d, reference
+from repro.report import published
+
+TINY = ConvShape("test", 3, 4, 6, 9, 8, (3, 3), 2, (1, 1))
+DEPTHWISE = ConvShape("test", 3, 6, 6, 7, 8, (3, 3), 1, (1, 1), 6)
+LIMITS = Ceiling(1e9, 1e9, 1e9, {1.0: 1e9})
+BRIEF = timer.Effort(seconds=0.0, rounds=2, warmup=1, sample_seconds=0.0, max_rounds=2)
+
+
+def reference_op(x, weight, **options):
+    return adder_conv2d(x, weight, backend="reference", **options)
+
+
+@pytest.fixture
+def setting(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_RESULTS", str(tmp_path / "results"))
+    return run.Setting("cpu", torch.get_num_threads(), True, records.context("cpu", 1, "quick"), BRIEF, BRIEF)
+
+
+# --- shapes ----------------------------------------------------------------------------------------------------------
+
+
+def test_resnet20_has_its_six_distinct_layers():
+    shapes = network_shapes(NETWORKS[0])
+    described = {(s.in_channels, s.out_channels, s.height, s.stride) for s in shapes}
+    assert described == {
+        (3, 16, 32, 1),
+        (16, 16, 32, 1),
+        (16, 32, 32, 2),
+        (32, 32, 16, 1),
+        (32, 64, 16, 2),
+        (64, 64, 8, 1),
+    }
+    assert all(s.batch == 128 and s.kernel == (3, 3) and s.padding == (1, 1) for s in shapes)
+
+
+def test_shapes_are_distinct_and_cover_dense_and_depthwise_layers_of_all_networks():
+    shapes = all_shapes()
+    assert len({dataclasses.replace(s, network="") for s in shapes}) == len(shapes)
+    assert {(s.network, s.kind) for s in shapes} == {
+        *((network.model, "dense") for network in NETWORKS),
+        ("ghostnet", "depthwise"),
+        ("mobilenet_v2", "depthwise"),
+    }
+
+
+def test_output_size_and_terms_of_a_shape_are_those_of_the_convolution():
+    inputs = gate.make_inputs(TINY)
+    y = functional.conv2d(inputs.x, inputs.weight, **TINY.options)
+    assert tuple(y.shape[2:]) == TINY.out_size and y.numel() == TINY.y_elements == inputs.grad.numel()
+    assert TINY.terms == y.numel() * inputs.weight[0].numel()
+
+
+def test_quick_shapes_are_a_few_of_the_kind():
+    chosen = quick_shapes("depthwise", 3)
+    assert len(chosen) == 3 and set(chosen) <= set(all_shapes()) and all(s.kind == "depthwise" for s in chosen)
+
+
+# --- peers -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [TINY, DEPTHWISE], ids=str)
+def test_cdist_layer_computes_the_adder_convolution(shape):
+    inputs = gate.make_inputs(shape, dtype=torch.float64)
+    ours = peers.cdist_adder_conv2d(inputs.x, inputs.weight, **shape.options)
+    assert torch.allclose(ours, reference_op(inputs.x, inputs.weight, **shape.options), rtol=1e-12)
+
+
+def test_broadcast_baseline_has_the_surrogate_gradients():
+    inputs = gate.make_inputs(TINY, dtype=torch.float64)
+    gate.check_adder(peers.broadcast_adder_conv2d, TINY, inputs, backward=True)
+
+
+# --- timer -----------------------------------------------------------------------------------------------------------
+
+
+class FakeClock:
+    """Time passes only when work is done."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def work(self, *seconds):
+        durations = list(seconds)
+
+        def call():
+            self.now += durations[0] if len(durations) == 1 else durations.pop(0)
+
+        return call
+
+
+def test_timer_reports_medians_and_percentiles_per_call():
+    clock = FakeClock()
+    effort = timer.Effort(seconds=0.0, rounds=5, warmup=1, sample_seconds=0.0, max_rounds=5)
+    slow = clock.work(9, 9, 1, 2, 3, 4, 5)  # two warm-up calls, then five samples
+    found = timer.measure({"slow": slow, "fast": clock.work(0.5)}, effort, clock=clock, disturbances=lambda: 0)
+    assert found["slow"].p50 == 3000 and found["slow"].p20 == pytest.approx(1800)
+    assert found["fast"] == timer.Timing(500, 500, 500, 5)
+
+
+def test_timer_repeats_short_calls_within_a_sample():
+    clock = FakeClock()
+    effort = timer.Effort(seconds=0.0, rounds=3, warmup=1, sample_seconds=1.0, max_rounds=3)
+    found = timer.measure({"short": clock.work(0.125)}, effort, clock=clock, disturbances=lambda: 0)
+    assert found["short"].p50 == 125 and clock.now == 0.125 * (2 + 3 * 8)
+
+
+def test_timer_leaves_out_samples_during_which_the_core_was_taken_away():
+    clock, taken = FakeClock(), [0]
+    durations = iter([1, 1, 1, 100, 1, 1, 100, 1])
+
+    def work():
+        seconds = next(durations)
+        taken[0] += seconds > 1
+        clock.now += seconds
+
+    effort = timer.Effort(seconds=0.0, rounds=6, warmup=1, sample_seconds=0.0, max_rounds=6)
+    found = timer.measure({"work": work}, effort, clock=clock, disturbances=lambda: taken[0])["work"]
+    assert found.samples == 4 and found.p80 == 1000
+
+
+def test_timer_alternates_between_functions():
+    order = []
+    timer.measure({name: lambda name=name: order.append(name) for name in "ab"}, BRIEF)
+    assert order[-4:] == ["a", "b", "b", "a"]
+
+
+# --- the check before any time ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [TINY, DEPTHWISE], ids=str)
+def test_check_passes_the_reference(shape):
+    gate.check_adder(reference_op, shape, gate.make_inputs(shape), backward=True)
+
+
+class WrongGradient(torch.autograd.Function):
+    """The right forward with the sign as input gradient, as `torch.cdist` has it."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x, weight)
+        return reference.adder_conv2d_fwd(x, weight, (2, 2), (1, 1), (1, 1), 1)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensors
+        geometry = (2, 2), (1, 1), (1, 1), 1
+        return torch.zeros_like(x), reference.adder_conv2d_bwd_weight(grad, x, weight, *geometry)
+
+
+@pytest.mark.parametrize(
+    ("op", "backward", "message"),
+    [
+        (lambda x, w, **options: 1.001 * reference_op(x, w, **options), False, "y is off"),
+        (lambda x, w, **options: reference_op(x, w, **options)[:, :-1], False, "has shape"),
+        (lambda x, w, **options: reference_op(x, w, **options) * math.nan, False, "y is off"),
+        (lambda x, w, **options: WrongGradient.apply(x, w), True, "dx is off"),
+        (peers.cdist_adder_conv2d, True, "dx is off"),
+    ],
+)
+def test_check_refuses_a_wrong_operator(op, backward, message):
+    with pytest.raises(gate.CheckFailed, match=message):
+        gate.check_adder(op, TINY, gate.make_inputs(TINY), backward)
+
+
+def test_a_failed_check_gives_no_row_and_is_reported(setting, monkeypatch):
+    timed = []
+
+    def prepare():
+        def check():
+            raise gate.CheckFailed("y is off by 1")
+
+        return registry.Prepared(lambda: timed.append(1), {}, check, 1, {"l1": 1})
+
+    case = Case("adder_conv2d", "forward", "dense", "tiny", "cpu", prepare, backend="cpu")
+    monkeypatch.setitem(run.GROUPS, "forward", lambda device, quick: iter([case]))
+    outcome = run.run(["forward"], setting, limits=LIMITS, progress=lambda line: None)
+    assert not outcome.rows and not timed
+    assert outcome.refused == ["adder_conv2d forward at tiny: y is off by 1; not timed"]
+
+
+# --- registry, rows, records -----------------------------------------------------------------------------------------
+
+BUILDERS = [
+    registry._forward,
+    registry._forward_backward,
+    registry._one_gradient("input"),
+    registry._one_gradient("weight"),
+    registry._shift,
+]
+
+
+@pytest.mark.parametrize("shape", [TINY, DEPTHWISE], ids=str)
+@pytest.mark.parametrize("build", BUILDERS)
+def test_every_convolution_case_checks_and_gives_complete_rows(build, shape, setting):
+    case = Case("adder_conv2d", "forward", shape.kind, str(shape), "cpu", lambda: build(shape, "cpu"), backend="cpu")
+    rows = run.case_rows(case, setting, LIMITS)
+    assert {row.peer for row in rows} >= {"conv2d"}
+    for row in rows:
+        empty = {name for name, value in dataclasses.asdict(row).items() if value in (None, "")}
+        assert empty <= {"peak_mem_mib", "triton"}
+        assert row.ratio == pytest.approx(row.ms_p50 / row.peer_ms_p50)
+        assert row.ms_p20 <= row.ms_p50 <= row.ms_p80
+
+
+def test_int8_case_is_exact_or_says_that_there_is_no_kernel(setting):
+    try:
+        prepared = registry._int8(TINY, "cpu")
+    except BackendError as problem:
+        assert "8-bit" in str(problem)
+        return
+    prepared.check()
+    assert prepared.ours().dtype == torch.int32 and list(prepared.peers) == ["adder float32"]
+
+
+def test_packed_case_multiplies_by_the_packed_weights(setting):
+    try:
+        prepared = registry._packed(2, (32, 24), "cpu")
+    except BackendError as problem:
+        assert "packed" in str(problem)
+        return
+    prepared.check()
+    assert prepared.ours().shape == (2, 24)
+
+
+def _row(**changes):
+    base = dict.fromkeys(records.COLUMNS, "") | {"op": "adder_conv2d", "backend": "cpu", "mode": "forward"}
+    base |= {"kind": "dense", "shape": "s", "peer": "conv2d", "ratio": 1.5, "ms_p50": 3.0, "peer_ms_p50": 2.0}
+    base |= {"threads": 2, "device": "d", "dtype": "float32", "date": "2026-01-01", "peak_mem_mib": None}
+    return records.Row(**(base | changes))
+
+
+def test_rows_are_appended_and_never_edited(setting):
+    path = records.append("forward", [_row()])
+    before = path.read_text()
+    records.append("forward", [_row(ratio=0.5, date="2026-01-02")])
+    assert path.read_text().startswith(before)
+    assert list(records.read()["ratio"]) == [1.5, 0.5]
+    assert list(records.latest(records.read())["ratio"]) == [0.5]
+
+
+def test_a_record_file_of_other_columns_is_left_alone(setting):
+    path = records.append("forward", [_row()])
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="other columns"):
+        records.append("forward", [_row()])
+    assert path.read_text() == "a,b\n1,2\n"
+
+
+# --- bars and summaries ----------------------------------------------------------------------------------------------
+
+
+def test_bars_take_the_median_over_shapes_and_say_what_is_missing():
+    measured = records.frame([_row(shape=str(i), ratio=ratio) for i, ratio in enumerate((1.0, 1.5, 9.0))])
+    judged = bars.judge(measured).set_index("what")
+    forward = judged.loc["adder forward, dense, against conv2d"]
+    assert forward["reached"] == 1.5 and forward["cases"] == 3 and forward["met"]
+    assert pd.isna(judged.loc["adder forward, dense, against the cdist layer", "met"])
+    assert judged.loc["adder input gradient, share of the bound", "note"] == run.NO_GPU
+
+
+def test_a_speed_up_bar_is_read_from_the_ratio():
+    measured = records.frame([_row(peer="cdist", ratio=0.1)])
+    judged = bars.judge(measured).set_index("what")
+    line = judged.loc["adder forward, dense, against the cdist layer"]
+    assert line["reached"] == pytest.approx(10) and not line["met"]
+
+
+def test_memory_bar_takes_the_worst_shape():
+    rows = [
+        _row(mode="forward extra memory", peer="allowance", ratio=ratio, shape=str(ratio)) for ratio in (0.1, 0.2, 1.1)
+    ]
+    judged = bars.judge(records.frame(rows)).set_index("what")
+    assert not judged.loc["extra memory of an adder forward beyond its output", "met"]
+
+
+def test_training_ratios_stand_beside_the_published_ones():
+    rows = [
+        _row(op=f"mobilenet_v2 {op}", mode="training step", peer="conv", ms_p50=ms, peak_mem_mib=mib)
+        for op, ms, mib in (("conv", 100.0, 50.0), ("shift", 110.0, 55.0))
+    ]
+    ours = summary.training_table(records.frame(rows))
+    ratios = summary.training_ratios(published(summary.TABLE_ID), ours).set_index("method")
+    assert ratios.loc["Shift", "time ours"] == pytest.approx(1.1)
+    assert ratios.loc["Shift", "memory ours"] == pytest.approx(1.1)
+    assert ratios.loc["NetAug", "status"] == "not run" and pd.isna(ratios.loc["NetAug", "time ours"])
+
+
+# --- choices and a whole small run -----------------------------------------------------------------------------------
+
+
+def test_choices_are_checked():
+    with pytest.raises(InputError, match="Did you mean 'forward'"):
+        run.choose_groups(["foward"], False)
+    with pytest.raises(InputError, match="device='gpu'"):
+        run.settle("gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(BackendError, match="no CUDA device"):
+            run.settle("cuda")
+
+
+def test_a_small_run_goes_from_ceiling_to_records(setting, monkeypatch):
+    monkeypatch.setattr(registry, "quick_shapes", lambda kind, count: (TINY if kind == "dense" else DEPTHWISE,))
+    monkeypatch.setattr(run, "ceiling", lambda device, threads: LIMITS)
+    lines = []
+    outcome = run.run(["forward", "depthwise"], setting, progress=lines.append)
+    assert not outcome.refused and {row.kind for row in outcome.rows} == {"dense", "depthwise"}
+    assert sorted(run.save(outcome)) == sorted({f"{run.record_name(row)}.csv" for row in outcome.rows})
+    assert len(records.read()) == len(outcome.rows)
+    assert not summary.summary(records.read()).empty and lines[0].startswith("Ceiling")
+
+
+def test_measured_ceiling_is_a_positive_rate_for_every_loop():
+    from repro.bench.ceiling import cpu_ceiling
+
+    found = cpu_ceiling(1, repeats=1, seconds=0.002)
+    assert min(found.multiply, found.l1, found.clip, *found.copy.values()) > 0
+    assert found.bound_ms(l1=found.l1) == pytest.approx(1000)
