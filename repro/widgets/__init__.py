@@ -1,0 +1,34 @@
+"""Interactive views for notebooks and the app: thin ipywidgets front ends over ordinary functions.
+
+    explorer()                 every view below in tabs (notebook 03, `make app`)
+    design_explorer()          a model, its operators and the modelled chip: counts, energy, latency, Pareto front
+    acghostnet_explorer()      the 8^16 networks of ACGhostNet, block by block
+    weight_explorer()          remapping and rounding of a layer's weights
+    adder_term_explorer()      one term of an adder layer with its surrogate gradients (notebook 01)
+    ranking_explorer(points)   predicted against true accuracy of a supernet's networks (notebook 10)
+
+What is computed lives in modules without a widget (`design`, `published`, `ghost`, `weights`, `small`); those named
+`*_view` only lay out controls, pass values on, and put what comes back into figures. Nothing here trains.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+_VIEWS = {
+    "explorer": "repro.widgets.explorer_view",
+    "design_explorer": "repro.widgets.design_view",
+    "acghostnet_explorer": "repro.widgets.ghost_view",
+    "weight_explorer": "repro.widgets.weights_view",
+    "adder_term_explorer": "repro.widgets.small_view",
+    "ranking_explorer": "repro.widgets.small_view",
+}
+
+__all__ = list(_VIEWS)
+
+
+def __getattr__(name: str):
+    """Load a view on first use: the pure modules stay usable without ipywidgets and plotly."""
+    if name in _VIEWS:
+        return getattr(importlib.import_module(_VIEWS[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

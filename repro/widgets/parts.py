@@ -1,0 +1,128 @@
+"""What all views share: labelled controls, messages beside them, figures in one style, the guard around callbacks."""
+
+from __future__ import annotations
+
+import functools
+import html
+from collections.abc import Callable
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+
+from repro.errors import InputError
+from repro.report.ranking_figures import FAINT, INK, OPERATOR_COLOURS
+
+COLOURS = OPERATOR_COLOURS | {"shiftadd": "#9467bd", "ink": INK, "faint": FAINT, "chosen": "#b3261e"}
+LABEL_WIDTH = "150px"
+CONTROL_WIDTH = "400px"
+
+
+def control(kind: type, label: str, tooltip: str = "", *, width: str = CONTROL_WIDTH, **options) -> widgets.Widget:
+    """A control with a visible label (which names its unit) and a tooltip; keyboard focus is the browser's own."""
+    if issubclass(kind, widgets.widget_int._BoundedInt | widgets.widget_float._BoundedFloat) and "Slider" in str(kind):
+        options.setdefault("continuous_update", False)
+    if issubclass(kind, widgets.Text | widgets.BoundedIntText | widgets.BoundedFloatText | widgets.IntText):
+        options.setdefault("continuous_update", False)
+    made = kind(
+        description=label,
+        style={"description_width": LABEL_WIDTH},
+        layout=widgets.Layout(width=width),
+        **options,
+    )
+    made.tooltip = tooltip or label
+    return made
+
+
+def button(label: str, tooltip: str, action: Callable[[], object] | None = None, **options) -> widgets.Button:
+    """A push button; `action` is called without arguments."""
+    options.setdefault("layout", widgets.Layout(width="auto"))
+    made = widgets.Button(description=label, tooltip=tooltip, **options)
+    if action is not None:
+        made.on_click(lambda _: action())
+    return made
+
+
+class Message(widgets.HTML):
+    """One sentence beside a control: an error in red, a note in grey, or nothing."""
+
+    def error(self, text: object) -> None:
+        """Show what is wrong with the value of the control."""
+        self.value = (
+            f'<div role="alert" class="repro-error" style="color:#b3261e;max-width:62em;line-height:1.35">'
+            f"{html.escape(str(text))}</div>"
+        )
+
+    def note(self, text: str) -> None:
+        """Show a remark."""
+        self.value = (
+            f'<div role="status" style="color:#5f6368;max-width:62em;line-height:1.35">{html.escape(text)}</div>'
+        )
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.value = ""
+
+
+def guarded(message: Message):
+    """Decorator for callbacks: an InputError is shown at `message` and the figures stay as they were."""
+
+    def around(callback):
+        @functools.wraps(callback)
+        def run(*arguments, **options):
+            try:
+                result = callback(*arguments, **options)
+            except InputError as error:
+                message.error(error)
+                return None
+            return result
+
+        return run
+
+    return around
+
+
+def figure(
+    *, title: str = "", x: str = "", y: str = "", width: int = 460, height: int = 320, **layout
+) -> go.FigureWidget:
+    """An empty figure in the house style; `x` and `y` name the axes with their unit."""
+    made = go.FigureWidget()
+    made.update_layout(
+        template="plotly_white",
+        title={"text": title, "font": {"size": 14}, "x": 0.02, "xanchor": "left"},
+        font={"size": 12, "color": INK},
+        margin={"l": 60, "r": 20, "t": 44, "b": 46},
+        width=width,
+        height=height,
+        xaxis_title=x,
+        yaxis_title=y,
+        legend={"orientation": "h", "y": -0.24, "x": 0, "font": {"size": 11}},
+        hovermode="closest",
+    )
+    made.update_layout(**layout)
+    made._config = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
+    return made
+
+
+def row(*children: widgets.Widget, gap: str = "12px") -> widgets.Box:
+    """Children side by side; they wrap on a narrow page."""
+    return widgets.HBox(children, layout=widgets.Layout(flex_flow="row wrap", align_items="flex-start", grid_gap=gap))
+
+
+def column(*children: widgets.Widget) -> widgets.Box:
+    """Children below one another."""
+    return widgets.VBox(children, layout=widgets.Layout(grid_gap="4px"))
+
+
+def heading(text: str) -> widgets.HTML:
+    """A small heading above a group of controls."""
+    return widgets.HTML(f'<div style="font-weight:600;margin:6px 0 0">{html.escape(text)}</div>')
+
+
+def table_html(rows: list[tuple[str, str]]) -> str:
+    """Two columns, name and value, as HTML."""
+    cells = "".join(
+        f'<tr><td style="padding:1px 14px 1px 0;color:#5f6368">{html.escape(name)}</td>'
+        f'<td style="padding:1px 0;text-align:right;font-variant-numeric:tabular-nums">{html.escape(value)}</td></tr>'
+        for name, value in rows
+    )
+    return f'<table style="border-collapse:collapse;line-height:1.4">{cells}</table>'
