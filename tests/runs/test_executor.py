@@ -1,10 +1,17 @@
 """Many runs: same results whatever the number of workers; one bad run does not take the others with it."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
 from repro.errors import InputError
 from repro.runs import RunSpec, run_many
 from repro.runs.executor import default_workers, forecast_s
+from repro.runtime import repo_root
 from tests.runs.run_functions import SumRecipe
 
 
@@ -51,3 +58,42 @@ def test_forecast_uses_estimates():
     specs = [RunSpec("sums", "m:f", SumRecipe(), seed, estimate_s=10.0) for seed in range(4)]
     assert forecast_s(specs, workers=2) == 20.0
     assert forecast_s(specs_of("add_up", [0]), workers=2) is None
+
+
+INTERRUPTED = """
+from tests.runs.test_executor import specs_of
+from repro.runs import run_many
+
+if __name__ == "__main__":
+    run_many(specs_of("add_up", range(6), sleep_s=0.7), workers=1)
+"""
+
+
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_ctrl_c_finishes_what_is_in_progress_and_a_second_one_stops_at_once(tmp_path, interrupts):
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        cwd=repo_root(),
+        env=os.environ | {"PYTHONPATH": str(repo_root()), "REPRO_RUNS": str(tmp_path / "runs")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    results = tmp_path / "runs" / "sums"
+    wait_until(lambda: len(list(results.glob("*/result.json"))) == 1)
+    wait_until(lambda: len(list(results.glob("*/config.json"))) == 2)
+    process.send_signal(signal.SIGINT)
+    if interrupts == 2:
+        time.sleep(0.4)
+        process.send_signal(signal.SIGINT)
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode != 0 and "press Ctrl-C again" in stderr
+    assert len(list(results.glob("*/result.json"))) == (2 if interrupts == 1 else 1)

@@ -1,0 +1,53 @@
+"""What the README shows works: its code runs, its commands exist, its board is the one that the records give."""
+
+import re
+
+import pytest
+import torch
+
+from repro.report import board_is_current
+from repro.runtime import repo_root
+
+
+@pytest.fixture(scope="module")
+def readme():
+    return (repo_root() / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_code_example_runs_and_trains(readme):
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.S)
+    names = {}
+    exec(code, names)
+    images, labels = torch.randn(4, 3, 8, 8), torch.randint(0, 10, (4,))
+    loss = torch.nn.functional.cross_entropy(names["model"](images), labels)
+    loss.backward()
+    names["optimizer"].step()
+    assert torch.isfinite(loss)
+    assert names["converted"](images).shape == (4, 10, 4, 4)
+
+
+def test_the_make_targets_that_it_names_exist(readme):
+    makefile = (repo_root() / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    named = set(re.findall(r"`make ([a-z-]+)", readme))
+    assert named and named <= targets, named - targets
+
+
+def test_the_files_that_it_links_exist(readme):
+    for path in re.findall(r"\]\(([^)#:]+)\)", readme):
+        assert (repo_root() / path).exists(), path
+
+
+def test_every_direct_dependency_is_explained(readme):
+    import tomllib
+
+    project = tomllib.loads((repo_root() / "pyproject.toml").read_text())["project"]
+    texts = project["dependencies"] + [text for group in project["optional-dependencies"].values() for text in group]
+    table = readme[readme.index("## Why each dependency") :]
+    for text in texts:
+        name = re.match(r"[A-Za-z0-9-]+", text).group().removeprefix("pytest-")
+        assert re.search(rf"\b{re.escape(name)}\b", table), name
+
+
+def test_the_status_board_is_current():
+    assert board_is_current(), "run: python -m repro status --update-readme"
