@@ -166,9 +166,9 @@ RECIPES = {
     ),
     ("quick", "digits"): _recipe(DataRecipe("digits", held_out=0.1), 6, width=8, estimate_s=3, **SMALL),
     ("quick", "cifar10"): _recipe(
-        DataRecipe("cifar10", train_images=6000, test_images=2000, size=16, held_out=0.1),
+        DataRecipe("cifar10", train_images=4000, test_images=2000, size=16, held_out=0.1),
         6,
-        width=16,
+        width=12,
         estimate_s=15,
         **SMALL,
     ),

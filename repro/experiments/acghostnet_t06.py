@@ -180,10 +180,10 @@ RECIPES = {
         supernet_estimate_s=30,
     ),
     ("quick", "cifar10"): RankingRecipe(
-        data=DataRecipe("cifar10", train_images=4000, test_images=2000, size=16, held_out=0.2),
+        data=DataRecipe("cifar10", train_images=3000, test_images=2000, size=16, held_out=0.2),
         network=ToyNetwork(width=0.25, head=64),
         standalone=TrainRecipe(epochs=4, adaptive="all", **SMALL),
-        supernet=_supernet(20, 8, 30.0, **SMALL),
+        supernet=_supernet(18, 6, 30.0, **SMALL),
         standalone_estimate_s=10,
         supernet_estimate_s=50,
     ),

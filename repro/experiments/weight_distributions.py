@@ -156,9 +156,9 @@ RECIPES = {
     ),
     ("quick", "digits"): WeightsRecipe(DataRecipe("digits"), TrainRecipe(epochs=12, **_SETTINGS), 32, estimate_s=15),
     ("quick", "cifar10"): WeightsRecipe(
-        DataRecipe("cifar10", train_images=6000, test_images=2000, size=16),
+        DataRecipe("cifar10", train_images=4000, test_images=2000, size=16),
         TrainRecipe(epochs=12, **_SETTINGS),
-        48,
+        32,
         estimate_s=90,
     ),
     ("paper", "cifar10"): WeightsRecipe(
