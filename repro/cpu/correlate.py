@@ -66,9 +66,16 @@ def _fill_row(unit, source, stride, cols, target, first, step, pitch):
                 for position in range(count):
                     memory.store(unit, to + position * size, memory.load(unit, at + position * size))
         else:
-            for position in range(begin, end):
+            position = begin
+            if stride * step == 2 * size:
+                while position + PIECE <= end:
+                    memory.pick_piece(unit, row + position * size, at)
+                    position += PIECE
+                    at += 2 * PIECE * size
+            while position < end:
                 memory.store(unit, row + position * size, memory.load(unit, at))
                 at += stride * step
+                position += 1
 
 
 @numba.njit(inline="never")
@@ -150,6 +157,8 @@ def _write_tile(unit, p, pieces, present, channel, rows, tile):
             at = tile + (row * PIXELS + index * PIECE) * size
             if stride_w == size and length == PIECE:
                 memory.copy_piece(unit, to + row * stride_c, at)
+            elif stride_w == 2 * size and length == PIECE:
+                memory.spread_piece(unit, to + row * stride_c, at)
             else:
                 for pixel in range(length):
                     memory.store(unit, to + row * stride_c + pixel * stride_w, memory.load(unit, at + pixel * size))
@@ -169,6 +178,8 @@ def _read_tile(unit, p, pieces, present, channel, rows, tile):
             to = tile + (row * PIXELS + index * PIECE) * size
             if stride_w == size and length == PIECE:
                 memory.copy_piece(unit, to, at + row * stride_c)
+            elif stride_w == 2 * size and length == PIECE:
+                memory.pick_piece(unit, to, at + row * stride_c)
             else:
                 for pixel in range(length):
                     memory.store(unit, to + pixel * size, memory.load(unit, at + row * stride_c + pixel * stride_w))

@@ -6,7 +6,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from repro.cpu.simd import PIECE, _bytes, _element, _pointer
+from repro.cpu.simd import PIECE, _bytes, _call, _constant, _element, _pointer, _suffix
 
 _I64 = ir.IntType(64)
 
@@ -101,3 +101,44 @@ def size_of(typingctx, unit):
         return ir.Constant(_I64, _bytes(_element(signature.args[0])))
 
     return types.int64(unit), codegen
+
+
+def _every_other(builder, element):
+    """A vector of two pieces, the mask of its even lanes, and the alignment argument of masked accesses."""
+    vector = ir.VectorType(element, 2 * PIECE)
+    mask = ir.Constant(ir.VectorType(ir.IntType(1), 2 * PIECE), [1, 0] * PIECE)
+    return vector, mask, ir.Constant(ir.IntType(32), _bytes(element))
+
+
+@intrinsic
+def spread_piece(typingctx, unit, target, source):
+    """Write `PIECE` neighbouring elements to every second place from `target` on, leaving the places between alone."""
+
+    def codegen(context, builder, signature, args):
+        element = _element(signature.args[0])
+        vector, mask, align = _every_other(builder, element)
+        half = ir.VectorType(element, PIECE)
+        value = builder.load(_pointer(builder, args[2]), align=_bytes(element), typ=half)
+        order = ir.Constant(ir.VectorType(ir.IntType(32), 2 * PIECE), [i // 2 for i in range(2 * PIECE)])
+        doubled = builder.shuffle_vector(value, value, order)
+        name = f"llvm.masked.store.{_suffix(vector)}.p0"
+        _call(builder, name, ir.VoidType(), [doubled, _pointer(builder, args[1]), align, mask])
+        return context.get_dummy_value()
+
+    return types.none(unit, types.int64, types.int64), codegen
+
+
+@intrinsic
+def pick_piece(typingctx, unit, target, source):
+    """Copy `PIECE` elements from every second place from `source` on; the places between are not read."""
+
+    def codegen(context, builder, signature, args):
+        element = _element(signature.args[0])
+        vector, mask, align = _every_other(builder, element)
+        call_args = [_pointer(builder, args[2]), align, mask, _constant(vector, 0.0)]
+        value = _call(builder, f"llvm.masked.load.{_suffix(vector)}.p0", vector, call_args)
+        order = ir.Constant(ir.VectorType(ir.IntType(32), PIECE), list(range(0, 2 * PIECE, 2)))
+        builder.store(builder.shuffle_vector(value, value, order), _pointer(builder, args[1]), align=_bytes(element))
+        return context.get_dummy_value()
+
+    return types.none(unit, types.int64, types.int64), codegen
