@@ -12,7 +12,7 @@ import pandas as pd
 from filelock import FileLock
 
 from repro.errors import InputError
-from repro.runtime import cache_root, results_root
+from repro.runtime import cache_root, repo_root, results_root
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,28 @@ def frame(rows: list[Row]) -> pd.DataFrame:
     return pd.DataFrame([asdict(row) for row in rows], columns=COLUMNS)
 
 
-def read(device: str | None = None) -> pd.DataFrame:
-    """All records, or those of one device; empty when there are none."""
-    files = sorted(folder().glob("*.csv"))
+def committed_folder() -> Path:
+    """The records that came with this checkout."""
+    return repo_root() / "data" / "results" / "bench"
+
+
+def read() -> pd.DataFrame:
+    """All records: those that came with the checkout, and your own if $REPRO_RESULTS keeps them elsewhere."""
+    files = [path for place in dict.fromkeys((committed_folder(), folder())) for path in sorted(place.glob("*.csv"))]
     parts = [pd.read_csv(path, dtype={"commit": str, "torch": str, "triton": str, "numba": str}) for path in files]
-    merged = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
-    return merged if device is None else merged[merged["device"] == device]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def of_newest_machine(records: pd.DataFrame, preset: str = "full") -> pd.DataFrame:
+    """The latest rows of one preset from the device and thread count that were measured last.
+
+    Raises: InputError if there are none.
+    """
+    rows = records[records["preset"] == preset]
+    if rows.empty:
+        raise InputError(f"there are no benchmark records of preset={preset!r}; 'make bench' makes some.")
+    newest = rows.loc[rows["date"].idxmax()]
+    return latest(rows[(rows["device"] == newest["device"]) & (rows["threads"] == newest["threads"])])
 
 
 def latest(records: pd.DataFrame) -> pd.DataFrame:

@@ -31,7 +31,8 @@ PACKED_SIZES = ((1024, 1024), (4096, 4096))
 class Prepared:
     """A case with its tensors: what to time, what it is timed against, and its check.
 
-    `bound` holds the arguments of `Ceiling.bound_ms`; `unit_terms` the |x - w| terms of one call.
+    `terms`: |x - w| terms (or multiply-adds) of one call. `bound`: the arguments of `Ceiling.bound_ms`; empty where no
+    ceiling of this arithmetic is measured (bytes in one instruction).
     """
 
     ours: Work
@@ -181,7 +182,6 @@ def _int8(shape: ConvShape, device: str) -> Prepared:
         {"adder float32": _without_grad(_adder(device), x, weight, **shape.options)},
         lambda: gate.check_int8(kernel, shape, codes, filters),
         shape.terms,
-        {"traffic_bytes": shape.x_elements + 4 * shape.y_elements + shape.weight_elements},
     )
 
 

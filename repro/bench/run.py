@@ -126,11 +126,11 @@ def case_rows(case: Case, setting: Setting, limits: Ceiling) -> list[Row]:
     prepared.check()
     timings = timer.measure_on(case.device, {"ours": prepared.ours, **prepared.peers}, setting.effort)
     ours = timings.pop("ours")
-    bound = limits.bound_ms(**prepared.bound)
+    bound = limits.bound_ms(**prepared.bound) if prepared.bound else None
     return [_row(case, prepared, ours, peer, timing, bound, setting) for peer, timing in timings.items()]
 
 
-def _row(case: Case, prepared: Prepared, ours, peer: str, theirs, bound_ms: float, setting: Setting) -> Row:
+def _row(case: Case, prepared: Prepared, ours, peer: str, theirs, bound_ms: float | None, setting: Setting) -> Row:
     return Row(
         op=case.op,
         backend=case.backend,
@@ -146,7 +146,7 @@ def _row(case: Case, prepared: Prepared, ours, peer: str, theirs, bound_ms: floa
         ratio=ours.p50 / theirs.p50,
         terms_per_s=prepared.terms / ours.p50 * 1e3,
         peak_mem_mib=None,
-        pct_of_bound=100 * bound_ms / ours.p50,
+        pct_of_bound=None if bound_ms is None else 100 * bound_ms / ours.p50,
         **setting.context,
     )
 

@@ -44,9 +44,9 @@ class Effort:
     max_rounds: int = 200
 
 
-FULL = Effort(seconds=0.5, rounds=7)
+FULL = Effort(seconds=0.3, rounds=7)
 QUICK = Effort(seconds=0.25, rounds=5)
-STEP = Effort(seconds=20.0, rounds=7, warmup=2, max_rounds=15)
+STEP = Effort(seconds=12.0, rounds=7, warmup=2, max_rounds=15)
 QUICK_STEP = Effort(seconds=5.0, rounds=3, warmup=1, max_rounds=7)
 
 

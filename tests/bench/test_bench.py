@@ -29,6 +29,7 @@ def reference_op(x, weight, **options):
 @pytest.fixture
 def setting(tmp_path, monkeypatch):
     monkeypatch.setenv("REPRO_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
     return run.Setting("cpu", torch.get_num_threads(), True, records.context("cpu", 1, "quick"), BRIEF, BRIEF)
 
 
@@ -255,6 +256,21 @@ def test_rows_are_appended_and_never_edited(setting):
     assert path.read_text().startswith(before)
     assert list(records.read()["ratio"]) == [1.5, 0.5]
     assert list(records.latest(records.read())["ratio"]) == [0.5]
+
+
+def test_the_newest_machine_is_shown_and_quick_rows_are_not(setting):
+    rows = [_row(device=d, date=day, preset="full") for d, day in (("old", "2026-01-01"), ("new", "2026-01-02"))]
+    records.append("forward", [*rows, _row(device="quick", date="2026-01-03", preset="quick")])
+    assert list(records.of_newest_machine(records.read())["device"]) == ["new"]
+    with pytest.raises(InputError, match="no benchmark records"):
+        records.of_newest_machine(records.read(), "paper")
+
+
+def test_records_of_the_checkout_are_read_beside_your_own(setting):
+    own = records.append("forward", [_row()])
+    (records.committed_folder()).mkdir(parents=True)
+    (records.committed_folder() / "forward.csv").write_text(own.read_text())
+    assert len(records.read()) == 2
 
 
 def test_a_record_file_of_other_columns_is_left_alone(setting):
