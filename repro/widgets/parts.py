@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import html
 from collections.abc import Callable
@@ -81,11 +82,23 @@ def guarded(message: Message):
     return around
 
 
-def figure(
-    *, title: str = "", x: str = "", y: str = "", width: int = 460, height: int = 320, **layout
-) -> go.FigureWidget:
+class LiveFigure(go.FigureWidget):
+    """A FigureWidget whose stored state is its present one.
+
+    Plotly tells the page of every change, but keeps the figure as first made for pages that open later: in Voila, which
+    runs the whole notebook first, and after a reload, they would show an empty plot.
+    """
+
+    def get_state(self, key=None, drop_defaults=False):
+        if hasattr(self, "_layout_obj"):
+            self._trait_values["_widget_layout"] = copy.deepcopy(self._layout_obj._props)
+            self._trait_values["_widget_data"] = copy.deepcopy(self._data)
+        return super().get_state(key, drop_defaults)
+
+
+def figure(*, title: str = "", x: str = "", y: str = "", width: int = 460, height: int = 320, **layout) -> LiveFigure:
     """An empty figure in the house style; `x` and `y` name the axes with their unit."""
-    made = go.FigureWidget()
+    made = LiveFigure()
     made.update_layout(
         template="plotly_white",
         title={"text": title, "font": {"size": 14}, "x": 0.02, "xanchor": "left"},
@@ -99,7 +112,6 @@ def figure(
         hovermode="closest",
     )
     made.update_layout(**layout)
-    made._config = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
     return made
 
 

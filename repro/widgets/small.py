@@ -30,7 +30,7 @@ def adder_term_at(x: float, w: float) -> dict[str, float]:
 
 def strategy_name(adaptive_lr: bool, separate_warmup: bool) -> str:
     """How the four training strategies of ACGhostNet table 6 are called here."""
-    rate = "adaptive learning rate" if adaptive_lr else "one learning rate"
+    rate = "adaptive rate" if adaptive_lr else "plain rate"
     return f"{rate}, {'separate' if separate_warmup else 'no separate'} warm-up"
 
 
