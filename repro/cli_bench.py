@@ -32,7 +32,8 @@ def bench(
     setting = run.settle(device, threads, quick)
     if setting.device == "cpu":
         console.print(f"{run.NO_GPU}.", highlight=False)
-    outcome = run.run(groups, setting, progress=lambda line: console.print(line, highlight=False, soft_wrap=True))
+    keep = run.save if (record if record is not None else not quick) else None
+    outcome = run.run(groups, setting, progress=_say, keep=keep)
     measured = records.frame(outcome.rows)
     print_summary(measured)
     print_bars(bars.judge(measured, (setting.device,)))
@@ -40,10 +41,14 @@ def bench(
         console.print(f"[yellow]left out: {line}[/yellow]", highlight=False, soft_wrap=True)
     for line in outcome.refused:
         console.print(f"[red]refused: {line}[/red]", highlight=False, soft_wrap=True)
-    if record if record is not None else not quick:
-        console.print(f"Recorded in {', '.join(run.save(outcome))}.", highlight=False)
+    if keep:
+        _say("Recorded in data/results/bench, below what was there.")
     if outcome.refused:
         raise typer.Exit(1)
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 def print_summary(measured) -> None:

@@ -71,14 +71,22 @@ def choose_groups(only: list[str], quick: bool) -> list[str]:
     return only or list(QUICK_GROUPS if quick else GROUP_NAMES)
 
 
-def run(groups: list[str], setting: Setting, *, limits: Ceiling | None = None, progress: Callable = print) -> Outcome:
+def run(
+    groups: list[str],
+    setting: Setting,
+    *,
+    limits: Ceiling | None = None,
+    progress: Callable[[str], object] = print,
+    keep: Callable[[list[Row]], object] | None = None,
+) -> Outcome:
     """Check and time the cases of `groups`.
 
     Args:
         groups: from `GROUP_NAMES`.
         setting: from `settle`.
         limits: the machine's ceiling if it was measured already.
-        progress: called with one line of text per group and refusal.
+        progress: called with one line of text per group.
+        keep: called with the rows of each group when it is done, so that a stopped run loses one group at most.
     Returns: an `Outcome`; a case whose check fails is in `refused` and has no row.
     """
     outcome = Outcome()
@@ -92,6 +100,8 @@ def run(groups: list[str], setting: Setting, *, limits: Ceiling | None = None, p
             continue
         for row in _group_rows(name, setting, limits, outcome):
             outcome.rows.append(row)
+        if keep is not None:
+            keep(outcome.rows[before:])
         progress(f"{name}: {len(outcome.rows) - before} rows")
     return outcome
 
@@ -223,10 +233,10 @@ def memory_rows(setting: Setting, outcome: Outcome) -> Iterator[Row]:
         )
 
 
-def save(outcome: Outcome) -> list[str]:
-    """Append the rows to the records, one file per kind of measurement; returns the file names."""
+def save(rows: list[Row]) -> list[str]:
+    """Append rows to the records, one file per kind of measurement; returns the file names."""
     files: dict[str, list[Row]] = {}
-    for row in outcome.rows:
+    for row in rows:
         files.setdefault(record_name(row), []).append(row)
     return [records.append(name, rows).name for name, rows in files.items()]
 
