@@ -116,9 +116,9 @@ def table(
     columns: Annotated[str, typer.Option(help="all, or analytic for what needs no training.")] = "all",
     fresh: FreshOption = False,
 ) -> None:
-    """Regenerate one table and print it beside the published numbers."""
+    """Regenerate one table, keep it in data/results/, and print it beside the published numbers."""
     from repro.experiments import run_table
-    from repro.report import compare, published_tables
+    from repro.report import compare, published_tables, save_record
 
     frame = run_table(
         table_id,
@@ -128,6 +128,7 @@ def table(
         columns=columns,
         fresh=fresh,
     )
+    save_record(table_id, frame, frame.attrs["provenance"])
     shown = compare(table_id, frame) if table_id in published_tables() else frame
     print_frame(shown, title=f"{table_id}: published and ours")
     if frame.attrs.get("scale"):

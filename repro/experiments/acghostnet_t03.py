@@ -94,6 +94,7 @@ def train_standalone(recipe: StandaloneRecipe, seed: int, context: RunContext) -
         seed=seed,
         evaluate_every=recipe.train.epochs,
         on_epoch=lambda row: context.log(**row),
+        checkpoint=context.checkpoint / "training",
     )
     if history.diverged:
         return {"outcome": "diverged", "detail": history.detail, "accuracy_pct": {}}

@@ -91,6 +91,7 @@ def train_standalone(recipe: StandaloneRecipe, seed: int, context: RunContext) -
         seed=seed,
         evaluate_every=recipe.train.epochs,
         on_epoch=lambda row: context.log(**row),
+        checkpoint=context.checkpoint / "training",
     )
     return {
         "path": recipe.path,

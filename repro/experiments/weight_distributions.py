@@ -104,6 +104,7 @@ def train_and_fit(recipe: WeightsRecipe, seed: int, context: RunContext) -> dict
         seed=seed,
         evaluate_every=recipe.train.epochs,
         on_epoch=lambda row: context.log(**row),
+        checkpoint=context.checkpoint / "training",
     )
     if history.diverged:
         return {"outcome": "diverged", "detail": history.detail, "layers": []}

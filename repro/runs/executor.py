@@ -12,6 +12,7 @@ import os
 import signal
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -76,9 +77,17 @@ def forecast_s(specs: Sequence[RunSpec], workers: int) -> float | None:
     return total / max(1, min(workers, len(specs)))
 
 
+def _leave_with(parent: int) -> None:
+    """End this process when its parent is gone: a killed `make tables` leaves no worker behind."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def _start_worker(threads: int) -> None:
     """Runs first in every worker: Ctrl-C is the parent's to handle, and torch keeps to its share of the cores."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)

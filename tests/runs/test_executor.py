@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from repro.errors import InputError
@@ -97,3 +98,16 @@ def test_ctrl_c_finishes_what_is_in_progress_and_a_second_one_stops_at_once(tmp_
     stderr = process.communicate(timeout=60)[1]
     assert process.returncode != 0 and "press Ctrl-C again" in stderr
     assert len(list(results.glob("*/result.json"))) == (2 if interrupts == 1 else 1)
+
+
+def test_workers_leave_when_their_parent_is_killed(tmp_path):
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    environment = os.environ | {"PYTHONPATH": str(repo_root()), "REPRO_RUNS": str(tmp_path / "runs")}
+    process = subprocess.Popen([sys.executable, str(script)], cwd=repo_root(), env=environment, stderr=subprocess.PIPE)
+    wait_until(lambda: list((tmp_path / "runs" / "sums").glob("*/result.json")))
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert workers
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(worker.is_running() and worker.status() != "zombie" for worker in workers), seconds=20)

@@ -1,0 +1,107 @@
+"""Every notebook is thin, committed without outputs, and runs at smoke; a failing one is named and kept."""
+
+import ast
+import json
+
+import pytest
+
+from repro import notebooks
+from repro.errors import InputError
+from repro.report import published_figures, published_tables
+
+NAMES = list(notebooks.list_notebooks())
+PARAMETERS = {"preset": "smoke", "dataset": "", "seeds": [], "tables": [], "interactive": False}
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    for variable in ("RUNS", "RESULTS", "FIGURES", "EXECUTED"):
+        monkeypatch.setenv(f"REPRO_{variable}", str(tmp_path / variable.lower()))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+def read(name):
+    return json.loads((notebooks.notebooks_folder() / f"{name}.ipynb").read_text(encoding="utf-8"))
+
+
+def code_cells(name):
+    return [cell for cell in read(name)["cells"] if cell["cell_type"] == "code"]
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_runs_at_smoke(name, folders):
+    result = notebooks.execute(name, PARAMETERS, progress=False)
+    assert result.state == "executed", result.message
+    page = result.page.read_text(encoding="utf-8")
+    assert "Traceback" not in page and str(folders) not in page
+    assert not list((folders / "results").rglob("paper-*")) or "architecture" in str(
+        list((folders / "results").rglob("paper-*"))
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_is_thin_and_committed_without_outputs(name):
+    notebook = read(name)
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code_cells(name))
+    assert all("\n".join("".join(cell["source"]).splitlines()).count("\n") < 25 for cell in code_cells(name))
+    assert notebook["cells"][0]["cell_type"] == "markdown" and notebook["cells"][0]["source"][0].startswith("# ")
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_are_plain_literals(name):
+    (cell,) = [cell for cell in code_cells(name) if "parameters" in cell["metadata"].get("tags", [])]
+    for statement in ast.parse("".join(cell["source"])).body:
+        assert isinstance(statement, ast.Assign)
+        ast.literal_eval(statement.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_covered_tables_exist(name):
+    assert set(notebooks.list_notebooks()[name]) <= {*published_tables(), *published_figures()}
+
+
+def test_no_notebook_imports_everything_or_changes_paths():
+    for name in NAMES:
+        source = "\n".join("".join(cell["source"]) for cell in code_cells(name))
+        assert "import *" not in source and "sys.path" not in source and "pip install" not in source
+
+
+def small_notebook(folder, *sources):
+    cells = [
+        {"cell_type": "code", "id": str(i), "metadata": {}, "source": [s], "execution_count": None, "outputs": []}
+        for i, s in enumerate(sources)
+    ]
+    cells[0]["metadata"]["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    content = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    (folder / "90_small.ipynb").write_text(json.dumps(content))
+
+
+@pytest.mark.notebook
+def test_a_failing_notebook_is_named_kept_and_run_again(folders, monkeypatch):
+    monkeypatch.setattr(notebooks, "notebooks_folder", lambda: folders)
+    small_notebook(folders, "n = 1", "print('before', n)", "1 / 0", "print('after')")
+    result = notebooks.execute("90_small", {"n": 7, "unknown": 3}, progress=False)
+    assert result.state == "failed" and "cell 4" in result.message and "ZeroDivisionError" in result.message
+    copy = json.loads((folders / "executed" / "90_small.ipynb").read_text())
+    assert "before 7" in json.dumps(copy) and "after\\n" not in json.dumps([c.get("outputs") for c in copy["cells"]])
+    assert "ZeroDivisionError" in result.page.read_text()
+
+    small_notebook(folders, "n = 1", "print('before', n)")
+    assert notebooks.execute("90_small", {"n": 7}, progress=False).state == "executed"
+    assert notebooks.execute("90_small", {"n": 7}, progress=False).state == "up to date"
+    assert notebooks.execute("90_small", {"n": 8}, progress=False).state == "executed"
+    assert notebooks.execute("90_small", {"n": 8}, fresh=True, progress=False).state == "executed"
+    stored = (folders / "executed" / "90_small.ipynb").read_text()
+    assert str(folders) not in stored
+
+
+def test_choosing_by_table_or_name():
+    assert notebooks.choose(["acghostnet_t06"]) == ["10_acghostnet_ranking"]
+    assert notebooks.choose() == NAMES
+    with pytest.raises(InputError, match="Did you mean 'acghostnet_t06'"):
+        notebooks.choose(["acghostnet_t006"])

@@ -1,0 +1,56 @@
+"""`repro tables`: a kill loses no finished run, and two at once share the work."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from repro.runtime import repo_root
+
+COMMAND = [sys.executable, "-m", "repro", "tables", "--preset", "smoke", "--tables", "shiftaddaug_f02"]
+
+
+@pytest.fixture
+def environment(tmp_path):
+    folders = {f"REPRO_{name}": str(tmp_path / name.lower()) for name in ("RUNS", "RESULTS", "FIGURES", "EXECUTED")}
+    return os.environ | folders | {"OMP_NUM_THREADS": "1", "JOBS": "1"}
+
+
+def finished(tmp_path):
+    return {path.parent.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("result.json")}
+
+
+@pytest.mark.notebook
+def test_a_killed_command_goes_on_where_it_was(tmp_path, environment):
+    process = subprocess.Popen(
+        COMMAND, cwd=repo_root(), env=environment, start_new_session=True, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 120
+    while not finished(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = finished(tmp_path)
+    assert 1 <= len(before) <= 3
+
+    again = subprocess.run(COMMAND, cwd=repo_root(), env=environment, capture_output=True, text=True, timeout=280)
+    assert again.returncode == 0, again.stdout + again.stderr
+    after = finished(tmp_path)
+    assert len(after) == 3 and {name: after[name] for name in before} == before
+    assert f"{len(before)} of 3 runs are finished and reused" in again.stderr
+    assert (tmp_path / "executed" / "01_operators.html").exists()
+
+
+@pytest.mark.notebook
+def test_two_commands_at_once_share_the_runs(tmp_path, environment):
+    two = [
+        subprocess.Popen(COMMAND, cwd=repo_root(), env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    for process in two:
+        out, err = process.communicate(timeout=280)
+        assert process.returncode == 0, out.decode() + err.decode()
+    assert len(finished(tmp_path)) == 3
