@@ -56,6 +56,21 @@ class Divergence(ArithmeticError):
     """Loss or gradient became NaN or infinite; caught by the loops, which record it. The message names the layer."""
 
 
+def unsafe_in_channels_last(model: nn.Module) -> bool:
+    """Whether `model` has a strided 1x1 convolution on the CPU.
+
+    The weight gradient of that one form on channels-last tensors has corrupted the heap (torch 2.13, AVX-512, at some
+    shapes), so such models train in the ordinary layout.
+    """
+    return any(
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and max(module.stride) > 1
+        and module.weight.device.type == "cpu"
+        for module in model.modules()
+    )
+
+
 class Trainer:
     """One model, its optimiser and its place in the schedule; the part that plain and supernet training share.
 
@@ -71,7 +86,8 @@ class Trainer:
         self, model: nn.Module, recipe: TrainRecipe, *, examples: int, seed: int, total_epochs: int | None = None
     ):
         self.model, self.recipe, self.seed = model, recipe, seed
-        if recipe.channels_last:
+        self.channels_last = recipe.channels_last and not unsafe_in_channels_last(model)
+        if self.channels_last:
             model.to(memory_format=torch.channels_last)
         self.optimizer = make_optimizer(model, recipe)
         self.steps_per_epoch = steps_per_epoch(examples, recipe.batch_size)
@@ -91,7 +107,7 @@ class Trainer:
         Raises Divergence before the weights are touched if loss or gradient is not finite.
         """
         images, labels, share = batch
-        if self.recipe.channels_last:
+        if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
