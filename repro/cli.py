@@ -165,7 +165,7 @@ def status(
         for item in scan():
             if item.state == "failed":
                 console.print(f"[red]{item.experiment}/{item.folder.name}: {item.message}[/red]", soft_wrap=True)
-    print_frame(status_board(), title="Tables and figures")
+    print_frame(status_board().drop(columns=["paper", "caption"]), title="Tables and figures")
     if update:
         update_readme()
 

@@ -37,7 +37,7 @@ def check_backend(backend: str) -> tuple[float, float]:
     weight = torch.randn(4, 3, 3, 3, generator=generator)
 
     def outputs(dtype, chosen, device):
-        inputs = [t.to(device=device, dtype=dtype).requires_grad_() for t in (x, weight)]
+        inputs = [t.detach().clone().to(device=device, dtype=dtype).requires_grad_() for t in (x, weight)]
         y = adder_conv2d(*inputs, padding=1, backend=chosen)
         y.sum().backward()
         return [tensor.detach().double().cpu() for tensor in (y, inputs[0].grad, inputs[1].grad)]
