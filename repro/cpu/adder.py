@@ -17,11 +17,13 @@ from repro.cpu import correlate, depthwise
 from repro.cpu.geometry import Walk, phase_taps, plan
 from repro.cpu.runner import launch, thread_count
 from repro.cpu.simd import PIECE, ROWS
+from repro.cpu.weight_gradient import weight_products
 from repro.errors import BackendError, InputError
 
 _WIDENED = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _Pair = tuple[int, int]
+CHAIN_ROWS = 256  # rows that a matrix product may add up in one line before the result joins the total
 
 
 def output_size(size: int, kernel_size: int, stride: int, padding: int, dilation: int) -> int:
@@ -150,6 +152,22 @@ def _widened(function):
     return wrapper
 
 
+def _forward_walk(weight, stride: _Pair, padding: _Pair, dilation: _Pair, groups: int, source, target) -> Walk:
+    """Every pixel of `target` reads the pixels of `source` under the filter (both flattened for 1x1 filters)."""
+    taps = [tuple(k * dilation[i] - padding[i] for k in range(weight.shape[2 + i])) for i in range(2)]
+    return Walk(
+        taps_h=taps[0],
+        taps_w=taps[1],
+        source_step=tuple(stride),
+        source_channels=weight.shape[1],
+        target_channels=weight.shape[0] // groups,
+        groups=groups,
+        images=source.shape[0],
+        source_size=tuple(source.shape[2:]),
+        target_size=tuple(target.shape[2:]),
+    )
+
+
 @_widened
 def adder_conv2d_fwd(
     x: torch.Tensor, weight: torch.Tensor, stride: _Pair, padding: _Pair, dilation: _Pair, groups: int
@@ -176,18 +194,7 @@ def adder_conv2d_fwd(
         return y
     flat = _is_pointwise(weight, stride, padding) and _flattens(x)
     source, target = (_flat(x), _flat(y)) if flat else (x, y)
-    kernel_h, kernel_w = weight.shape[2:]
-    walk = Walk(
-        taps_h=tuple(k * dilation[0] - padding[0] for k in range(kernel_h)),
-        taps_w=tuple(k * dilation[1] - padding[1] for k in range(kernel_w)),
-        source_step=(1, 1) if flat else tuple(stride),
-        source_channels=weight.shape[1],
-        target_channels=out_channels // groups,
-        groups=groups,
-        images=n,
-        source_size=tuple(source.shape[2:]),
-        target_size=tuple(target.shape[2:]),
-    )
+    walk = _forward_walk(weight, stride, padding, dilation, groups, source, target)
     filters = weight.reshape(groups, out_channels // groups, -1)
     if walk.depthwise:
         kernels = (correlate.depthwise_forward_f32, correlate.depthwise_forward_f64)
@@ -295,7 +302,7 @@ def adder_conv2d_bwd_weight(
     dilation: _Pair,
     groups: int,
 ) -> torch.Tensor:
-    """sum g * (x - w): the convolution's weight gradient less w times the sum of g (padding counts as x = 0).
+    """sum g * (x - w), as sum g * x less w times the sum of g (padding counts as x = 0); totals in float64.
 
     Args: as for `adder_conv2d_bwd_input`.
     Returns:
@@ -304,15 +311,35 @@ def adder_conv2d_bwd_weight(
     _check(x, weight, stride, padding, dilation, groups, grad_out)
     if grad_out.numel() == 0:
         return torch.zeros_like(weight)
+    if x.dtype == torch.float32:
+        x, weight, padding = _centred(x, weight, padding)
+        product = _products(grad_out, x, weight, stride, padding, dilation, groups)
+    else:
+        product = _library_products(grad_out, x, weight, stride, padding, dilation, groups)
+    # one image's sum at a time: float64 all the way would read the gradient ten times slower
+    sums = grad_out.sum((2, 3)).sum(0, dtype=torch.float64).view(-1, 1, 1, 1)
+    return product.sub_(sums * weight).to(weight.dtype)
+
+
+def _products(grad_out, x, weight, stride, padding, dilation, groups) -> torch.Tensor:
+    """sum g * x for every tap, as float64 numbers of the weight's shape; float32 operands."""
+    flat = _is_pointwise(weight, stride, padding)
+    if flat or weight.shape[0] == weight.shape[1] * groups == groups:  # few uses of every pixel: read it in order
+        x, grad_out = x.contiguous(), grad_out.contiguous()
+    source, target = (_flat(x), _flat(grad_out)) if flat else (x, grad_out)
+    walk = _forward_walk(weight, stride, padding, dilation, groups, source, target)
+    return weight_products(walk, source, target, flat).reshape(weight.shape)
+
+
+def _library_products(grad_out, x, weight, stride, padding, dilation, groups) -> torch.Tensor:
+    """sum g * x by torch's convolution, float64 operands."""
     if tuple(weight.shape[2:]) == (1, 1) and tuple(stride) != (1, 1):
         # oneDNN in torch 2.13 corrupts the heap for strided 1x1 weight gradients of channels-last tensors.
         x, grad_out = x.contiguous(), grad_out.contiguous()
-    x, weight, padding = _centred(x, weight, padding)
-    _, product, _ = torch.ops.aten.convolution_backward(
+    return torch.ops.aten.convolution_backward(
         grad_out, x, weight, None, list(stride), list(padding), list(dilation), False, [0, 0], groups,
         [False, True, False],
-    )  # fmt: skip
-    return product.addcmul_(weight, grad_out.sum((0, 2, 3)).view(-1, 1, 1, 1), value=-1)
+    )[1]  # fmt: skip
 
 
 def _check_linear(x: torch.Tensor, weight: torch.Tensor, grad_out: torch.Tensor | None = None) -> None:
@@ -358,4 +385,7 @@ def adder_linear_bwd_weight(grad_out: torch.Tensor, x: torch.Tensor, weight: tor
     """sum_n g[n, o] * (x[n, c] - w[o, c]): a matrix product less w times the sum of g; returns (C_out, C_in)."""
     _check_linear(x, weight, grad_out)
     x, weight, _ = _centred(x, weight, (0, 0))
-    return torch.mm(grad_out.t(), x).addcmul_(weight, grad_out.sum(0)[:, None], value=-1)
+    product = torch.mm(grad_out[:CHAIN_ROWS].t(), x[:CHAIN_ROWS])
+    for first in range(CHAIN_ROWS, x.shape[0], CHAIN_ROWS):
+        product.addmm_(grad_out[first : first + CHAIN_ROWS].t(), x[first : first + CHAIN_ROWS])
+    return product.addcmul_(weight, grad_out.sum(0)[:, None], value=-1)
