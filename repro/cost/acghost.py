@@ -35,6 +35,7 @@ class EnergyLookup:
         form: "cifar" or "imagenet"; by default "cifar" for images of up to 64 pixels.
         blocks: blocks per stage or "toy", as in `repro.models.create("acghostnet")`; None for all sixteen.
         op: the operator that A stands for.
+        in_channels, head: channels of the input and before the classifier.
     Attributes:
         table: one row per block and module type: block, module_type, params, fadd, fmul, energy_pj.
         base: counts of stem, head and classifier, a dict of params, fadd, fmul.
@@ -51,8 +52,12 @@ class EnergyLookup:
         form: str | None = None,
         blocks: tuple[int, ...] | str | None = None,
         op: str = "adder",
+        in_channels: int = 3,
+        head: int = 1280,
     ):
         check_int("resolution", resolution, minimum=1)
+        check_int("in_channels", in_channels, minimum=1)
+        input_size = (in_channels, resolution, resolution)
         form = form or ("cifar" if resolution <= 64 else "imagenet")
         counts = []
         for module_type in MODULE_TYPES:
@@ -64,8 +69,10 @@ class EnergyLookup:
                 form=form,
                 blocks=blocks,
                 op=op,
+                in_channels=in_channels,
+                head=head,
             )
-            counts.append(self._count(model, resolution))
+            counts.append(self._count(model, input_size))
         if any((base != counts[0][0]).any() for base, _ in counts):
             raise InputError(
                 "the network outside the blocks depends on the module type; the lookup cannot describe it."
@@ -77,14 +84,14 @@ class EnergyLookup:
         self.table = self._as_table()
 
     @staticmethod
-    def _count(model: nn.Module, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    def _count(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Counts outside the blocks, (3,), and of each block, (blocks, 3)."""
         blocks = np.zeros((len(model.blocks), 3), dtype=np.int64)
         base = np.zeros(3, dtype=np.int64)
         for name, parameter in model.named_parameters():
             block = _block_of(name)
             (base if block is None else blocks[block])[0] += parameter.numel()
-        for layer in trace(model, resolution):
+        for layer in trace(model, input_size):
             block, operations = _block_of(layer.name), layer_operations(layer, CONVENTIONS["acghostnet"])
             (base if block is None else blocks[block])[1:] += (operations["adds"], operations["mults"])
         return base, blocks

@@ -16,6 +16,12 @@ PRESETS = ("smoke", "quick", "paper")
 
 # Table or figure -> module that holds its EXPERIMENT. A module may serve several.
 EXPERIMENTS: dict[str, str] = {
+    "acghostnet_t01": "repro.experiments.acghostnet_t01",
+    "acghostnet_t05": "repro.experiments.acghostnet_t05",
+    "acghostnet_f01": "repro.experiments.acghostnet_f01",
+    "acghostnet_t04": "repro.experiments.acghostnet_t04",
+    "acghostnet_f05": "repro.experiments.acghostnet_f05",
+    "acghostnet_f06": "repro.experiments.acghostnet_f06",
     "acghostnet_t03": "repro.experiments.acghostnet_t03",
     "acghostnet_t06": "repro.experiments.acghostnet_t06",
     "acghostnet_f03": "repro.experiments.acghostnet_f03",
@@ -36,6 +42,8 @@ class Experiment:
         tabulate: (recipe, outcomes) -> data frame in the schema of the published CSV, one row per key and seed, with
             any further frames (points of a scatter, …) in `attrs["extra"]`.
         scale: what differs from the paper at each preset, one sentence that is shown beside the numbers.
+        follow: (recipe, seeds, outcomes) -> further specs that need the first outcomes (networks that a search found);
+            `tabulate` gets the outcomes of both, the first ones first.
     """
 
     table_id: str
@@ -45,6 +53,7 @@ class Experiment:
     plan: Callable[[Any, Sequence[int]], list]
     tabulate: Callable[[Any, list], pd.DataFrame]
     scale: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    follow: Callable[[Any, Sequence[int], list], list] | None = None
 
     def datasets(self, preset: str) -> list[str]:
         """Data sets that this preset has a recipe for, the default first."""
@@ -131,6 +140,8 @@ def _run(entry: Experiment, recipe, preset: str, dataset: str, seeds: list[int],
 
     started = time.perf_counter()
     outcomes = run_many(entry.plan(recipe, seeds), **options)
+    if entry.follow is not None:
+        outcomes += run_many(entry.follow(recipe, seeds, outcomes), **options)
     failed = [outcome for outcome in outcomes if not outcome.ok]
     frame = entry.tabulate(recipe, outcomes)
     frame.attrs |= {
