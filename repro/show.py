@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from IPython.display import HTML, SVG, Markdown, display
 
 from repro import report
+from repro.errors import check_choice
+from repro.report import wide
 
 VERDICT_COLOURS = {
     "reproduced": "#1b7f4d",
@@ -32,10 +34,41 @@ def label(frame: pd.DataFrame) -> None:
     display(Markdown(text))
 
 
-def comparison(frame: pd.DataFrame) -> None:
-    """Published numbers beside ours, with the label of ours."""
+def comparison(
+    frame: pd.DataFrame, *, layout: str = "long", columns: Sequence[str] | None = None, notes: bool = True
+) -> None:
+    """Published numbers beside ours, with the label of ours.
+
+    Args:
+        layout: "long" (one row per cell) or "wide" (one row per key, a pair of columns per metric).
+        columns: metrics of the wide layout (default: all).
+        notes: whether the wide layout ends with the rows' notes.
+    """
+    check_choice("layout", layout, ("long", "wide"))
     label(frame)
-    display(HTML(report.render_table(report.compare(frame.attrs["table_id"], frame))))
+    compared = report.compare(frame.attrs["table_id"], frame)
+    display(
+        HTML(wide.render_wide(compared, columns, notes=notes) if layout == "wide" else report.render_table(compared))
+    )
+
+
+def agreement(*frames: pd.DataFrame) -> None:
+    """How many printed cells of each analytic column ours reproduces, over several tables."""
+    found = {frame.attrs["table_id"]: report.compare(frame.attrs["table_id"], frame) for frame in frames}
+    parts = [wide.agreement(compared).assign(table=table_id) for table_id, compared in found.items()]
+    rows = pd.concat(parts, ignore_index=True)
+    table(rows[["table", *rows.columns[:-1]]], digits=1)
+
+
+def mismatches(*frames: pd.DataFrame) -> None:
+    """Analytic cells that do not round to the printed value, with what explains them, over several tables."""
+    for frame in frames:
+        differing = wide.mismatches(report.compare(frame.attrs["table_id"], frame))
+        if len(differing):
+            display(Markdown(f"`{frame.attrs['table_id']}`: {len(differing)} cells differ from the printed digits."))
+            table(differing, digits=1)
+        else:
+            display(Markdown(f"`{frame.attrs['table_id']}`: every computed cell equals the printed one."))
 
 
 def table(frame: pd.DataFrame, digits: int = 3) -> None:
@@ -51,6 +84,11 @@ def figure(drawing, name: str, *, data: pd.DataFrame | None = None, caption: str
     display(SVG(filename=str(path)))
     if caption:
         display(Markdown(f"*{caption}*"))
+
+
+def say(*sentences: str) -> None:
+    """Sentences computed from numbers, as a list."""
+    display(Markdown("\n".join(f"- {sentence}" for sentence in sentences)))
 
 
 def keep(frame: pd.DataFrame) -> None:
