@@ -68,6 +68,9 @@ bench: $(VENV)/.installed-test  ## test the operators, then time them beside the
 lab: $(VENV)/.installed  ## open JupyterLab on this machine only, protected by its token
 	@$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=notebooks
 
+app: $(VENV)/.installed  ## serve the explorer as a page on this machine only; prints its address with a token
+	@$(BIN)/python -m repro.app
+
 clean:  ## remove executed notebooks, decoded data and caches; keeps finished runs, downloads and .venv
 	@rm -rf notebooks/executed data/cache build dist *.egg-info .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

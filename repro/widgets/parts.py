@@ -44,19 +44,24 @@ def button(label: str, tooltip: str, action: Callable[[], object] | None = None,
 
 
 class Message(widgets.HTML):
-    """One sentence beside a control: an error in red, a note in grey, or nothing."""
+    """One sentence beside a control: an error in red, a note in grey, or nothing; `width` is a CSS length."""
+
+    def __init__(self, width: str = CONTROL_WIDTH):
+        super().__init__()
+        self.width = width
 
     def error(self, text: object) -> None:
         """Show what is wrong with the value of the control."""
         self.value = (
-            f'<div role="alert" class="repro-error" style="color:#b3261e;max-width:62em;line-height:1.35">'
+            f'<div role="alert" class="repro-error" style="color:#b3261e;max-width:{self.width};line-height:1.35">'
             f"{html.escape(str(text))}</div>"
         )
 
     def note(self, text: str) -> None:
         """Show a remark."""
         self.value = (
-            f'<div role="status" style="color:#5f6368;max-width:62em;line-height:1.35">{html.escape(text)}</div>'
+            f'<div role="status" style="color:#5f6368;max-width:{self.width};line-height:1.35">'
+            f"{html.escape(text)}</div>"
         )
 
     def clear(self) -> None:

@@ -1,0 +1,148 @@
+"""The weight explorer: a layer's distribution under remapping and rounding, and the kernel T as it acts."""
+
+from __future__ import annotations
+
+import ipywidgets as widgets
+import numpy as np
+
+from repro.augment.remap import PIECES, gaussian_to_laplacian
+from repro.errors import InputError
+from repro.ops.quantize import shift_exponents
+from repro.widgets import weights
+from repro.widgets.parts import COLOURS, Message, column, control, figure, heading, row, table_html
+
+
+class WeightExplorer:
+    """State and widgets of one weight view; `view` is what is displayed."""
+
+    def __init__(self):
+        slider = widgets.FloatLogSlider
+        self.kind = control(widgets.Dropdown, "weights of a layer", options=list(weights.STATES))
+        self.std = control(slider, "standard deviation", value=0.05, base=10, min=-3, max=0, step=0.05)
+        self.scale = control(slider, "Laplace scale b", value=0.05, base=10, min=-3, max=0, step=0.05)
+        self.bits = control(widgets.IntSlider, "shift weights (bit)", value=5, min=2, max=6)
+        self.powers = control(widgets.IntRangeSlider, "powers of two, P", value=shift_exponents(5), min=-30, max=2)
+        self.pieces = control(widgets.IntSlider, "pieces of T", value=PIECES, min=1, max=PIECES)
+        self.remap_message, self.round_message = Message(), Message()
+        self.readout = widgets.HTML()
+        for each in (self.kind, self.std, self.scale):
+            each.observe(lambda _: self._remap(), "value")
+        self.bits.observe(lambda _: self._new_bits(), "value")
+        self.powers.observe(lambda _: self._round(), "value")
+        self.pieces.observe(lambda _: self._kernel(), "value")
+        self._make_figures()
+        left = column(
+            heading("Layer and remapping (ShiftAddAug, equation 5)"),
+            self.kind,
+            self.std,
+            self.scale,
+            self.remap_message,
+            heading("Rounding to powers of two (DeepShift-Q)"),
+            self.bits,
+            self.powers,
+            self.round_message,
+            heading("Transformation kernel T (ShiftAddNAS, equation 8)"),
+            self.pieces,
+            self.readout,
+        )
+        right = column(row(self.shapes, self.map), row(self.steps, self.sorted), self.factors)
+        self.view = row(left, right, gap="24px")
+        self._remap()
+
+    def _make_figures(self) -> None:
+        share = "share of the weights (%)"
+        self.shapes = figure(title="Distribution of the weights", x="weight", y=share)
+        self.shapes.add_scatter(mode="lines", name="Gaussian, as shared", line={"color": COLOURS["conv"]})
+        self.shapes.add_scatter(mode="lines", name="remapped to Laplace", line={"color": COLOURS["adder"]})
+        self.map = figure(title="The mapping r", x="weight", y="remapped weight r(w)", width=340)
+        self.map.add_scatter(mode="lines", showlegend=False, line={"color": COLOURS["adder"]})
+        self.map.add_scatter(
+            mode="lines", name="unchanged", showlegend=False, line={"color": COLOURS["faint"], "dash": "dot"}
+        )
+        self.steps = figure(title="After rounding", x="weight", y=share)
+        self.steps.add_bar(name="±2^P", marker={"color": COLOURS["shift"]})
+        self.steps.update_layout(showlegend=False)
+        self.sorted = figure(title="T on the sorted weights", x="place in descending order", y="weight", width=340)
+        for name, colour in (("shared", "conv"), ("T(W)", "shiftadd"), ("Laplace", "adder")):
+            self.sorted.add_scatter(mode="lines", name=name, line={"color": COLOURS[colour]})
+        self.sorted.data[2].line.dash = "dot"
+        self.factors = figure(
+            title="Factors of T, one per piece", x="piece", y="factor", width=812, height=260, showlegend=False
+        )
+        self.factors.add_bar(marker={"color": COLOURS["shiftadd"]}, name="factor")
+
+    def _remap(self) -> None:
+        """New weights, their Laplace twin, and everything that follows from them."""
+        try:
+            self.weight = weights.layer_weights(self.std.value, self.kind.value)
+            self.target = gaussian_to_laplacian(self.weight, self.scale.value)
+            self.limit = 4 * max(self.std.value, 1.5 * self.scale.value)
+            grid, mapped = weights.mapping(self.std.value, self.scale.value, 3.5 * self.std.value)
+        except InputError as error:
+            self.remap_message.error(error)
+            return
+        self.remap_message.clear()
+        with self.shapes.batch_update():
+            for line, values in zip(self.shapes.data, (self.weight, self.target)):
+                line.x, share = weights.histogram(values, self.limit)
+                line.y = 100 * share
+            self.shapes.layout.title.text = f"Distribution, b = {self.scale.value:.3g}"
+        with self.map.batch_update():
+            self.map.data[0].x, self.map.data[0].y = grid, mapped
+            self.map.data[1].x, self.map.data[1].y = grid, grid
+        self._round()
+        self._kernel()
+
+    def _new_bits(self) -> None:
+        """The range that the bits can name; a narrower one may be chosen afterwards."""
+        before = self.powers.value
+        self.powers.value = shift_exponents(self.bits.value)
+        if self.powers.value == before:
+            self._round()
+
+    def _round(self) -> None:
+        try:
+            values = weights.rounded(self.weight, self.bits.value, *self.powers.value).double().numpy()
+        except InputError as error:
+            self.round_message.error(error)
+            return
+        levels, counts = np.unique(values, return_counts=True)
+        shown = np.abs(levels) <= 2 * self.limit
+        with self.steps.batch_update():
+            bars = self.steps.data[0]
+            bars.x, bars.y = levels[shown], 100 * counts[shown] / len(values)
+            bars.width = np.maximum(0.012 * self.limit, 0.16 * np.abs(levels[shown]))
+            self.steps.layout.xaxis.range = [-self.limit, self.limit]
+            self.steps.layout.title.text = f"After rounding, {len(levels)} different values"
+        lost = np.sqrt(np.mean((values - self.weight.double().numpy()) ** 2)) / self.std.value
+        self.round_message.note(
+            f"{len(levels)} different weights; the root-mean-square change is {100 * lost:.1f} % of the deviation."
+        )
+
+    def _kernel(self) -> None:
+        kernel = weights.fitted_kernel(self.weight, self.target, self.pieces.value)
+        moved = kernel(self.weight).detach()
+        every = slice(None, None, 40)
+        places = np.arange(len(moved))[every]
+        with self.sorted.batch_update():
+            lines = (self.weight, moved[self.weight.argsort(descending=True)], self.target)
+            for line, values, sort in zip(self.sorted.data, lines, (True, False, True)):
+                values = values.sort(descending=True).values if sort else values
+                line.x, line.y = places, values.numpy()[every]
+        with self.factors.batch_update():
+            self.factors.data[0].x = list(range(1, kernel.pieces + 1))
+            self.factors.data[0].y = kernel.alpha.detach().numpy()
+            self.factors.layout.title.text = f"Factors of T, {kernel.pieces} pieces, fitted by least squares"
+        rows = [("excess kurtosis (Gauss 0, Laplace 3)", "")]
+        for name, values in (("shared weights", self.weight), ("remapped by r", self.target), ("mapped by T", moved)):
+            rows.append((name, f"{weights.laplace_excess(values):.2f}"))
+        self.readout.value = table_html(rows)
+
+
+def weight_explorer() -> widgets.Widget:
+    """Move spread, Laplace scale, bits and P range, and see what becomes of the weights of a layer.
+
+    The weights are drawn, not trained; the kernel's factors are the least-squares ones, which training would approach
+    if the distribution were its only aim.
+    """
+    return WeightExplorer().view
