@@ -12,13 +12,15 @@ unbiased    32-bit words for all, every operator pays its own traffic, a multipl
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import pandas as pd
 from scipy.stats import kendalltau
 
-from repro.cost import ACCOUNTINGS, count, model_cost, operation_energy_pj, translation_cost
+from repro.cost import ACCOUNTINGS, CONVENTIONS, Layer, ModelCost, layers_cost, operation_energy_pj, translation_cost
+from repro.cost.counting import layer_operations
 from repro.cost.skeleton import skeleton
+from repro.cost.trace import trace
 from repro.errors import check_choice
 from repro.experiments import analytic_acghostnet, analytic_autoshiftnet, analytic_shiftaddaug, analytic_shiftaddnas
 
@@ -40,6 +42,17 @@ def energy_tables(accounting: str) -> dict[str, pd.DataFrame]:
     return {table_id: make(accounting) for table_id, make in ENERGY_TABLES.items()}
 
 
+@functools.cache
+def _traced(name: str, pixels: int, options: tuple) -> tuple[Layer, ...]:
+    """Layers of a network without data; the accountings only price them differently."""
+    return tuple(trace(skeleton(name, **dict(options)), pixels))
+
+
+def _priced(name: str, pixels: int, accounting: str, options: Mapping | None = None, **how) -> ModelCost:
+    made = {key: tuple(value) if isinstance(value, list) else value for key, value in (options or {}).items()}
+    return layers_cost(_traced(name, pixels, tuple(sorted(made.items()))), accounting=accounting, **how)
+
+
 def _acghostnet(accounting: str) -> list[tuple]:
     networks = [
         (f"{'Adder-' if operator == 'adder' else ''}GhostNet-{width}x {data}", name, operator, pixels, options)
@@ -50,13 +63,14 @@ def _acghostnet(accounting: str) -> list[tuple]:
     ]
     rows = []
     for network, name, operator, pixels, options in networks:
-        model = skeleton(name, **options)
         if accounting == "unbiased":
-            cost = model_cost(model, pixels, accounting)
+            cost = _priced(name, pixels, accounting, options)
             energy, latency = cost.energy_mj, cost.latency_ms
         else:
-            counted = count(model, pixels, "acghostnet")
-            energy, latency = operation_energy_pj(counted.adds, counted.mults) * 1e-9, float("nan")
+            layers = _traced(name, pixels, tuple(sorted(options.items())))
+            counted = [layer_operations(layer, CONVENTIONS["acghostnet"]) for layer in layers]
+            adds, mults = (sum(counts[kind] for counts in counted) for kind in ("adds", "mults"))
+            energy, latency = operation_energy_pj(adds, mults) * 1e-9, float("nan")
         rows.append(("ACGhostNet", network, operator, pixels, accounting, energy, latency))
     return rows
 
@@ -77,13 +91,12 @@ def _shiftaddnas(accounting: str) -> list[tuple]:
     for network, (name, pixels) in analytic_shiftaddnas.SEARCHED.items():
         if network == "ShiftAddNAS-T1↑":
             continue  # the same network as rank 1
-        cost = model_cost(skeleton(name), pixels, accounting, depthwise=depthwise)
+        cost = _priced(name, pixels, accounting, depthwise=depthwise)
         operator = "conv" if network.startswith("BossNAS") else "hybrid"
         rows.append(("ShiftAddNAS", network, operator, pixels, accounting, cost.energy_mj, cost.latency_ms))
     for network in ("ResNet-50", "AdderNet", "DeepShift-Q", "ShiftAddNet"):
         name, operator, options, _ = analytic_shiftaddnas.RESNETS[network]
-        model = skeleton(name, op=operator, version="v1", **options)
-        cost = model_cost(model, 224, accounting, depthwise=depthwise)
+        cost = _priced(name, 224, accounting, options | {"op": operator, "version": "v1"}, depthwise=depthwise)
         rows.append(("ShiftAddNAS", network, operator, 224, accounting, cost.energy_mj, cost.latency_ms))
     for name, _ in dict.fromkeys(analytic_shiftaddnas.TRANSLATION.values()):
         cost = translation_cost(name, accounting=accounting)
@@ -98,8 +111,8 @@ def _autoshiftnet(accounting: str) -> list[tuple]:
         # 227 pixels where 224 gives the stem a prime number of rows, which the script cannot map.
         pixels = 227 if network == "SqueezeNet1.0" else 224
         for operator in ("conv", "shift"):
-            model = skeleton(name, op=operator, keep=(), num_classes=1000, **options)
-            cost = model_cost(model, pixels, accounting, shift_slip=False)
+            built = options | {"op": operator, "keep": (), "num_classes": 1000}
+            cost = _priced(name, pixels, accounting, built, shift_slip=False)
             rows.append(("AutoShiftNet", network, operator, pixels, accounting, cost.energy_mj, cost.latency_ms))
     return rows
 

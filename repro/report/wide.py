@@ -14,7 +14,11 @@ from repro.report.compare import LONG_COLUMNS
 from repro.report.figures import RenderedTable
 from repro.report.published import printed_decimals
 
-_STYLE = {"match": "color:#1b7f4d", "differs": "color:#b3261e", "absent": "color:#6b7280"}
+_STYLE = {
+    "match": "white-space:nowrap;color:#1b7f4d",
+    "differs": "white-space:nowrap;color:#b3261e",
+    "absent": "white-space:nowrap;color:#6b7280",
+}
 NOT_RUN = "not run"
 
 
@@ -39,7 +43,8 @@ def cell_parts(row: dict) -> tuple[str, str, str]:
     """
     decimals = printed_decimals(row["published_text"])
     decimals = 2 if decimals is None else decimals
-    ours = f"{row['ours']:.{decimals + 1}f}" if math.isfinite(row["ours"]) else row["ours_text"]
+    shown = decimals if row["role"] == "definition" else decimals + 1
+    ours = f"{row['ours']:.{shown}f}" if math.isfinite(row["ours"]) else row["ours_text"]
     if not ours:
         return row["published_text"] or "–", NOT_RUN, "absent"
     if math.isfinite(row["std"]) and row["n_seeds"] > 1:
@@ -99,7 +104,7 @@ def _html(title: str, keys: list[str], headers: list[str], lines: list, shown: b
     second = "<th>published</th><th>ours</th>" * len(headers)
     body = []
     for key, parts, note in lines:
-        cells = "".join(f"<td>{html.escape(str(value))}</td>" for value in key)
+        cells = "".join(f'<td style="white-space:nowrap">{html.escape(str(value))}</td>' for value in key)
         for published, ours, state in parts:
             cells += f'<td>{html.escape(published)}</td><td style="{_STYLE[state]}">{html.escape(ours)}</td>'
         cells += f'<td style="text-align:left">{html.escape(note)}</td>' if shown else ""
