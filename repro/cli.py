@@ -25,6 +25,10 @@ SeedsOption = Annotated[str, typer.Option(help="Seeds, for example '0 1 2'; empt
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Repeat finished runs.")]
 
 
+# Columns of a comparison that a terminal has no room for; the record and the notebooks have them.
+HIDDEN = ["unit", "role", "published_text", "ours_text", "relative_error", "matches_printed"]
+
+
 def parse_seeds(text: str) -> list[int]:
     """Whole numbers separated by spaces or commas; an empty text gives an empty list (the default seeds)."""
     from repro.notebooks import parse_words
@@ -129,7 +133,9 @@ def table(
         fresh=fresh,
     )
     save_record(table_id, frame, frame.attrs["provenance"])
-    shown = compare(table_id, frame) if table_id in published_tables() else frame
+    shown = frame
+    if table_id in published_tables():
+        shown = compare(table_id, frame).drop(columns=HIDDEN, errors="ignore")
     print_frame(shown, title=f"{table_id}: published and ours")
     if frame.attrs.get("scale"):
         console.print(frame.attrs["scale"], highlight=False)
