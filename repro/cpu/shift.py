@@ -1,6 +1,6 @@
 """Shift layers on packed power-of-two weights on the CPU: inference in floating point, and exactly in fixed point.
 
-Layout of the codes: `repro.triton.packing` (plain torch, one home for both back ends).
+Layout of the codes: `repro.codes` (one home for both back ends).
 
 Floating point: the codes of a band of filters are decoded by a compiled kernel, which puts sign and exponent straight
 into the bits of a float32, and multiplied by the library's matrix product or convolution; a product with 2^p is exact.
@@ -22,12 +22,12 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from repro.codes import GROUP, check_packed, check_shift_format, pack_shift_weight, unpack_shift_weight
 from repro.cpu import memory
 from repro.cpu.adder import output_size
 from repro.cpu.runner import TICKET, launch, thread_count
 from repro.cpu.simd import _pointer
 from repro.errors import BackendError, InputError
-from repro.triton.packing import GROUP, check_packed, check_shift_format, pack_shift_weight, unpack_shift_weight
 
 __all__ = [
     "pack_shift_weight",
@@ -295,6 +295,8 @@ def shift_linear_fixed(
 ) -> torch.Tensor:
     """Fixed-point product by shifts and additions; x (N, C_in) int32, result (N, C_out) int64 scaled by 2^p_min."""
     _check(x, (torch.int32,), 2)
+    if not x.shape[0]:
+        return torch.zeros((0, packed.shape[0]), dtype=torch.int64)
     shape = (packed.shape[0], x.shape[1], 1, 1)
     y = shift_conv2d_fixed(x.t()[None, :, None, :], packed, shape, weight_bits=weight_bits, p_min=p_min)
     return y[0, :, 0].t().contiguous()

@@ -9,6 +9,7 @@ from repro.layers.adder import AdderConv2d, AdderLinear
 from repro.layers.convert import ConversionReport, ConversionRow, convert, to_conv
 from repro.layers.factory import OPERATORS, make_conv2d, make_linear
 from repro.layers.mixed import MixedConv2d, MixedLinear
+from repro.layers.packed import PackedShiftConv2d, PackedShiftLinear, quantize_shifts
 from repro.layers.quantized import QuantizedAdderConv2d, QuantizedAdderLinear, quantize_adders
 from repro.layers.shift import ShiftConv2d, ShiftLinear
 from repro.layers.shiftadd import ShiftAddConv2d, ShiftAddLinear
@@ -21,6 +22,8 @@ __all__ = [
     "ConversionRow",
     "MixedConv2d",
     "MixedLinear",
+    "PackedShiftConv2d",
+    "PackedShiftLinear",
     "QuantizedAdderConv2d",
     "QuantizedAdderLinear",
     "ShiftAddConv2d",
@@ -31,5 +34,6 @@ __all__ = [
     "make_conv2d",
     "make_linear",
     "quantize_adders",
+    "quantize_shifts",
     "to_conv",
 ]

@@ -90,6 +90,17 @@ class _Shift(nn.Module):
     def _evaluated_weight(self) -> Tensor:
         return self.quantized_weight() if self.mode == "ps" else round_to_power_of_two(self.weight, self.weight_bits)
 
+    def quantize(self, arithmetic: str = "product") -> nn.Module:
+        """The layer on packed 4- or 5-bit codes for inference (`repro.layers.packed`); its weights, exactly.
+
+        Args:
+            arithmetic: "product" (codes decoded in front of a product) or "fixed" (integer shifts and additions).
+        Raises: InputError if weight_bits is not 4 or 5, or the activations' format does not suit the arithmetic.
+        """
+        from repro.layers.packed import quantize_shift
+
+        return quantize_shift(self, arithmetic)
+
     def extra_repr(self) -> str:
         text = f"{super().extra_repr()}, mode={self.mode!r}, weight_bits={self.weight_bits}"
         if self.activation_bits != FIXED_POINT:

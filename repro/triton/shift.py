@@ -1,6 +1,6 @@
 """Inference with packed power-of-two weights on a GPU: dense, small batch, and exact fixed point.
 
-Weights are packed by `pack_shift_weight` (layout: `repro.triton.packing`, the same as on the CPU). Floating-point
+Weights are packed by `pack_shift_weight` (layout: `repro.codes`, the same as on the CPU). Floating-point
 activations are float32, float16 or bfloat16 and are summed in float32; a product with 2^p is exact.
 
 Fixed point (`shift_conv2d_fixed`, `shift_linear_fixed`): activations are int32 in any scale; the result is int64 in
@@ -14,11 +14,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from repro.codes import GROUP, check_packed, check_shift_format, pack_shift_weight, unpack_shift_weight
 from repro.errors import BackendError, InputError
 from repro.runtime import triton_interpreted
 from repro.triton import launch as run
 from repro.triton.launch import INTERPRETER_TILE, Tile, cdiv
-from repro.triton.packing import GROUP, check_packed, check_shift_format, pack_shift_weight, unpack_shift_weight
 from repro.triton.tuning import fitting_tile
 
 __all__ = [

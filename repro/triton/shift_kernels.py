@@ -1,4 +1,4 @@
-"""Triton programs over packed power-of-two weights (layout: `repro.triton.packing`).
+"""Triton programs over packed power-of-two weights (layout: `repro.codes`).
 
 Dense programs decode a tile of codes in registers and hand it to the tensor cores. With a small batch reading the
 weights is all the time, so that program is a band of filters by a range of columns. Fixed point shifts and adds.

@@ -7,8 +7,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from repro import codes
 from repro.errors import InputError
-from repro.triton import packing, shift
+from repro.triton import shift
 
 from .exact_adder import check_error, windows
 
@@ -30,17 +31,17 @@ def random_weight(shape, weight_bits, seed=0):
 def test_unpacking_gives_back_every_bit(rows, columns, weight_bits, seed):
     values, *_ = random_weight((rows, columns), weight_bits, seed)
     packed = shift.pack_shift_weight(values, weight_bits)
-    assert packed.shape == (rows, packing.words_per_row(columns, weight_bits)) and packed.dtype == torch.int32
+    assert packed.shape == (rows, codes.words_per_row(columns, weight_bits)) and packed.dtype == torch.int32
     assert torch.equal(shift.unpack_shift_weight(packed, values.shape, weight_bits), values)
 
 
 def test_packed_layout_is_the_documented_one():
     weight = torch.zeros(1, 40)
     weight[0, 0], weight[0, 9], weight[0, 39] = 1.0, -(2.0**-14), -0.5
-    words = packing.pack_shift_weight(weight, 5)[0].tolist()
+    words = codes.pack_shift_weight(weight, 5)[0].tolist()
     assert words[0] == 15 and words[1] == 1 << 4 and words[4] == 14 - 16 << 28  # nibbles; the last as signed word
     assert words[8] == 1 << 9 and words[9] == 1 << 7 and sum(map(bool, words)) == 5  # signs
-    assert packing.pack_shift_weight(torch.tensor([[1.0, -(2.0**-6)]]), 4)[0].tolist() == [7 | (8 + 1) << 4, 0, 0, 0]
+    assert codes.pack_shift_weight(torch.tensor([[1.0, -(2.0**-6)]]), 4)[0].tolist() == [7 | (8 + 1) << 4, 0, 0, 0]
 
 
 @pytest.mark.parametrize("value", [0.75, 2.0, 2.0**-15, float("nan"), float("inf")])

@@ -1,4 +1,4 @@
-"""Power-of-two weights as 4- or 5-bit codes; plain torch, no Triton needed. `repro/cpu/shift.py` uses the same layout.
+"""Power-of-two weights as packed 4- or 5-bit codes: one layout for every back end, in plain torch.
 
 A weight is 0 or s * 2^p with s = +-1 and p_min <= p <= p_min + levels - 1, where levels = 2^(weight_bits - 1) - 1.
 With the default p_min the largest weight is 1: p is in -14..0 for 5 bits and in -6..0 for 4 bits.
