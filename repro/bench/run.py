@@ -56,6 +56,7 @@ def settle(device: str = "auto", threads: int = 2, quick: bool = False) -> Setti
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(threads)
+    timer.keep_freed_memory()
     if device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     context = records.context(device, threads, "quick" if quick else "full")

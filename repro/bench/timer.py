@@ -8,6 +8,7 @@ others remain.
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Work = Callable[[], object]
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names of glibc's mallopt
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,19 @@ def preemptions() -> int:
     except ImportError:
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def keep_freed_memory() -> bool:
+    """Tell malloc to keep what is freed, as it does in the steady state of a long run; whether that worked (glibc).
+
+    Otherwise every call pays for new pages of its output, which can cost as much as its arithmetic and depends on
+    which other function ran before.
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        return bool(libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    except (OSError, AttributeError):
+        return False
 
 
 def measure(

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from repro.bench import bars, gate, peers, records, registry, run, summary, timer
+from repro.bench import bars, gate, peers, records, registry, run, summary, timer, training
 from repro.bench.ceiling import Ceiling
 from repro.bench.registry import Case
-from repro.bench.shapes import NETWORKS, ConvShape, all_shapes, network_shapes, quick_shapes
+from repro.bench.shapes import NETWORKS, ConvShape, Network, all_shapes, network_shapes, quick_shapes
 from repro.errors import BackendError, InputError
+from repro.layers import AdderConv2d
 from repro.ops import adder_conv2d, reference
 from repro.report import published
 
@@ -319,6 +320,26 @@ def test_training_ratios_stand_beside_the_published_ones():
     assert ratios.loc["Shift", "time ours"] == pytest.approx(1.1)
     assert ratios.loc["Shift", "memory ours"] == pytest.approx(1.1)
     assert ratios.loc["NetAug", "status"] == "not run" and pd.isna(ratios.loc["NetAug", "time ours"])
+
+
+# --- training steps --------------------------------------------------------------------------------------------------
+
+SMALL_NETWORK = Network("resnet20", 2, 8, (("num_classes", 3),))
+
+
+@pytest.mark.parametrize("op", ["shift", "shiftadd"])
+def test_layers_of_a_network_agree_with_the_reference(op):
+    training.check_step(SMALL_NETWORK, op)
+    loss = training.make_step(SMALL_NETWORK, op)()
+    assert torch.isfinite(loss)
+
+
+def test_a_wrong_layer_in_a_network_is_named(monkeypatch):
+    original = AdderConv2d.forward
+    wrong = lambda self, x: original(self, x) * (1.01 if self.backend == "auto" else 1)  # noqa: E731
+    monkeypatch.setattr(AdderConv2d, "forward", wrong)
+    with pytest.raises(gate.CheckFailed, match=r"y of layer \S+ is off"):
+        training.check_step(SMALL_NETWORK, "adder")
 
 
 # --- choices and a whole small run -----------------------------------------------------------------------------------
