@@ -331,7 +331,7 @@ def relative_errors(errors: pd.DataFrame) -> Figure:
     axes.set_yticks(range(len(rows)), [f"{table}: {quantity}" for table, quantity in rows], fontsize=7)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set(xlabel="relative error (%), linear within 1 %", ylabel="table: quantity")
-    axes.legend(fontsize=7, loc="lower right")
+    figure.legend(fontsize=7, loc="outside lower center", ncols=2)
     return figure
 
 
