@@ -38,7 +38,8 @@ def _scaled(recipe: ModelsRecipe, network: str, path: str, width: float, side: i
     """A network at `width` times the base width and `side`/224 times the base input size."""
     data = recipe.data
     if side != PAPER_SIDE:
-        data = dataclasses.replace(data, size=round(input_facts(data)[0] * side / PAPER_SIDE))
+        base = data.size or input_facts(data)[0]
+        data = dataclasses.replace(data, size=round(base * side / PAPER_SIDE))
     shape = dataclasses.replace(recipe.shape, width=round(width * recipe.shape.width, 6))
     return NetworkRun(network, path, data, shape, recipe.train)
 
