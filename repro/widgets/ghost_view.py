@@ -58,17 +58,18 @@ class GhostExplorer:
                 description=f"block {index + 1}",
                 tooltip=f"module type of block {index + 1}, stage {stage}",
                 style={"description_width": "64px"},
-                layout=widgets.Layout(width="165px"),
+                layout=widgets.Layout(width="165px", overflow="visible"),
             )
             made.observe(functools.partial(self._chosen, index), "value")
             self.dropdowns.append(made)
         grid = widgets.GridBox(
             self.dropdowns,
             layout=widgets.Layout(
-                grid_template_columns="165px 165px",
+                grid_template_columns="175px 175px",
                 grid_template_rows="repeat(8, auto)",
                 grid_auto_flow="column",
-                grid_gap="0 12px",
+                grid_gap="0 8px",
+                width="372px",
             ),
         )
         self.blocks = column(heading("Module type of each block"), grid)

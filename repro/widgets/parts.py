@@ -90,15 +90,25 @@ def guarded(message: Message):
 class LiveFigure(go.FigureWidget):
     """A FigureWidget whose stored state is its present one.
 
-    Plotly tells the page of every change, but keeps the figure as first made for pages that open later: in Voila, which
-    runs the whole notebook first, and after a reload, they would show an empty plot.
+    Plotly sends every change as a message, and keeps the figure as first made for pages that come later: Voila, which
+    runs the whole notebook first, a reload, or a page that is still loading its script would show an empty plot.
     """
 
-    def get_state(self, key=None, drop_defaults=False):
-        if hasattr(self, "_layout_obj"):
-            self._trait_values["_widget_layout"] = copy.deepcopy(self._layout_obj._props)
-            self._trait_values["_widget_data"] = copy.deepcopy(self._data)
-        return super().get_state(key, drop_defaults)
+    def _store(self) -> None:
+        self._widget_layout = copy.deepcopy(self._layout_obj._props)
+        self._widget_data = copy.deepcopy(self._data)
+
+    def _send_update_msg(self, *arguments, **options):
+        super()._send_update_msg(*arguments, **options)
+        self._store()
+
+    def _send_relayout_msg(self, *arguments, **options):
+        super()._send_relayout_msg(*arguments, **options)
+        self._store()
+
+    def _send_restyle_msg(self, *arguments, **options):
+        super()._send_restyle_msg(*arguments, **options)
+        self._store()
 
 
 def figure(*, title: str = "", x: str = "", y: str = "", width: int = 460, height: int = 320, **layout) -> LiveFigure:

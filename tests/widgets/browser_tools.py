@@ -58,7 +58,7 @@ def notebook(path: Path, *cells: str) -> Path:
 
 
 @contextlib.contextmanager
-def server(command: list[str], probe: str, folder: Path, timeout_s: float = 60) -> Iterator[None]:
+def server(command: list[str], probe: str, folder: Path, timeout_s: float = 180) -> Iterator[None]:
     """Run a server and wait until `probe` answers; its whole process group ends with the block."""
     log = folder / "server.log"
     with open(log, "w", encoding="utf-8") as output:
