@@ -1,0 +1,243 @@
+"""The ACGhostNet search and its tables: what smoke runs hold, counts against the lookup, resuming, views, bad input."""
+
+import dataclasses
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+from repro import report
+from repro.errors import InputError, MissingDataError
+from repro.experiments import acghostnet_search as searching
+from repro.experiments import run_table
+from repro.experiments.acghostnet_f05 import PLACES, drawn_models
+from repro.experiments.acghostnet_f06 import mean_blocks
+from repro.experiments.acghostnet_networks import NetworkRun, fingerprint, network_counts, top_accuracies
+from repro.experiments.acghostnet_search import SCALE, GhostShape, energy_lookup
+from repro.experiments.acghostnet_t01 import RECIPES as WIDTHS
+from repro.experiments.acghostnet_t01 import runs_of
+from repro.experiments.acghostnet_t04 import EXPERIMENT as TABLE_4
+from repro.experiments.acghostnet_t04 import RECIPES as MODELS
+from repro.experiments.acghostnet_t05 import RECIPES as SCALED
+from repro.experiments.acghostnet_t05 import baseline_runs, searched_runs
+from repro.experiments.data import DataRecipe
+from repro.report import search_figures
+from repro.runs import Outcome, RunContext
+from repro.search.space import acghostnet_space
+from repro.train import TensorData, TrainRecipe
+from repro.widgets_search import best_within, generation_view
+
+SMOKE = searching.RECIPES["smoke", "digits"]
+PATHS = [("CCg1",) * 16, ("AAg2",) * 16, ("ACg1", "CAg2") * 8]
+
+
+@pytest.fixture(scope="module")
+def smoke_runs(tmp_path_factory):
+    """One folder of runs for the module, so that the search is done once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPRO_RUNS", str(tmp_path_factory.mktemp("runs")))
+        patch.setenv("REPRO_RESULTS", str(tmp_path_factory.mktemp("results")))
+        patch.setenv("REPRO_FIGURES", str(tmp_path_factory.mktemp("figures")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def table_4(smoke_runs):
+    return run_table("acghostnet_t04", preset="smoke", workers=2)
+
+
+@pytest.fixture(scope="module")
+def figure_5(table_4):
+    return run_table("acghostnet_f05", preset="smoke", workers=1)
+
+
+def test_table_4_trains_what_the_search_found(table_4):
+    assert not table_4.attrs["failed"]
+    models = table_4.attrs["extra"]["models"]
+    assert set(table_4["model"]) == {"GhostNet-1.0x", "Adder-GhostNet-1.0x", *models["model"]}
+    assert table_4["accuracy_pct"].between(0, 100).all()
+    # energies of the trained networks, counted on the real model, are those that the search saw
+    trained = table_4.set_index("model")["energy_uj"][models["model"]]
+    assert trained.tolist() == pytest.approx(models["energy_uj"].tolist(), rel=1e-9)
+    report.save_record("acghostnet_t04", table_4, table_4.attrs["provenance"])
+    assert report.judge("acghostnet-c16", {"acghostnet_t04": table_4}).status == "not applicable at this preset"
+
+
+def test_figure_5_draws_every_block_of_the_found_models(figure_5):
+    models = figure_5.attrs["extra"]["models"]
+    assert len(figure_5) == 16 * len(models)
+    assert figure_5.attrs["extra"]["candidates"].groupby("generation")["kept"].sum().eq(4).all()
+    verdict = report.judge("acghostnet-c40", {"acghostnet_f05": _at_quick(figure_5)})
+    assert verdict.status in ("reproduced", "not reproduced", "undecided")
+    report.save_figure(search_figures.searched_networks(figure_5), "acghostnet_f05-smoke-digits", figure_5, "blocks")
+
+
+def test_figure_6_is_the_mean_of_the_found_models(smoke_runs, figure_5):
+    frame = run_table("acghostnet_f06", preset="smoke", workers=1)
+    assert frame["block"].tolist() == list(range(1, 17))
+    models = figure_5.attrs["extra"]["models"]
+    base = energy_lookup(SMOKE).base
+    outside_uj = (0.9 * base["fadd"] + 3.7 * base["fmul"]) / 1e6
+    assert frame["energy_uj"].sum() + outside_uj == pytest.approx(models["energy_uj"].mean(), rel=1e-9)
+    verdict = report.judge("acghostnet-c41", {"acghostnet_f06": _at_quick(frame)})
+    assert verdict.status in ("reproduced", "not reproduced", "undecided")
+
+
+def _at_quick(frame: pd.DataFrame) -> pd.DataFrame:
+    frame = frame.copy()
+    frame.attrs["preset"] = "quick"
+    return frame
+
+
+def test_table_5_shares_the_networks_of_table_4(table_4):
+    plain = {run for name, run in baseline_runs(SCALED["smoke", "digits"]).items() if name.endswith("GhostNet-1.0x")}
+    shared = {spec.recipe for spec in TABLE_4.plan(MODELS["smoke", "digits"], [0])[1:]}
+    assert plain == shared
+
+
+def test_scaled_models_keep_blocks_and_change_width_and_input_only():
+    recipe = SCALED["quick", "cifar10"]
+    candidates = [
+        {"path": "-".join(path), "accuracy_pct": 50.0 + i, "energy": 1e6 * (i + 1), "origin": "parent", "front": 0}
+        | {"place": i}
+        for i, path in enumerate([*PATHS, ("CCg2",) * 16])
+    ]
+    value = {"generations": [{"number": 1, "epoch": 40, "candidates": candidates, "seconds": {}}]}
+    search = Outcome(searching.search_spec(SMOKE, 0), "done", value)
+    runs = searched_runs(recipe, [search])
+    assert set(runs) == {f"ACGhostNet-{name}" for name in ("A", "B", "C", "D", "A-S", "C-S", "D-S1", "D-S2")}
+    assert runs["ACGhostNet-D-S2"].path == runs["ACGhostNet-D"].path == "-".join(("CCg2",) * 16)
+    assert runs["ACGhostNet-D-S2"].shape.width == pytest.approx(1.1 * recipe.shape.width)
+    assert (runs["ACGhostNet-C-S"].data.size, runs["ACGhostNet-D-S2"].data.size) == (17, 18)
+
+
+def test_a_diverged_search_leaves_the_searched_rows_out():
+    search = Outcome(searching.search_spec(SMOKE, 0), "diverged", {"generations": [], "warmup": [], "seconds": {}})
+    assert TABLE_4.follow(MODELS["smoke", "digits"], [0], [search]) == []
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_counts_of_a_run_equal_the_lookup(path):
+    run = NetworkRun("acghostnet", "-".join(path), SMOKE.data, SMOKE.shape, TrainRecipe())
+    score = energy_lookup(SMOKE).score([list(path)]).iloc[0]
+    counts = network_counts(run)
+    assert counts["fadd_m"] * 1e6 == pytest.approx(score["fadd"], abs=0.5)
+    assert counts["energy_uj"] == pytest.approx(score["energy_pj"] / 1e6, rel=1e-12)
+
+
+def test_mean_blocks_add_up_to_the_mean_of_the_scores():
+    lookup = energy_lookup(SMOKE)
+    frame = mean_blocks(lookup, PATHS)
+    scores = lookup.score([list(path) for path in PATHS])
+    outside = lookup.base["fadd"] + lookup.base["fmul"]
+    assert frame["flops_m"].sum() * 1e6 + outside == pytest.approx((scores["fadd"] + scores["fmul"]).mean())
+
+
+def test_places_and_operators_of_the_blocks():
+    frame = drawn_models({"ACGhostNet-A": PATHS[2]})
+    assert [stage for stage, block in PLACES if block == 1] == [1, 2, 3, 4, 5, 6] and len(PLACES) == 16
+    assert frame.iloc[0][["first_op", "second_op", "groups"]].tolist() == ["adder", "conv", "N"]
+    assert frame.iloc[1][["first_op", "second_op", "groups"]].tolist() == ["conv", "adder", "N/2"]
+
+
+def test_widths_keep_the_printed_ratios():
+    for recipe in WIDTHS.values():
+        widths = [run.shape.width for run in runs_of(recipe).values()][::2]
+        assert [width / widths[0] for width in widths] == [1.0, 0.5, 0.25]
+
+
+def test_an_interrupted_search_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
+    whole = searching.search(SMOKE, 3, RunContext(tmp_path / "whole"))
+
+    class Killed(Exception):
+        pass
+
+    def log_then_die(self, **row):
+        if row["epoch"] == 5:  # after the first generation was written
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(RunContext, "log", log_then_die)
+        searching.search(SMOKE, 3, RunContext(tmp_path / "cut"))
+    resumed = searching.search(SMOKE, 3, RunContext(tmp_path / "cut"))
+    for first, second in zip(whole["generations"], resumed["generations"], strict=True):
+        assert first["candidates"] == second["candidates"]
+
+
+def test_top_accuracies_count_the_first_and_the_first_five():
+    class Fixed(torch.nn.Module):
+        def forward(self, x):
+            return x.flatten(1)
+
+    images = torch.eye(8)[:, :, None, None] + 0.01 * torch.arange(8.0, 0, -1)[None, :, None, None]
+    labels = torch.tensor([0, 1, 2, 3, 0, 1, 7, 0])  # rows 0 to 3 first; 4, 5 and 7 among five; 6 not at all
+    assert top_accuracies(Fixed(), TensorData(images, labels), batch_size=3) == (50.0, 87.5)
+
+
+def test_imagenet_that_is_absent_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_DATA", str(tmp_path))
+    with pytest.raises(MissingDataError, match="imagenet/train"):
+        fingerprint(DataRecipe("imagenet", size=224))
+
+
+@pytest.fixture
+def candidates():
+    rows = [(1, "a", 30.0, 1.0, True, True), (2, "a", 50.0, 1.0, True, True), (2, "b", 60.0, 2.0, True, False)]
+    rows += [(2, "c", 60.0, 1.5, True, True), (2, "d", 90.0, 1.2, False, False), (2, "e", math.nan, 1.1, True, False)]
+    frame = pd.DataFrame(rows, columns=["generation", "path", "accuracy_pct", "energy_uj", "kept", "on_front"])
+    return frame.assign(seed=0, origin="parent")
+
+
+def test_views_of_a_search(candidates):
+    view = generation_view(candidates, 2)
+    assert dict(zip(view["path"], view["state"])) == {
+        "a": "front",
+        "e": "kept",
+        "d": "dropped",
+        "c": "front",
+        "b": "kept",
+    }
+    assert best_within(candidates, 1.2)["path"] == "a"  # d was dropped, e has no accuracy
+    assert best_within(candidates, 9.0)["path"] == "c"  # as accurate as b and cheaper
+    search_figures.generation_fronts(candidates)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda frame: generation_view(frame, 3), "generation=3"),
+        (lambda frame: generation_view(frame, 1, seed=4), "seed='4' is not known"),
+        (lambda frame: generation_view(frame.drop(columns="path"), 1), "column of candidates='path'"),
+        (lambda frame: best_within(frame, 0.5), "budget=0.5 µJ is not met .* cheapest needs 1 µJ"),
+        (lambda frame: best_within(frame.iloc[:0], 0.5), "candidates is empty"),
+        (lambda frame: search_figures.block_shares(frame), "lacks the column 'block'"),
+    ],
+)
+def test_views_refuse_in_one_sentence(candidates, call, message):
+    with pytest.raises(InputError, match=message):
+        call(candidates)
+
+
+def test_widgets_show_what_the_functions_say(candidates):
+    from repro.widgets_search import budget_picker, search_replay
+
+    picker = budget_picker(candidates)
+    slider, message, readout = picker.children[1:]
+    slider.value = slider.max
+    assert "1.5 µJ" in readout.value and not message.value
+    slider.value = slider.min
+    assert "not met" in message.value and not readout.value
+    replay = search_replay(candidates)
+    generation = replay.children[0].children[1]
+    generation.value = 2
+    assert "5, 4, 2" in replay.children[0].children[3].value
+
+
+def test_every_preset_states_its_scale_and_paper_has_the_papers_settings():
+    paper = searching.RECIPES["paper", "cifar10"]
+    assert (paper.search.population, paper.search.expanded, paper.search.generations) == (128, 256, 45)
+    assert (paper.shape.width, paper.data.held_out) == (1.0, 0.5)
+    assert set(SCALE) == {"smoke", "quick", "paper"}
+    assert acghostnet_space().size == 8**16
+    assert dataclasses.replace(SMOKE, shape=GhostShape()) != SMOKE
