@@ -11,7 +11,7 @@ from repro.report.claims import places
 from repro.report.conform import conform
 from repro.report.published import PAPERS, claims, figure_ids, figure_index, table_ids, table_index, table_spec
 from repro.report.records import Record, latest, load_records
-from repro.report.verdicts import STATUSES, judge, judge_all
+from repro.report.verdicts import STATUSES, Verdict, criteria, judge
 from repro.runtime import repo_root, results_root, write_text
 
 BEGIN, END = "<!-- status-board:begin -->", "<!-- status-board:end -->"
@@ -38,8 +38,16 @@ def _state(record: Record | None) -> str:
     return "regenerated" if filled & set(_FILLABLE) else "not yet"
 
 
-def _best_frames(records: dict[str, Record | None]) -> dict[str, pd.DataFrame]:
-    return {name: record.frame for name, record in records.items() if record is not None}
+def _best_frames(*, trained: bool) -> dict[str, pd.DataFrame]:
+    found = {name: latest(name, trained=trained) for name in [*table_ids(), *figure_ids()]}
+    return {name: record.frame for name, record in found.items() if record is not None}
+
+
+def _verdicts() -> dict[str, Verdict]:
+    """Every claim judged on the best records: analytic ones on what the architecture gives, measured ones on runs."""
+    frames = {trained: _best_frames(trained=trained) for trained in (True, False)}
+    kinds = dict(criteria()[["claim_id", "kind"]].values)
+    return {name: judge(name, frames[kinds[name] != "analytic"]) for name in claims()["claim_id"]}
 
 
 def status_board() -> pd.DataFrame:
@@ -50,12 +58,12 @@ def status_board() -> pd.DataFrame:
     """
     ids = [*table_ids(), *figure_ids()]
     records = {name: latest(name) for name in ids}
-    frames = _best_frames(records)
+    found = _verdicts()
     counts: dict[str, dict[str, int]] = {name: dict.fromkeys([*COUNTED.values(), "not_applicable"], 0) for name in ids}
     for claim_id in claims()["claim_id"]:
         place = next(iter(places(claim_id)), None)
         if place is not None:
-            counts[place][COUNTED.get(judge(claim_id, frames).status, "not_applicable")] += 1
+            counts[place][COUNTED.get(found[claim_id].status, "not_applicable")] += 1
     captions = dict(table_index()[["table_id", "caption"]].values) | dict(
         figure_index()[["figure_id", "caption"]].values
     )
@@ -80,8 +88,8 @@ def status_board() -> pd.DataFrame:
 
 def verdict_counts() -> pd.DataFrame:
     """Per paper, how many claims have which verdict, from the best record of every table and figure."""
-    frames = _best_frames({name: latest(name) for name in [*table_ids(), *figure_ids()]})
-    found = judge_all(frames)
+    verdicts = _verdicts()
+    found = claims()[["claim_id", "paper"]].assign(status=lambda f: [verdicts[name].status for name in f["claim_id"]])
     counts = (
         found.groupby(["paper", "status"]).size().unstack(fill_value=0).reindex(columns=list(STATUSES), fill_value=0)
     )
@@ -162,7 +170,7 @@ def verdicts_markdown() -> str:
     """Every claim with its verdict, per paper; claims that could be judged on several data sets once per data set."""
     ids = [*table_ids(), *figure_ids()]
     all_records = {name: load_records(name) for name in ids}
-    best = _best_frames({name: latest(name) for name in ids})
+    best = _best_frames(trained=True)
     runs = sorted({(r.preset, r.dataset) for records in all_records.values() for r in records})
     listed = claims()
     sections = ["# Verdicts\n\nGenerated from the result records; do not edit. Criteria: data/published/criteria.csv."]

@@ -134,8 +134,21 @@ def load_records(table_id: str) -> list[Record]:
     return sorted(records, key=lambda record: (PRESETS.index(record.preset), record.dataset))
 
 
-def latest(table_id: str, preset: str | None = None, dataset: str | None = None) -> Record | None:
-    """The record with the most weight: highest preset, then newest date; None if there is none."""
+ARCHITECTURE = "architecture"
+"""Data set of a record that follows from the architecture: nothing was trained for it."""
+
+
+def latest(
+    table_id: str, preset: str | None = None, dataset: str | None = None, *, trained: bool = True
+) -> Record | None:
+    """The record with the most weight, None if there is none: highest preset, then newest date.
+
+    A record that was trained goes before one that only follows from the architecture; with `trained` False after it.
+    """
     records = [r for r in load_records(table_id) if preset in (None, r.preset) and dataset in (None, r.dataset)]
     newest = sorted(records, key=lambda record: str(record.provenance.get("date", "")), reverse=True)
-    return min(newest, key=lambda record: PRESETS.index(record.preset), default=None)
+    return min(
+        newest,
+        key=lambda record: ((record.dataset == ARCHITECTURE) == trained, PRESETS.index(record.preset)),
+        default=None,
+    )
