@@ -58,7 +58,7 @@ def tables(
     names = notebooks.choose(wanted)
     seed_list = parse_seeds(seeds)
     check_request(preset, dataset)
-    failures = _train(wanted or None, preset, dataset, seed_list, fresh)
+    failures = _train(wanted or notebooks.tables_to_train(names), preset, dataset, seed_list, fresh)
     parameters = {
         "preset": preset,
         "dataset": dataset,
@@ -78,13 +78,13 @@ def tables(
         raise typer.Exit(1)
 
 
-def _train(wanted: list[str] | None, preset: str, dataset: str, seeds: list[int], fresh: bool) -> list[str]:
+def _train(wanted: list[str], preset: str, dataset: str, seeds: list[int], fresh: bool) -> list[str]:
     """Run the experiments here, where a terminal shows their progress; the notebooks then reuse the runs."""
     from repro.experiments import list_experiments, run_table
 
     failures = []
     for table_id in list_experiments():
-        if wanted is not None and table_id not in wanted:
+        if table_id not in wanted:
             continue
         try:
             frame = run_table(table_id, preset=preset, dataset=dataset or None, seeds=seeds or None, fresh=fresh)

@@ -1,6 +1,7 @@
 """Executes the notebooks with parameters, keeps what they showed, and makes HTML pages of it.
 
-A notebook says in its metadata which tables it covers: `metadata.repro.tables`. Its executed copy and page go to
+A notebook's metadata say which tables it covers (`repro.tables`), which of them it needs trained (`repro.train`; if
+absent, all of them) and whether it runs when none is named (`repro.default`). Its executed copy and page go to
 `notebooks/executed/`; the copy carries a key of everything that went into it, and is not made again while that is the
 same. A notebook that fails leaves its partial copy and does not stop the others.
 """
@@ -46,17 +47,31 @@ def executed_folder() -> Path:
     return Path(configured) if configured else notebooks_folder() / "executed"
 
 
+def _metadata() -> dict[str, dict]:
+    """`metadata.repro` of every committed notebook, in reading order."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8")).get("metadata", {}).get("repro", {})
+        for path in sorted(notebooks_folder().glob("*.ipynb"))
+    }
+
+
 def list_notebooks() -> dict[str, list[str]]:
     """Name of every committed notebook, in reading order, with the tables and figures it covers."""
-    found = {}
-    for path in sorted(notebooks_folder().glob("*.ipynb")):
-        metadata = json.loads(path.read_text(encoding="utf-8")).get("metadata", {})
-        found[path.stem] = list(metadata.get("repro", {}).get("tables", []))
-    return found
+    return {name: list(about.get("tables", [])) for name, about in _metadata().items()}
+
+
+def tables_to_train(names: Sequence[str]) -> list[str]:
+    """What the notebooks `names` need trained: the tables they cover, or those they list under `train`."""
+    about = _metadata()
+    wanted = [table for name in names for table in about[name].get("train", about[name].get("tables", []))]
+    return list(dict.fromkeys(wanted))
 
 
 def choose(tables: Sequence[str] = (), names: Sequence[str] = ()) -> list[str]:
-    """Notebooks that cover any of `tables`, or have one of `names`; all of them if neither is given."""
+    """Notebooks that cover any of `tables`, or have one of `names`.
+
+    If neither is given: all but those whose metadata say `"default": false` (long searches, run when they are named).
+    """
     known = list_notebooks()
     covered = sorted({table for covers in known.values() for table in covers})
     for table in tables:
@@ -64,7 +79,7 @@ def choose(tables: Sequence[str] = (), names: Sequence[str] = ()) -> list[str]:
     for name in names:
         check_choice("notebook", name, known)
     if not tables and not names:
-        return list(known)
+        return [name for name, about in _metadata().items() if about.get("default", True)]
     return [name for name, covers in known.items() if name in names or set(covers) & set(tables)]
 
 

@@ -102,6 +102,10 @@ def test_a_failing_notebook_is_named_kept_and_run_again(folders, monkeypatch):
 
 def test_choosing_by_table_or_name():
     assert notebooks.choose(["acghostnet_t06"]) == ["10_acghostnet_ranking"]
-    assert notebooks.choose() == NAMES
+    assert notebooks.choose(names=["00_start_here"]) == ["00_start_here"]
+    usual = notebooks.choose()
+    assert "10_acghostnet_ranking" in usual and "12_acghostnet_search" not in usual
+    assert "acghostnet_t06" in notebooks.tables_to_train(usual)
+    assert "acghostnet_t04" not in notebooks.tables_to_train(usual)
     with pytest.raises(InputError, match="Did you mean 'acghostnet_t06'"):
         notebooks.choose(["acghostnet_t006"])
