@@ -149,7 +149,8 @@ def _execute_into(source: Path, copy: Path, parameters: Mapping[str, Any], progr
                 execution_timeout=CELL_TIMEOUT_S,
             )
         except PapermillExecutionError as error:
-            message = f"cell {error.cell_index} failed: {error.ename}: {error.evalue}"
+            # The number that the page prints beside the cell; a cell that never began has none.
+            message = f"cell {error.exec_count or error.cell_index + 1} failed: {error.ename}: {error.evalue}"
         except (CellTimeoutError, DeadKernelError) as error:
             message = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         if not partial.stat().st_size:
