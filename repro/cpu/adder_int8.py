@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from repro.cpu import correlate, memory, sad
-from repro.cpu.adder import _flat, _is_pointwise, _pack, _run, adder_conv2d_fwd, output_size
-from repro.cpu.geometry import Walk
+from repro.cpu.adder import adder_conv2d_fwd
+from repro.cpu.checks import output_size
+from repro.cpu.dense import Call, forward_walk, is_pointwise
 from repro.cpu.runner import TICKET, launch, thread_count
-from repro.cpu.simd import ROWS
+from repro.cpu.simd import PIECE, ROWS
 from repro.errors import BackendError, InputError
 
 _Pair = tuple[int, int]
@@ -43,12 +44,12 @@ def _sad_block(p, pieces, present, group, b0, b1, b2, b3, tile, portable):
 
 
 @numba.njit(inline="never")
-def _sad_tile(unit, p, pieces, present, group, wide, b0, b1, b2, b3, extra, tile):
+def _sad_tile(unit, p, pieces, present, group, b0, b1, b2, b3, weight_sums, extra, tile):
     _sad_block(p, pieces, present, group, b0, b1, b2, b3, tile, False)
 
 
 @numba.njit(inline="never")
-def _sad_tile_portable(unit, p, pieces, present, group, wide, b0, b1, b2, b3, extra, tile):
+def _sad_tile_portable(unit, p, pieces, present, group, b0, b1, b2, b3, weight_sums, extra, tile):
     _sad_block(p, pieces, present, group, b0, b1, b2, b3, tile, True)
 
 
@@ -107,6 +108,18 @@ def _filters(weight: torch.Tensor, groups: int) -> torch.Tensor:
     return flipped.view(torch.float64).reshape(groups, weight.shape[0] // groups, -1)
 
 
+def _pack(weight: torch.Tensor) -> torch.Tensor:
+    """(groups, targets, taps) to (groups, blocks, taps, ROWS): one tap's values for a tile's filters side by side."""
+    groups, targets, taps = weight.shape
+    padded = torch.cat([weight, weight.new_zeros((groups, -targets % ROWS, taps))], 1)
+    return padded.view(groups, -1, ROWS, taps).transpose(2, 3).contiguous()
+
+
+def _flat(tensor: torch.Tensor) -> torch.Tensor:
+    """Contiguous (N, C, H, W) to (N, C, 1, H*W), a view."""
+    return tensor.view(*tensor.shape[:2], 1, -1)
+
+
 def _check(x: torch.Tensor, weight: torch.Tensor, groups: int) -> None:
     for name, tensor in (("x", x), ("weight", weight)):
         if tensor.device.type != "cpu":
@@ -156,22 +169,22 @@ def adder_conv2d_int8(
         return y
     if weight.shape[1] < 4 and weight[0].numel() <= _FLOAT_TERMS:
         return adder_conv2d_fwd(x.float(), weight.float(), stride, padding, dilation, groups).to(torch.int32)
-    flat = _is_pointwise(weight, stride, padding)
-    elements, filters = _elements(x, groups), _filters(weight, groups)
+    flat = is_pointwise(weight.shape, stride, padding)
+    elements, filters = _elements(x, groups), _pack(_filters(weight, groups))
     source, target = (_flat(elements), _flat(y)) if flat else (elements, y)
-    walk = Walk(
-        taps_h=tuple(k * dilation[0] - padding[0] for k in range(weight.shape[2])),
-        taps_w=tuple(k * dilation[1] - padding[1] for k in range(weight.shape[3])),
-        source_step=tuple(stride),
-        source_channels=elements.shape[1] // groups,
-        target_channels=weight.shape[0] // groups,
-        groups=groups,
-        images=x.shape[0],
-        source_size=tuple(source.shape[2:]),
-        target_size=tuple(target.shape[2:]),
+    shape = (weight.shape[0], elements.shape[1] // groups, *weight.shape[2:])
+    walk = forward_walk(shape, stride, padding, dilation, groups, x.shape[0], source.shape[2:], target.shape[2:])
+    call = Call(
+        forward_int8_portable if portable else forward_int8,
+        walk,
+        CHANNELS,
+        tuple(CHANNELS * s for s in source.stride()),
+        tuple(4 * s for s in target.stride()),
+        weight_pitch=0,
+        weight_group=0,
+        direct=flat and source.shape[3] >= PIECE,
     )
-    kernel = forward_int8_portable if portable else forward_int8
-    _run((kernel, kernel), walk, source, target, _pack(filters), flat=flat)
+    call(source.data_ptr(), y.data_ptr(), filters.data_ptr())
     return y
 
 

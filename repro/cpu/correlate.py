@@ -17,22 +17,27 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from repro.cpu import memory, simd
+from repro.cpu import clip, l1, memory, simd
+from repro.cpu.l1 import MANY, SOME
 from repro.cpu.runner import THREADS, TICKET
 
 PIECE, PIECES, PIXELS, ROWS = simd.PIECE, simd.PIECES, simd.PIXELS, simd.ROWS
+TILE_ROWS = max(MANY, ROWS) + 1  # of each of a thread's two small tiles
 
-# Words of the parameter array. Strides are in bytes; n, c, h, w order.
+# Words of the parameter array. Strides are in bytes; n, c, h, w order. WEIGHT_PITCH: bytes from one target channel's
+# weights to the next; WEIGHT_GROUP: to the next group's; WEIGHT_OFFSETS: to each tap (input gradient);
+# CHECKED_WEIGHTS: how many to look through for infinities and NaN, whose presence becomes KEEP_NAN.
 (
     SOURCE, SOURCE_N, SOURCE_C, SOURCE_H, SOURCE_W,
     TARGET, TARGET_N, TARGET_C, TARGET_H, TARGET_W,
     AUX, AUX_N, AUX_C, AUX_H, AUX_W,
-    WEIGHT, WEIGHT_SUMS, OFFSETS, SCRATCH, SCRATCH_BYTES,
+    WEIGHT, WEIGHT_PITCH, WEIGHT_GROUP, WEIGHT_OFFSETS, SUMMED_FILTERS, OFFSETS, SCRATCH, SCRATCH_BYTES,
     IMAGES, GROUPS, SOURCE_CHANNELS, TARGET_CHANNELS, SOURCE_ROWS, SOURCE_COLS, ROWS_OUT, COLS_OUT,
     STEP_H, STEP_W, MIN_H, MIN_W, SPAN_H, SPAN_W, TAPS,
     TASK_IMAGES, TASK_ROWS, TASK_COLS, COL_PITCH, ROW_PITCH, PLANE, IMAGE_ELEMENTS, MAX_PIECES, DIRECT, KEEP_NAN,
-) = range(2, 47)  # fmt: skip
-WORDS = 47
+    CHECKED_WEIGHTS,
+) = range(2, 51)  # fmt: skip
+WORDS = 51
 
 
 @numba.njit(inline="never")
@@ -185,83 +190,179 @@ def _read_tile(unit, p, pieces, present, channel, rows, tile):
                     memory.store(unit, to + pixel * size, memory.load(unit, at + row * stride_c + pixel * stride_w))
 
 
-@numba.njit(inline="never")
-def _forward_tile(unit, p, pieces, present, group, wide, b0, b1, b2, b3, sums, tile):
-    """All filters of one group over one tile of pixels."""
+@numba.njit(inline="always")
+def _place(p, first_word, piece):
+    """Address of a piece in the first channel of the tensor whose words start at `first_word`."""
+    at = memory.load_int(p, first_word) + memory.load_int(piece, 1) * memory.load_int(p, first_word + 1)
+    at += memory.load_int(piece, 2) * memory.load_int(p, first_word + 3)
+    return at + memory.load_int(piece, 3) * memory.load_int(p, first_word + 4)
+
+
+@numba.njit(inline="always")
+def _four_places(unit, p, first_word, pieces, present, buffer):
+    """Where a tile's pieces lie: (four addresses, bytes to the next channel, whether that is the tensor itself).
+
+    A tensor whose rows are not neighbouring elements, or pieces that are not whole, take `buffer` (channels, PIXELS).
+    """
     size = memory.size_of(unit)
-    taps, offsets = memory.load_int(p, TAPS), memory.load_int(p, OFFSETS)
-    channels = memory.load_int(p, TARGET_CHANNELS)
-    blocks = (channels + ROWS - 1) // ROWS
-    if wide:
-        simd.pixel_sums_wide(unit, b0, b1, b2, b3, offsets, taps, sums)
-    else:
-        simd.pixel_sums(unit, b0, b1, b2, b3, offsets, taps, sums)
-    for block in range(blocks):
-        weights = memory.load_int(p, WEIGHT) + (group * blocks + block) * taps * ROWS * size
-        weight_sums = memory.load_int(p, WEIGHT_SUMS) + (group * blocks + block) * ROWS * 2 * size
-        if wide:
-            good = simd.l1_max_tile_wide(unit, b0, b1, b2, b3, offsets, weights, taps, sums, weight_sums, tile)
-        else:
-            good = simd.l1_max_tile(unit, b0, b1, b2, b3, offsets, weights, taps, sums, weight_sums, tile)
+    straight = memory.load_int(p, first_word + 4) == size and memory.load_int(pieces, 4) == PIECE
+    pitch = memory.load_int(p, first_word + 2) if straight else PIXELS * size
+    a0 = _place(p, first_word, pieces) if straight else buffer
+    a1, a2, a3 = a0, a0, a0  # a piece that is not there repeats one that is, as its source does
+    if present > 1:
+        a1 = _place(p, first_word, pieces + 40) if straight else buffer + PIECE * size
+        a3 = a1
+    if present > 2:
+        a2 = _place(p, first_word, pieces + 80) if straight else buffer + 2 * PIECE * size
+    if present > 3:
+        a3 = _place(p, first_word, pieces + 120) if straight else buffer + 3 * PIECE * size
+    return a0, a1, a2, a3, pitch, straight
+
+
+@numba.njit(inline="always")
+def _next_block(done, filters, many, some):
+    """(first filter, count) of the block after `done` filters; the last one overlaps the one before when it can."""
+    left = filters - done
+    if filters >= many and left > some:
+        return min(done, filters - many), many
+    if filters >= some:
+        return min(done, filters - some), some
+    return done, 1
+
+
+def _forward_block(max_tile, plain_tile, rows):
+    @numba.njit(inline="never")
+    def block(unit, p, b0, b1, b2, b3, weights, weight_sums, first, o0, o1, o2, o3, out_pitch, extra):
+        size = memory.size_of(unit)
+        taps, offsets, pitch = memory.load_int(p, TAPS), memory.load_int(p, OFFSETS), memory.load_int(p, WEIGHT_PITCH)
+        magnitudes = extra + PIXELS * size
+        known = magnitudes + PIXELS * size  # whether the magnitudes of this tile's pixels are there
+        if first:
+            memory.store_int(known, 0, 0)
+        good = max_tile(
+            unit, b0, b1, b2, b3, offsets, weights, pitch, taps, extra, weight_sums, first, o0, o1, o2, o3, out_pitch
+        )
+        if good:
+            return
+        if memory.load_int(known, 0) == 0:
+            l1.pixel_magnitudes(unit, b0, b1, b2, b3, offsets, taps, magnitudes)
+            memory.store_int(known, 0, 1)
+        good = 1
+        for row in range(rows):
+            at, of_w = row * out_pitch, weight_sums + (2 * row + 1) * size
+            good &= l1.is_conditioned(unit, o0 + at, o1 + at, o2 + at, o3 + at, magnitudes, of_w)
         if not good:
-            if wide:
-                simd.l1_tile_wide(unit, b0, b1, b2, b3, offsets, weights, taps, tile)
-            else:
-                simd.l1_tile(unit, b0, b1, b2, b3, offsets, weights, taps, tile)
-        rows = min(ROWS, channels - block * ROWS)
-        _write_tile(unit, p, pieces, present, group * channels + block * ROWS, rows, tile)
+            plain_tile(unit, b0, b1, b2, b3, offsets, weights, pitch, taps, o0, o1, o2, o3, out_pitch)
+
+    return block
+
+
+_forward_many = _forward_block(l1.max_tile_many, l1.plain_tile_many, MANY)
+_forward_some = _forward_block(l1.max_tile_some, l1.plain_tile_some, SOME)
+_forward_one = _forward_block(l1.max_tile_one, l1.plain_tile_one, 1)
 
 
 @numba.njit(inline="never")
-def _clipped_tile(unit, p, pieces, present, group, wide, b0, b1, b2, b3, x_tile, tile):
-    """The input gradient of all channels of one group over one tile of pixels."""
-    size = memory.size_of(unit)
-    taps, offsets = memory.load_int(p, TAPS), memory.load_int(p, OFFSETS)
-    channels = memory.load_int(p, TARGET_CHANNELS)
-    blocks = (channels + ROWS - 1) // ROWS
-    keep_nan = memory.load_int(p, KEEP_NAN)
-    for block in range(blocks):
-        weights = memory.load_int(p, WEIGHT) + (group * blocks + block) * taps * ROWS * size
-        rows = min(ROWS, channels - block * ROWS)
-        _read_tile(unit, p, pieces, present, group * channels + block * ROWS, rows, x_tile)
-        if keep_nan:
-            simd.clipped_tile(unit, b0, b1, b2, b3, offsets, weights, taps, x_tile, tile)
-        elif wide:
-            simd.clipped_tile_finite_wide(unit, b0, b1, b2, b3, offsets, weights, taps, x_tile, tile)
+def _forward_tile(unit, p, pieces, present, group, b0, b1, b2, b3, weight_sums, extra, tile):
+    """All filters of one group over one tile of pixels."""
+    size, filters = memory.size_of(unit), memory.load_int(p, TARGET_CHANNELS)
+    o0, o1, o2, o3, out_pitch, straight = _four_places(unit, p, TARGET, pieces, present, tile)
+    weights = memory.load_int(p, WEIGHT) + group * memory.load_int(p, WEIGHT_GROUP)
+    done = 0
+    while done < filters:
+        at, rows = _next_block(done, filters, MANY, SOME)
+        w, ws = weights + at * memory.load_int(p, WEIGHT_PITCH), weight_sums + (group * filters + at) * 2 * size
+        to = (group * filters + at) * out_pitch if straight else 0
+        first = 1 if done == 0 else 0
+        t0, t1, t2, t3 = o0 + to, o1 + to, o2 + to, o3 + to
+        if rows == MANY:
+            _forward_many(unit, p, b0, b1, b2, b3, w, ws, first, t0, t1, t2, t3, out_pitch, extra)
+        elif rows == SOME:
+            _forward_some(unit, p, b0, b1, b2, b3, w, ws, first, t0, t1, t2, t3, out_pitch, extra)
         else:
-            simd.clipped_tile_finite(unit, b0, b1, b2, b3, offsets, weights, taps, x_tile, tile)
-        _write_tile(unit, p, pieces, present, group * channels + block * ROWS, rows, tile)
+            _forward_one(unit, p, b0, b1, b2, b3, w, ws, first, t0, t1, t2, t3, out_pitch, extra)
+        if not straight:
+            _write_tile(unit, p, pieces, present, group * filters + at, rows, tile)
+        done = at + rows
 
 
 @numba.njit(inline="never")
-def _depthwise_tile(unit, p, pieces, present, group, wide, b0, b1, b2, b3, x_tile, tile):
-    """One channel and its filter over one tile of pixels."""
-    taps = memory.load_int(p, TAPS)
-    weights = memory.load_int(p, WEIGHT) + group * taps * memory.size_of(unit)
-    simd.depthwise_l1_tile(unit, b0, b1, b2, b3, memory.load_int(p, OFFSETS), weights, taps, tile)
-    _write_tile(unit, p, pieces, present, group, 1, tile)
+def _plain_tile(unit, p, pieces, present, group, b0, b1, b2, b3, weight_sums, extra, tile):
+    """`_forward_tile` without the shorter formula: for float64, and for the one filter of a depthwise layer."""
+    filters, taps, offsets = (
+        memory.load_int(p, TARGET_CHANNELS),
+        memory.load_int(p, TAPS),
+        memory.load_int(p, OFFSETS),
+    )
+    o0, o1, o2, o3, out_pitch, straight = _four_places(unit, p, TARGET, pieces, present, tile)
+    pitch = memory.load_int(p, WEIGHT_PITCH)
+    done = 0
+    while done < filters:
+        at, rows = _next_block(done, filters, SOME, SOME)
+        w = memory.load_int(p, WEIGHT) + group * memory.load_int(p, WEIGHT_GROUP) + at * pitch
+        to = (group * filters + at) * out_pitch if straight else 0
+        t0, t1, t2, t3 = o0 + to, o1 + to, o2 + to, o3 + to
+        if rows == SOME:
+            l1.plain_tile_some(unit, b0, b1, b2, b3, offsets, w, pitch, taps, t0, t1, t2, t3, out_pitch)
+        else:
+            l1.plain_tile_one(unit, b0, b1, b2, b3, offsets, w, pitch, taps, t0, t1, t2, t3, out_pitch)
+        if not straight:
+            _write_tile(unit, p, pieces, present, group * filters + at, rows, tile)
+        done = at + rows
 
 
 @numba.njit(inline="never")
-def _depthwise_clipped_tile(unit, p, pieces, present, group, wide, b0, b1, b2, b3, x_tile, tile):
-    """The input gradient of one channel over one tile of pixels."""
-    taps = memory.load_int(p, TAPS)
-    weights = memory.load_int(p, WEIGHT) + group * taps * memory.size_of(unit)
-    _read_tile(unit, p, pieces, present, group, 1, x_tile)
-    simd.depthwise_clipped_tile(unit, b0, b1, b2, b3, memory.load_int(p, OFFSETS), weights, taps, x_tile, tile)
-    _write_tile(unit, p, pieces, present, group, 1, tile)
+def _clipped_tile(unit, p, pieces, present, group, b0, b1, b2, b3, weight_sums, extra, tile):
+    """The input gradient of all channels of one group over one tile of pixels."""
+    channels, taps = memory.load_int(p, TARGET_CHANNELS), memory.load_int(p, TAPS)
+    offsets, weight_offsets = memory.load_int(p, OFFSETS), memory.load_int(p, WEIGHT_OFFSETS)
+    keep_nan, pitch = memory.load_int(p, KEEP_NAN), memory.load_int(p, WEIGHT_PITCH)
+    o0, o1, o2, o3, out_pitch, straight = _four_places(unit, p, TARGET, pieces, present, tile)
+    x0, x1, x2, x3, x_pitch, x_straight = _four_places(unit, p, AUX, pieces, present, extra)
+    done = 0
+    while done < channels:
+        at, rows = _next_block(done, channels, ROWS, ROWS)
+        w = memory.load_int(p, WEIGHT) + group * memory.load_int(p, WEIGHT_GROUP) + at * pitch
+        channel = group * channels + at
+        to = channel * out_pitch if straight else 0
+        x = channel * x_pitch if x_straight else 0
+        if not x_straight:
+            _read_tile(unit, p, pieces, present, channel, rows, extra)
+        if rows == ROWS:
+            clip.clipped_tile_some(
+                unit, b0, b1, b2, b3, offsets, w, pitch, weight_offsets, taps,
+                x0 + x, x1 + x, x2 + x, x3 + x, x_pitch, o0 + to, o1 + to, o2 + to, o3 + to, out_pitch, keep_nan,
+            )  # fmt: skip
+        else:
+            clip.clipped_tile_one(
+                unit, b0, b1, b2, b3, offsets, w, pitch, weight_offsets, taps,
+                x0 + x, x1 + x, x2 + x, x3 + x, x_pitch, o0 + to, o1 + to, o2 + to, o3 + to, out_pitch, keep_nan,
+            )  # fmt: skip
+        if not straight:
+            _write_tile(unit, p, pieces, present, channel, rows, tile)
+        done = at + rows
 
 
 @numba.njit(inline="always")
 def _walk(unit, p, run_tile):
-    """Take tasks until none is left; scratch, two small tiles and the piece list lie in this thread's slot."""
+    """Take tasks until none is left; two small tiles, filter sums, piece list and scratch lie in the thread's slot."""
     size = memory.size_of(unit)
     slot = memory.take_ticket(p + 8 * THREADS)
     tile = memory.load_int(p, SCRATCH) + slot * memory.load_int(p, SCRATCH_BYTES)
-    extra = tile + ROWS * PIXELS * size
-    for position in range(2 * ROWS * PIXELS):
-        memory.store(unit, tile + position * size, unit * 0)
-    pieces = extra + ROWS * PIXELS * size
+    extra = tile + TILE_ROWS * PIXELS * size
+    for position in range(0, 2 * TILE_ROWS * PIXELS, PIECE):
+        memory.zero_piece(unit, tile + position * size)
+    weight_sums = extra + TILE_ROWS * PIXELS * size
+    summed = memory.load_int(p, SUMMED_FILTERS)
+    for row in range(summed):
+        w = memory.load_int(p, WEIGHT) + row * memory.load_int(p, WEIGHT_PITCH)
+        l1.row_sums(unit, w, memory.load_int(p, TAPS), weight_sums + row * 2 * size)
+    pieces = weight_sums + summed * 2 * size
+    checked = memory.load_int(p, CHECKED_WEIGHTS)
+    if checked:  # every thread finds and writes the same
+        l1.row_sums(unit, memory.load_int(p, WEIGHT), checked, extra)
+        magnitude = memory.load(unit, extra + size)
+        memory.store_int(p, KEEP_NAN, 0 if magnitude - magnitude == 0 else 1)
     scratch = pieces + memory.load_int(p, MAX_PIECES) * 40
     images, groups = memory.load_int(p, IMAGES), memory.load_int(p, GROUPS)
     rows_out, cols_out = memory.load_int(p, ROWS_OUT), memory.load_int(p, COLS_OUT)
@@ -309,8 +410,7 @@ def _walk(unit, p, run_tile):
                 b2 = memory.load_int(here, 10) + shift
             if present > 3:
                 b3 = memory.load_int(here, 15) + shift
-            wide = b1 == b0 + PIECE * size and b3 == b2 + PIECE * size
-            run_tile(unit, p, here, present, group, wide, b0, b1, b2, b3, extra, tile)
+            run_tile(unit, p, here, present, group, b0, b1, b2, b3, weight_sums, extra, tile)
 
 
 def forward_f32(p):
@@ -320,7 +420,7 @@ def forward_f32(p):
 
 def forward_f64(p):
     """Dense adder forward, float64."""
-    _walk(np.float64(0), p, _forward_tile)
+    _walk(np.float64(0), p, _plain_tile)
 
 
 def clipped_f32(p):
@@ -335,19 +435,4 @@ def clipped_f64(p):
 
 def depthwise_forward_f32(p):
     """Depthwise adder forward, float32."""
-    _walk(np.float32(0), p, _depthwise_tile)
-
-
-def depthwise_forward_f64(p):
-    """Depthwise adder forward, float64."""
-    _walk(np.float64(0), p, _depthwise_tile)
-
-
-def depthwise_clipped_f32(p):
-    """Depthwise adder input gradient, float32."""
-    _walk(np.float32(0), p, _depthwise_clipped_tile)
-
-
-def depthwise_clipped_f64(p):
-    """Depthwise adder input gradient, float64."""
-    _walk(np.float64(0), p, _depthwise_clipped_tile)
+    _walk(np.float32(0), p, _plain_tile)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from repro.cpu import correlate as c
-from repro.cpu.simd import PIECE, PIXELS, ROWS
+from repro.cpu.simd import PIECE, PIXELS
 
 SCRATCH_ELEMENTS = 48 * 1024  # of one band's sources; with filters and sums it stays within a core's second-level cache
 TASK_PIXELS = 512  # pixels that make a task worth handing out
-HEADER_ELEMENTS = 2 * ROWS * PIXELS
+HEADER_ELEMENTS = 2 * c.TILE_ROWS * PIXELS
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,13 @@ def _band(walk: Walk, direct: bool) -> tuple[int, int, int]:
 
 
 @functools.lru_cache(maxsize=1024)
-def plan(walk: Walk, direct: bool, channel_stride: int, element_bytes: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Parameter words without addresses, tap offsets in bytes, and bytes of scratch a thread needs."""
+def plan(
+    walk: Walk, direct: bool, channel_stride: int, element_bytes: int, summed_filters: int = 0
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Parameter words without addresses, tap offsets in bytes, and bytes of scratch a thread needs.
+
+    `summed_filters`: filters whose sums each thread makes and keeps in its scratch.
+    """
     rows, cols = walk.target_size
     step_h, step_w = walk.source_step
     min_h, min_w = min(walk.taps_h), min(walk.taps_w)
@@ -101,7 +106,7 @@ def plan(walk: Walk, direct: bool, channel_stride: int, element_bytes: int) -> t
         offsets = np.ascontiguousarray(offsets, dtype=np.int64)
         scratch = task_images * image_elements
     words = np.zeros(c.WORDS, dtype=np.int64)
-    slot = (HEADER_ELEMENTS + scratch + 4 * PIECE) * element_bytes + pieces * 40
+    slot = (HEADER_ELEMENTS + 2 * summed_filters + scratch + 4 * PIECE) * element_bytes + pieces * 40
     slot = _ceil(slot, 64) * 64
     for index, value in (
         (c.SCRATCH_BYTES, slot), (c.IMAGES, walk.images), (c.GROUPS, walk.groups),
@@ -111,7 +116,7 @@ def plan(walk: Walk, direct: bool, channel_stride: int, element_bytes: int) -> t
         (c.MIN_H, min_h), (c.MIN_W, min_w), (c.SPAN_H, span_h), (c.SPAN_W, span_w),
         (c.TAPS, len(offsets)), (c.TASK_IMAGES, task_images), (c.TASK_ROWS, task_rows), (c.TASK_COLS, task_cols),
         (c.COL_PITCH, col_pitch), (c.ROW_PITCH, row_pitch), (c.PLANE, plane), (c.IMAGE_ELEMENTS, image_elements),
-        (c.MAX_PIECES, pieces), (c.DIRECT, int(direct)),
+        (c.MAX_PIECES, pieces), (c.DIRECT, int(direct)), (c.SUMMED_FILTERS, summed_filters),
     ):  # fmt: skip
         words[index] = value
     words.setflags(write=False)

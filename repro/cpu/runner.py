@@ -20,6 +20,7 @@ import os
 import shutil
 import sys
 import tempfile
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,6 +145,17 @@ def launch(function: Callable, parameters: np.ndarray, threads: int) -> None:
     kernel, plain = compiled(function)
     parameters[TICKET] = parameters[THREADS] = 0
     address = parameters.ctypes.data
+    if threads > 1:
+        openmp_entry()(kernel.address, address, threads, 0)
+    else:
+        plain(address)
+
+
+def run(function: Callable, parameters: array, threads: int) -> None:
+    """`launch` for parameters in an `array("q")`, which costs a microsecond less than NumPy to fill and to pass."""
+    kernel, plain = compiled(function)
+    parameters[TICKET] = parameters[THREADS] = 0
+    address = parameters.buffer_info()[0]
     if threads > 1:
         openmp_entry()(kernel.address, address, threads, 0)
     else:

@@ -24,7 +24,7 @@ from numba.extending import intrinsic
 
 from repro.codes import GROUP, check_packed, check_shift_format, pack_shift_weight, unpack_shift_weight
 from repro.cpu import memory
-from repro.cpu.adder import output_size
+from repro.cpu.checks import output_size
 from repro.cpu.runner import TICKET, launch, thread_count
 from repro.cpu.simd import _pointer
 from repro.errors import BackendError, InputError

@@ -1,12 +1,12 @@
 """Vector building blocks for the CPU kernels: LLVM vectors written by hand, compiled by Numba on the user's machine.
 
-A *piece* is 8 neighbouring pixels of one image row; a *tile* is four pieces for `ROWS` filters, whose sums stay in
+A *piece* is 8 neighbouring pixels of one image row; a *tile* is four pieces for some filters, whose sums stay in
 registers while the taps go by. Pieces are given by address, so one tile may span rows and images of any width. On
 AVX-512 two pieces share a register; elsewhere LLVM splits the vectors to what the machine has (AVX2, NEON, SSE).
 
-Every function below works on plain addresses (int64) and takes `unit`, a float32 or float64 value whose only use is
-to choose the element type. Sums run over blocks of `BLOCK` taps that are added up in turn, which keeps the rounding
-error of long sums near that of a pairwise summation.
+The tiles (`repro.cpu.l1`, `repro.cpu.clip`) work on plain addresses (int64) and take `unit`, a float32 or float64
+value whose only use is to choose the element type. Sums run over blocks of `BLOCK` taps that are added up in turn,
+which keeps the rounding error of long sums near that of a pairwise summation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
 PIECE = 8  # pixels of one piece
 PIECES = 4  # pieces of one tile
@@ -192,193 +191,3 @@ class _Tile:
                     joined = builder.fadd(builder.load(total, typ=self.vector), builder.load(slot, typ=self.vector))
                     builder.store(joined, total)
         return [[builder.load(t, typ=self.vector) for t in row] for row in totals]
-
-    def weights(self, address, tap, rows=ROWS):
-        """The filters' values at one tap, each spread over a vector (weights lie as (tap, rows))."""
-        size = _bytes(self.element)
-        start = self.builder.add(address, self.builder.mul(tap, ir.Constant(_I64, rows * size)))
-        for row in range(rows):
-            scalar = self.builder.load(_at(self.builder, start, row * size), align=size, typ=self.element)
-            yield _splat(self.builder, scalar, self.vector)
-
-
-_TILE_ARGS = (types.int64,) * 7  # four piece bases, tap offsets, weights, number of taps
-
-
-def _l1(wide: bool, rows: int = ROWS):
-    def codegen(context, builder, signature, args):
-        element = _element(signature.args[0])
-        tile = _Tile(context, builder, element, args[1:5], wide)
-        offsets, weights, taps, out = args[5:9]
-
-        def step(sums, pixels, tap):
-            return [
-                [builder.fsub(s, _fabs(builder, builder.fsub(x, w))) for s, x in zip(row, pixels, strict=True)]
-                for row, w in zip(sums, tile.weights(weights, tap, rows), strict=True)
-            ]
-
-        for row, vectors in enumerate(tile.sums(rows, taps, offsets, step)):
-            tile.store_row(out, row, vectors)
-        return context.get_dummy_value()
-
-    return codegen
-
-
-@intrinsic
-def l1_tile(typingctx, unit, b0, b1, b2, b3, offsets, weights, taps, out):
-    """out[ROWS][PIXELS] = -sum |x - w|, each difference taken before its magnitude: right for any data."""
-    return types.none(unit, *_TILE_ARGS, types.int64), _l1(wide=False)
-
-
-@intrinsic
-def l1_tile_wide(typingctx, unit, b0, b1, b2, b3, offsets, weights, taps, out):
-    """`l1_tile` where pieces 0, 1 and pieces 2, 3 are neighbours."""
-    return types.none(unit, *_TILE_ARGS, types.int64), _l1(wide=True)
-
-
-def _pixel_sums(wide: bool):
-    def codegen(context, builder, signature, args):
-        tile = _Tile(context, builder, _element(signature.args[0]), args[1:5], wide)
-        offsets, taps, out = args[5:8]
-
-        def step(sums, pixels, tap):
-            plain = [builder.fadd(s, x) for s, x in zip(sums[0], pixels, strict=True)]
-            magnitude = [builder.fadd(s, _fabs(builder, x)) for s, x in zip(sums[1], pixels, strict=True)]
-            return [plain, magnitude]
-
-        for row, vectors in enumerate(tile.sums(2, taps, offsets, step)):
-            tile.store_row(out, row, vectors)
-        return context.get_dummy_value()
-
-    return codegen
-
-
-@intrinsic
-def pixel_sums(typingctx, unit, b0, b1, b2, b3, offsets, taps, out):
-    """out[0] = sum x and out[1] = sum |x| over the taps, for each pixel of the tile."""
-    return types.none(unit, *_TILE_ARGS[:-1], types.int64), _pixel_sums(wide=False)
-
-
-@intrinsic
-def pixel_sums_wide(typingctx, unit, b0, b1, b2, b3, offsets, taps, out):
-    """`pixel_sums` where pieces 0, 1 and pieces 2, 3 are neighbours."""
-    return types.none(unit, *_TILE_ARGS[:-1], types.int64), _pixel_sums(wide=True)
-
-
-def _l1_max(wide: bool):
-    def codegen(context, builder, signature, args):
-        element = _element(signature.args[0])
-        tile = _Tile(context, builder, element, args[1:5], wide)
-        offsets, weights, taps, pixel_sums_at, weight_sums_at, out = args[5:11]
-
-        def step(sums, pixels, tap):
-            # max(w, x) takes x when either is NaN; a NaN in w still reaches the result through the sum of w.
-            return [
-                [builder.fadd(s, _above(builder, w, x)) for s, x in zip(row, pixels, strict=True)]
-                for row, w in zip(sums, tile.weights(weights, tap), strict=True)
-            ]
-
-        largest = tile.sums(ROWS, taps, offsets, step)
-        plain, magnitude = (tile.load_row(pixel_sums_at, row) for row in range(2))
-        limit = _constant(tile.vector, CONDITION)
-        good = None
-        for row, vectors in enumerate(largest):
-            size = _bytes(element)
-            both = [
-                _splat(
-                    builder,
-                    builder.load(_at(builder, weight_sums_at, (2 * row + i) * size), align=size, typ=element),
-                    tile.vector,
-                )
-                for i in range(2)
-            ]
-            result = []
-            for vector, x_sum, x_magnitude in zip(vectors, plain, magnitude, strict=True):
-                twice = builder.fadd(vector, vector)
-                value = builder.fadd(builder.fsub(x_sum, twice), both[0])
-                bound = builder.fmul(limit, builder.fadd(x_magnitude, both[1]))
-                fits = builder.fcmp_ordered(">=", builder.fneg(value), bound)
-                good = fits if good is None else builder.and_(good, fits)
-                result.append(value)
-            tile.store_row(out, row, result)
-        mask = builder.bitcast(good, ir.IntType(tile.lanes))
-        every = builder.icmp_unsigned("==", mask, ir.Constant(ir.IntType(tile.lanes), -1))
-        return builder.zext(every, _I64)
-
-    return codegen
-
-
-@intrinsic
-def l1_max_tile(typingctx, unit, b0, b1, b2, b3, offsets, weights, taps, pixel_sums_at, weight_sums_at, out):
-    """`l1_tile` by |x - w| = 2 max(x, w) - x - w, two instructions a term instead of three.
-
-    The sums of x and w lie at `pixel_sums_at` (2, PIXELS) and `weight_sums_at` (ROWS, 2), each plain and by magnitude.
-    Returns 1 if every sum is well conditioned, else 0: then the differences cancel too much (or are not finite) for
-    this form, and the caller takes `l1_tile`.
-    """
-    return types.int64(unit, *_TILE_ARGS, *(types.int64,) * 3), _l1_max(wide=False)
-
-
-@intrinsic
-def l1_max_tile_wide(typingctx, unit, b0, b1, b2, b3, offsets, weights, taps, pixel_sums_at, weight_sums_at, out):
-    """`l1_max_tile` where pieces 0, 1 and pieces 2, 3 are neighbours."""
-    return types.int64(unit, *_TILE_ARGS, *(types.int64,) * 3), _l1_max(wide=True)
-
-
-def _clipped(wide: bool, keep_nan: bool, rows: int = ROWS):
-    def codegen(context, builder, signature, args):
-        tile = _Tile(context, builder, _element(signature.args[0]), args[1:5], wide)
-        offsets, weights, taps, x_at, out = args[5:10]
-        x_rows = [tile.load_row(x_at, row) for row in range(rows)]
-        clip = _hardtanh if keep_nan or not tile.paired else _hardtanh_range
-
-        def step(sums, pixels, tap):
-            updated = []
-            for row, x_row, w in zip(sums, x_rows, tile.weights(weights, tap, rows), strict=True):
-                # HardTanh is odd, so x - w with w read straight from memory serves: sum -= g * HardTanh(x - w).
-                clipped = [clip(builder, builder.fsub(x, w)) for x in x_row]
-                updated.append(
-                    [_fma(builder, builder.fneg(g), c, s) for g, c, s in zip(pixels, clipped, row, strict=True)]
-                )
-            return updated
-
-        for row, vectors in enumerate(tile.sums(rows, taps, offsets, step)):
-            if not keep_nan:  # the one-instruction clip loses a NaN in x; put it back
-                vectors = [
-                    builder.select(builder.fcmp_unordered("uno", x, x), x, v)
-                    for v, x in zip(vectors, x_rows[row], strict=True)
-                ]
-            tile.store_row(out, row, vectors)
-        return context.get_dummy_value()
-
-    return codegen
-
-
-@intrinsic
-def clipped_tile(typingctx, unit, b0, b1, b2, b3, offsets, weights, taps, x_at, out):
-    """out[ROWS][PIXELS] = sum g * HardTanh(w - x); x (ROWS, PIXELS) stays in registers. NaN goes through."""
-    return types.none(unit, *_TILE_ARGS, types.int64, types.int64), _clipped(wide=False, keep_nan=True)
-
-
-@intrinsic
-def clipped_tile_finite(typingctx, unit, b0, b1, b2, b3, offsets, weights, taps, x_at, out):
-    """`clipped_tile` for weights that hold no NaN: clips in one instruction where the machine can."""
-    return types.none(unit, *_TILE_ARGS, types.int64, types.int64), _clipped(wide=False, keep_nan=False)
-
-
-@intrinsic
-def clipped_tile_finite_wide(typingctx, unit, b0, b1, b2, b3, offsets, weights, taps, x_at, out):
-    """`clipped_tile_finite` where pieces 0, 1 and pieces 2, 3 are neighbours."""
-    return types.none(unit, *_TILE_ARGS, types.int64, types.int64), _clipped(wide=True, keep_nan=False)
-
-
-@intrinsic
-def depthwise_l1_tile(typingctx, unit, b0, b1, b2, b3, offsets, weights, taps, out):
-    """out[PIXELS] = -sum |x - w| for one channel and its one filter, weights lying as (tap,)."""
-    return types.none(unit, *_TILE_ARGS, types.int64), _l1(wide=False, rows=1)
-
-
-@intrinsic
-def depthwise_clipped_tile(typingctx, unit, b0, b1, b2, b3, offsets, weights, taps, x_at, out):
-    """out[PIXELS] = sum g * HardTanh(w - x) for one channel; NaN goes through."""
-    return types.none(unit, *_TILE_ARGS, types.int64, types.int64), _clipped(wide=False, keep_nan=True, rows=1)
