@@ -217,6 +217,9 @@ def adder_conv2d_bwd_weight(
     _output_shape(x.shape, weight.shape, stride, padding, dilation, groups, grad_out.shape)
     if grad_out.numel() == 0:
         return torch.zeros_like(weight)
+    if x.shape[2] == x.shape[3] == 1 and _are_rows(x, weight, stride, padding, groups):
+        rows = _rows(grad_out.contiguous()), _rows(x)
+        return adder_linear_bwd_weight(*rows, weight.flatten(1)).view(weight.shape)
     if x.dtype == torch.float32:
         x, weight, padding = _centred(x, weight, padding)
         product = _products(grad_out, x, weight, stride, padding, dilation, groups)
@@ -283,6 +286,10 @@ def adder_linear_bwd_input(grad_out: torch.Tensor, x: torch.Tensor, weight: torc
 def adder_linear_bwd_weight(grad_out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """sum_n g[n, o] * (x[n, c] - w[o, c]): a matrix product less w times the sum of g; returns (C_out, C_in)."""
     check_linear(x, weight, grad_out)
+    if 0 < x.shape[0] <= CHAIN_ROWS:  # each difference as it is: nothing cancels, and no product needs the library
+        grad_weight = torch.empty(weight.shape, dtype=weight.dtype)
+        linear.backward_weight(grad_out, _features_together(x), _features_together(weight), grad_weight)
+        return grad_weight
     x, weight, _ = _centred(x, weight, (0, 0))
     product = torch.mm(grad_out[:CHAIN_ROWS].t(), x[:CHAIN_ROWS])
     for first in range(CHAIN_ROWS, x.shape[0], CHAIN_ROWS):

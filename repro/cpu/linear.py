@@ -66,6 +66,38 @@ def _across(builder, vectors: list):
         yield builder.extract_element(level, ir.Constant(_I32, 0))
 
 
+def _kept(builder, count) -> list:
+    """Row numbers of a tile of SIDE rows; those past `count` repeat the last."""
+    last = builder.sub(count, ir.Constant(_I64, 1))
+    rows = [ir.Constant(_I64, row) for row in range(SIDE)]
+    return [builder.select(builder.icmp_signed("<", last, row), last, row) for row in rows]
+
+
+class _Strip:
+    """Two neighbouring vectors of features, of which `features` exist."""
+
+    def __init__(self, builder, element, features):
+        self.builder, self.vector = builder, _vector(element)
+        lanes = self.vector.count
+        self.apart = [lanes * _bytes(element) * i for i in range(2)]
+        self.masks = [
+            _tail_mask(builder, self.vector, builder.sub(features, ir.Constant(_I64, lanes * i))) for i in range(2)
+        ]
+
+    def _pointers(self, address):
+        return [_pointer(self.builder, address, ir.Constant(_I64, offset)) for offset in self.apart]
+
+    def load(self, address) -> list:
+        return [
+            _masked_load(self.builder, self.vector, pointer, mask)
+            for pointer, mask in zip(self._pointers(address), self.masks, strict=True)
+        ]
+
+    def store(self, vectors, address) -> None:
+        for vector, pointer, mask in zip(vectors, self._pointers(address), self.masks, strict=True):
+            _masked_store(self.builder, vector, pointer, mask)
+
+
 @intrinsic
 def _distances(typingctx, unit, x, x_pitch, x_rows, w, w_pitch, w_rows, features, y, y_row, y_col):
     """y = -sum |x - w| for SIDE rows of x by SIDE of w; rows past `x_rows` and `w_rows` repeat the last."""
@@ -74,16 +106,12 @@ def _distances(typingctx, unit, x, x_pitch, x_rows, w, w_pitch, w_rows, features
         element = _element(signature.args[0])
         size, vector = _bytes(element), _vector(element)
         x, x_pitch, x_rows, w, w_pitch, w_rows, features, y, y_row, y_col = args[1:]
-        one, lanes = ir.Constant(_I64, 1), ir.Constant(_I64, vector.count)
+        lanes = ir.Constant(_I64, vector.count)
 
         def rows(base, pitch, count):
-            last = builder.sub(count, one)
-            for row in range(SIDE):
-                index = ir.Constant(_I64, row)
-                kept = builder.select(builder.icmp_signed("<", last, index), last, index)
-                yield builder.add(base, builder.mul(kept, pitch))
+            return [builder.add(base, builder.mul(row, pitch)) for row in _kept(builder, count)]
 
-        xs, ws = list(rows(x, x_pitch, x_rows)), list(rows(w, w_pitch, w_rows))
+        xs, ws = rows(x, x_pitch, x_rows), rows(w, w_pitch, w_rows)
         zero = _constant(vector, 0.0)
         slots = [cgutils.alloca_once(builder, vector) for _ in range(SIDE * SIDE)]
         totals = [cgutils.alloca_once_value(builder, zero) for _ in range(SIDE * SIDE)]
@@ -121,7 +149,7 @@ def _distances(typingctx, unit, x, x_pitch, x_rows, w, w_pitch, w_rows, features
             add(at, lambda pointer: _masked_load(builder, vector, pointer, mask))
             for slot, total in zip(slots, totals, strict=True):
                 builder.store(builder.load(slot, typ=vector), total)
-        to_rows, to_cols = list(rows(y, y_row, x_rows)), list(rows(ir.Constant(_I64, 0), y_col, w_rows))
+        to_rows, to_cols = rows(y, y_row, x_rows), rows(ir.Constant(_I64, 0), y_col, w_rows)
         sums = _across(builder, [builder.load(total, typ=vector) for total in totals])
         for index, scalar in enumerate(sums):
             to = _pointer(builder, to_rows[index // SIDE], to_cols[index % SIDE])
@@ -136,25 +164,11 @@ def _emit_clipped(builder, element, keep_nan: bool, args):
     x, x_pitch, rows, w, w_pitch, features, g, g_row, g_col, outputs, y, y_pitch = args
     size, vector = _bytes(element), _vector(element)
     clip = _hardtanh_range if HAS_AVX512 and not keep_nan and size == 4 else _hardtanh
-    one, zero = ir.Constant(_I64, 1), _constant(vector, 0.0)
-    last = builder.sub(rows, one)
-    kept = []
-    for row in range(SIDE):
-        index = ir.Constant(_I64, row)
-        kept.append(builder.select(builder.icmp_signed("<", last, index), last, index))
-    apart = [vector.count * size * i for i in range(2)]
-    masks = [_tail_mask(builder, vector, builder.sub(features, ir.Constant(_I64, vector.count * i))) for i in range(2)]
-
-    def load(address):
-        return [
-            _masked_load(builder, vector, _pointer(builder, address, ir.Constant(_I64, offset)), mask)
-            for offset, mask in zip(apart, masks, strict=True)
-        ]
-
-    x_rows = [load(builder.add(x, builder.mul(row, x_pitch))) for row in kept]
+    zero, strip, kept = _constant(vector, 0.0), _Strip(builder, element, features), _kept(builder, rows)
+    x_rows = [strip.load(builder.add(x, builder.mul(row, x_pitch))) for row in kept]
     gs = [builder.add(g, builder.mul(row, g_row)) for row in kept]
-    slots = [[cgutils.alloca_once(builder, vector) for _ in apart] for _ in kept]
-    totals = [[cgutils.alloca_once(builder, vector) for _ in apart] for _ in kept]
+    slots = [[cgutils.alloca_once(builder, vector) for _ in range(2)] for _ in kept]
+    totals = [[cgutils.alloca_once(builder, vector) for _ in range(2)] for _ in kept]
     spoilt = cgutils.alloca_once(builder, vector)  # zero times every weight: zero, or NaN
     for slot in (spoilt, *(s for row in totals for s in row)):
         builder.store(zero, slot)
@@ -168,7 +182,7 @@ def _emit_clipped(builder, element, keep_nan: bool, args):
             builder.store(zero, slot)
         with cgutils.for_range(builder, count) as inner:
             output = builder.add(start, inner.index)
-            weights = load(builder.add(w, builder.mul(output, w_pitch)))
+            weights = strip.load(builder.add(w, builder.mul(output, w_pitch)))
             for weight in weights if not keep_nan else ():
                 builder.store(_fma(builder, weight, zero, builder.load(spoilt, typ=vector)), spoilt)
             at = builder.mul(output, g_col)
@@ -182,12 +196,12 @@ def _emit_clipped(builder, element, keep_nan: bool, args):
             for slot, total in zip(row, total_row, strict=True):
                 builder.store(builder.fadd(builder.load(total, typ=vector), builder.load(slot, typ=vector)), total)
     for row, x_row, total_row in zip(kept, x_rows, totals, strict=True):
-        to = builder.add(y, builder.mul(row, y_pitch))
-        for offset, mask, x_value, total in zip(apart, masks, x_row, total_row, strict=True):
-            value = builder.load(total, typ=vector)
-            if not keep_nan:  # the one-instruction clip loses a NaN in x; put it back
-                value = builder.select(builder.fcmp_unordered("uno", x_value, x_value), x_value, value)
-            _masked_store(builder, value, _pointer(builder, to, ir.Constant(_I64, offset)), mask)
+        values = [builder.load(total, typ=vector) for total in total_row]
+        if not keep_nan:  # the one-instruction clip loses a NaN in x; put it back
+            values = [
+                builder.select(builder.fcmp_unordered("uno", x, x), x, v) for x, v in zip(x_row, values, strict=True)
+            ]
+        strip.store(values, builder.add(y, builder.mul(row, y_pitch)))
     value = builder.load(spoilt, typ=vector)
     lanes = builder.bitcast(builder.fcmp_unordered("uno", value, value), ir.IntType(vector.count))
     return builder.icmp_unsigned("!=", lanes, ir.Constant(ir.IntType(vector.count), 0))
@@ -201,6 +215,37 @@ def _clipped(typingctx, unit, x, x_pitch, rows, w, w_pitch, features, g, g_row, 
         element = _element(signature.args[0])
         with builder.if_then(_emit_clipped(builder, element, False, args[1:]), likely=False):
             _emit_clipped(builder, element, True, args[1:])
+        return context.get_dummy_value()
+
+    return types.none(unit, *(types.int64,) * 12), codegen
+
+
+@intrinsic
+def _differences(typingctx, unit, x, x_pitch, rows, w, w_pitch, features, g, g_row, g_col, outputs, y, y_pitch):
+    """y = sum over rows of g * (x - w), SIDE outputs (those past `outputs` repeat the last) by two vectors."""
+
+    def codegen(context, builder, signature, args):
+        x, x_pitch, rows, w, w_pitch, features, g, g_row, g_col, outputs, y, y_pitch = args[1:]
+        element = _element(signature.args[0])
+        strip = _Strip(builder, element, features)
+        kept = _kept(builder, outputs)
+        weights = [strip.load(builder.add(w, builder.mul(row, w_pitch))) for row in kept]
+        gs = [builder.add(g, builder.mul(row, g_col)) for row in kept]
+        slots = [[cgutils.alloca_once(builder, strip.vector) for _ in strip.apart] for _ in kept]
+        for slot in (s for row in slots for s in row):
+            builder.store(_constant(strip.vector, 0.0), slot)
+        with cgutils.for_range(builder, rows) as loop:
+            values = strip.load(builder.add(x, builder.mul(loop.index, x_pitch)))
+            at = builder.mul(loop.index, g_row)
+            for row, w_row, base in zip(slots, weights, gs, strict=True):
+                scalar = builder.load(_pointer(builder, base, at), align=_bytes(element), typ=element)
+                upstream = _splat(builder, scalar, strip.vector)
+                for slot, x_value, w_value in zip(row, values, w_row, strict=True):
+                    difference = builder.fsub(x_value, w_value)
+                    builder.store(_fma(builder, upstream, difference, builder.load(slot, typ=strip.vector)), slot)
+        for row, slot_row in zip(kept, slots, strict=True):
+            sums = [builder.load(slot, typ=strip.vector) for slot in slot_row]
+            strip.store(sums, builder.add(y, builder.mul(row, y_pitch)))
         return context.get_dummy_value()
 
     return types.none(unit, *(types.int64,) * 12), codegen
@@ -248,6 +293,27 @@ def _backward(unit, p):
             _clipped(unit, x, x_row, rows - row, w, w_row, features - col, g, g_row, g_col, outputs, y, y_row)
 
 
+@numba.njit(inline="always")
+def _backward_weight(unit, p):
+    size = memory.size_of(unit)
+    rows, outputs, features = memory.load_int(p, _ROWS), memory.load_int(p, _OUTPUTS), memory.load_int(p, _FEATURES)
+    x_row, w_row, y_row = memory.load_int(p, _X_ROW), memory.load_int(p, _W_ROW), memory.load_int(p, _Y_ROW)
+    g_row, g_col = memory.load_int(p, _G_ROW), memory.load_int(p, _G_COL)
+    chunk, width = memory.load_int(p, _W_CHUNK), memory.load_int(p, _WIDTH)
+    while True:
+        first = memory.take_ticket(p + 8 * TICKET) * chunk
+        if first >= outputs:
+            break
+        for output in range(first, min(outputs, first + chunk), SIDE):
+            w, y = memory.load_int(p, _W) + output * w_row, memory.load_int(p, _Y) + output * y_row
+            g = memory.load_int(p, _G) + output * g_col
+            for col in range(0, features, width):
+                x, at, left = memory.load_int(p, _X) + col * size, col * size, features - col
+                _differences(
+                    unit, x, x_row, rows, w + at, w_row, left, g, g_row, g_col, outputs - output, y + at, y_row
+                )  # fmt: skip
+
+
 def forward_f32(p):
     """Adder linear, float32."""
     _forward(np.float32(0), p)
@@ -268,6 +334,16 @@ def clipped_f64(p):
     _backward(np.float64(0), p)
 
 
+def weight_f32(p):
+    """Weight gradient of adder linear, float32."""
+    _backward_weight(np.float32(0), p)
+
+
+def weight_f64(p):
+    """Weight gradient of adder linear, float64."""
+    _backward_weight(np.float64(0), p)
+
+
 def _whole(count: int) -> int:
     return max(SIDE, count // SIDE * SIDE)
 
@@ -281,6 +357,7 @@ def _words(rows: int, outputs: int, features: int, size: int, backward: bool) ->
         p[_WIDTH] = 4 * PIECE if HAS_AVX512 and size == 4 else 2 * PIECE
         strips = -(-features // p[_WIDTH])
         p[_X_CHUNK] = _whole(min(rows, max(SIDE, -(-rows * strips // 16), 64)))
+        p[_W_CHUNK] = _whole(min(outputs, -(-outputs // 16) + SIDE - 1))
         return p
     fitting = _whole(CHUNK_BYTES // max(1, size * features))
     p[_X_CHUNK] = _whole(min(fitting, rows + SIDE - 1))
@@ -298,11 +375,24 @@ def forward(x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:
     run(forward_f32 if size == 4 else forward_f64, p, thread_count(rows * outputs * features))
 
 
+def _fill_backward(p: array, grad_out, x, weight, result) -> None:
+    size = x.element_size()
+    p[_X], p[_X_ROW], p[_W], p[_W_ROW] = x.data_ptr(), size * x.stride(0), weight.data_ptr(), size * weight.stride(0)
+    p[_Y], p[_Y_ROW] = result.data_ptr(), size * result.stride(0)
+    p[_G], p[_G_ROW], p[_G_COL] = grad_out.data_ptr(), size * grad_out.stride(0), size * grad_out.stride(1)
+
+
 def backward_input(grad_out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, grad_x: torch.Tensor) -> None:
     """Fill grad_x (N, C_in) with sum g * HardTanh(w - x); grad_out (N, C_out) of any strides, others row by row."""
     (rows, features), outputs, size = x.shape, weight.shape[0], x.element_size()
     p = _words(rows, outputs, features, size, True)[:]
-    p[_X], p[_X_ROW], p[_W], p[_W_ROW] = x.data_ptr(), size * x.stride(0), weight.data_ptr(), size * weight.stride(0)
-    p[_Y], p[_Y_ROW] = grad_x.data_ptr(), size * grad_x.stride(0)
-    p[_G], p[_G_ROW], p[_G_COL] = grad_out.data_ptr(), size * grad_out.stride(0), size * grad_out.stride(1)
+    _fill_backward(p, grad_out, x, weight, grad_x)
     run(clipped_f32 if size == 4 else clipped_f64, p, thread_count(rows * outputs * features))
+
+
+def backward_weight(grad_out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, grad_weight: torch.Tensor) -> None:
+    """Fill grad_weight (C_out, C_in) with sum g * (x - w), one line of additions over the rows."""
+    (rows, features), outputs, size = x.shape, weight.shape[0], x.element_size()
+    p = _words(rows, outputs, features, size, True)[:]
+    _fill_backward(p, grad_out, x, weight, grad_weight)
+    run(weight_f32 if size == 4 else weight_f64, p, thread_count(rows * outputs * features))

@@ -34,40 +34,40 @@ def _format(x: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
-def _call(name: str, backend: str, *args) -> Tensor:
-    x = args[1] if "_bwd_" in name else args[0]
-    op = "_".join(name.split("_")[:2])
+def _kernels(op: str, backend: str, x: Tensor):
     if not x.numel():
         backend = "reference"  # nothing to compute, and no kernel needs to think of it
-    return getattr(dispatch.kernels(dispatch.choose(backend, x, op), "adder"), name)(*args)
+    return dispatch.kernels(dispatch.choose(backend, x, op), "adder")
 
 
 def _conv2d_fwd(x, weight, stride, padding, dilation, groups, backend):
-    y = _call("adder_conv2d_fwd", backend, x, weight, tuple(stride), tuple(padding), tuple(dilation), groups)
+    kernels = _kernels("adder_conv2d", backend, x)
+    y = kernels.adder_conv2d_fwd(x, weight, tuple(stride), tuple(padding), tuple(dilation), groups)
     return y.contiguous(memory_format=_format(x))
 
 
 def _conv2d_bwd_input(grad_out, x, weight, stride, padding, dilation, groups, backend):
     pairs = tuple(stride), tuple(padding), tuple(dilation)
-    grad = _call("adder_conv2d_bwd_input", backend, grad_out, x, weight, *pairs, groups)
+    grad = _kernels("adder_conv2d", backend, x).adder_conv2d_bwd_input(grad_out, x, weight, *pairs, groups)
     return grad.contiguous(memory_format=_format(x))
 
 
 def _conv2d_bwd_weight(grad_out, x, weight, stride, padding, dilation, groups, backend):
     pairs = tuple(stride), tuple(padding), tuple(dilation)
-    return _call("adder_conv2d_bwd_weight", backend, grad_out, x, weight, *pairs, groups).contiguous()
+    kernels = _kernels("adder_conv2d", backend, x)
+    return kernels.adder_conv2d_bwd_weight(grad_out, x, weight, *pairs, groups).contiguous()
 
 
 def _linear_fwd(x, weight, backend):
-    return _call("adder_linear_fwd", backend, x, weight).contiguous()
+    return _kernels("adder_linear", backend, x).adder_linear_fwd(x, weight).contiguous()
 
 
 def _linear_bwd_input(grad_out, x, weight, backend):
-    return _call("adder_linear_bwd_input", backend, grad_out, x, weight).contiguous()
+    return _kernels("adder_linear", backend, x).adder_linear_bwd_input(grad_out, x, weight).contiguous()
 
 
 def _linear_bwd_weight(grad_out, x, weight, backend):
-    return _call("adder_linear_bwd_weight", backend, grad_out, x, weight).contiguous()
+    return _kernels("adder_linear", backend, x).adder_linear_bwd_weight(grad_out, x, weight).contiguous()
 
 
 # --- eager autograd --------------------------------------------------------------------------------------------------
@@ -117,8 +117,7 @@ def _surrogate(grad_out: Tensor, ctx, name: str, input_kernel, weight_kernel):
 
 def _autocast(*tensors: Tensor | None):
     """Under autocast, half-precision arguments become float32: an adder network's sums stay in float32."""
-    device = next(tensor.device.type for tensor in tensors if isinstance(tensor, Tensor))
-    if not dispatch.autocast_enabled(device):
+    if not dispatch.autocast_enabled(tensors[0].device.type):
         return tensors
     halves = (torch.float16, torch.bfloat16)
     return tuple(t.float() if isinstance(t, Tensor) and t.dtype in halves else t for t in tensors)
@@ -155,7 +154,9 @@ def adder_conv2d(
         x, weight, bias = _autocast(x, weight, bias)
     dispatch.check_backend(backend)
     x, stride, padding, dilation = dispatch.check_conv2d(x, weight, bias, stride, padding, dilation, groups)
-    run = AdderConv2dFunction.apply if dispatch.eager(x, weight) else torch.ops.repro.adder_conv2d
+    run = torch.ops.repro.adder_conv2d
+    if dispatch.eager(x, weight):
+        run = AdderConv2dFunction.apply if dispatch.needs_graph(x, weight) else _conv2d_fwd
     y = run(x, weight, stride, padding, dilation, groups, backend)
     return y if bias is None else y + bias.view(-1, 1, 1)
 
@@ -176,7 +177,9 @@ def adder_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, backe
     dispatch.check_backend(backend)
     dispatch.check_linear(x, weight, bias)
     rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
-    run = AdderLinearFunction.apply if dispatch.eager(rows, weight) else torch.ops.repro.adder_linear
+    run = torch.ops.repro.adder_linear
+    if dispatch.eager(rows, weight):
+        run = AdderLinearFunction.apply if dispatch.needs_graph(rows, weight) else _linear_fwd
     y = run(rows, weight, backend)
     if x.ndim != 2:
         y = y.reshape(*x.shape[:-1], weight.shape[0])

@@ -129,6 +129,8 @@ def pair(parameter: str, value: int | Sequence[int], minimum: int) -> tuple[int,
     """(int, int) from an int or two ints, each at least `minimum`."""
     if type(value) is int and value >= minimum:
         return value, value
+    if type(value) is tuple and len(value) == 2 and all(type(v) is int and v >= minimum for v in value):
+        return value
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
             raise InputError(f"{parameter}={value!r} is not allowed; it must be one whole number or two.")
@@ -150,7 +152,8 @@ def check_conv2d(x: Tensor, weight: Tensor, bias, stride, padding, dilation, gro
     if weight.ndim != 4 or 0 in weight.shape:
         raise InputError(f"weight has shape {tuple(weight.shape)}; it must be (C_out, C_in/groups, K_h, K_w), none 0.")
     stride, dilation = pair("stride", stride, 1), pair("dilation", dilation, 1)
-    groups = check_int("groups", groups, minimum=1)
+    if type(groups) is not int or groups < 1:
+        groups = check_int("groups", groups, minimum=1)
     if weight.shape[0] % groups or x.shape[1] != weight.shape[1] * groups:
         raise InputError(
             f"groups={groups} does not fit: x has {x.shape[1]} channels and weight has shape {tuple(weight.shape)}; "
@@ -212,6 +215,13 @@ def eager(*tensors: Tensor) -> bool:
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return False
     return all(type(tensor) in _PLAIN and tensor.device.type in _REAL_DEVICES for tensor in tensors)
+
+
+def needs_graph(x: Tensor, weight: Tensor) -> bool:
+    """Whether autograd must see the call: a gradient may be asked for, or forward-mode differentiation is under way."""
+    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+        return True
+    return torch.autograd.forward_ad._current_level >= 0
 
 
 def register(
