@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from IPython.display import HTML, SVG, Markdown, display
+from pandas.io.formats.style import Styler
 
 from repro import report
 from repro.errors import check_choice
@@ -75,7 +76,13 @@ def table(frame: pd.DataFrame, digits: int = 3) -> None:
     """A small frame without its index."""
     numbers = frame.select_dtypes("number").columns
     style = frame.style.hide(axis="index").format(precision=digits, subset=numbers, na_rep="–")
-    display(style.set_properties(**{"text-align": "left"}))
+    display(_left(style))
+
+
+def _left(style: Styler) -> Styler:
+    """Cells and their headers begin at the same place."""
+    left = [("text-align", "left"), ("vertical-align", "top")]
+    return style.set_table_styles([{"selector": "th, td", "props": left}])
 
 
 def figure(drawing, name: str, *, data: pd.DataFrame | None = None, caption: str = "") -> None:
@@ -115,7 +122,7 @@ def verdicts(tables: Mapping[str, pd.DataFrame]) -> None:
             {"id": claim.claim_id, "claim": claim.claim, "verdict": verdict.status, "evidence": verdict.evidence}
         )
     frame = pd.DataFrame(rows, columns=["id", "claim", "verdict", "evidence"])
-    style = frame.style.hide(axis="index").set_properties(**{"text-align": "left"})
+    style = _left(frame.style.hide(axis="index"))
     colour = {status: f"color: {code}; font-weight: 600" for status, code in VERDICT_COLOURS.items()}
     display(style.map(lambda status: colour.get(status, ""), subset=["verdict"]))
 

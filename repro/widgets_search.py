@@ -60,7 +60,7 @@ def search_replay(candidates: pd.DataFrame):
     """Step or play through the generations of a search; hovering shows a network's blocks. Returns a widget."""
     import ipywidgets as widgets
 
-    from repro.widgets.parts import COLOURS, column, control, figure, row, table_html
+    from repro.widgets.parts import COLOURS, beside, column, control, figure, table_html
 
     check_candidates(candidates)
     seeds = sorted(candidates["seed"].unique().tolist())
@@ -74,22 +74,22 @@ def search_replay(candidates: pd.DataFrame):
     looks = {"dropped": COLOURS["faint"], "kept": COLOURS["conv"], "front": COLOURS["chosen"]}
     for state, colour in looks.items():
         mode = "lines+markers" if state == "front" else "markers"
-        plot.add_scatter(mode=mode, name=state, marker={"size": 8, "color": colour}, hovertemplate="%{text}")
+        plot.chart.add_scatter(mode=mode, name=state, marker={"size": 8, "color": colour}, hovertemplate="%{text}")
     reach = candidates[["energy_uj", "accuracy_pct"]].agg(["min", "max"])
-    plot.update_xaxes(range=[0.98 * reach["energy_uj"]["min"], 1.02 * reach["energy_uj"]["max"]])
-    plot.update_yaxes(range=[reach["accuracy_pct"]["min"] - 2, reach["accuracy_pct"]["max"] + 2])
+    plot.chart.update_xaxes(range=[0.98 * reach["energy_uj"]["min"], 1.02 * reach["energy_uj"]["max"]])
+    plot.chart.update_yaxes(range=[reach["accuracy_pct"]["min"] - 2, reach["accuracy_pct"]["max"] + 2])
 
     def update(_=None) -> None:
         view = generation_view(candidates, generation.value, seed.value)
-        with plot.batch_update():
-            for trace, state in zip(plot.data, looks):
+        with plot.change() as chart:
+            for trace, state in zip(chart.data, looks):
                 mine = view[view["state"] == state]
                 trace.x, trace.y = mine["energy_uj"], mine["accuracy_pct"]
                 trace.text = [
                     f"{item.path}<br>{item.energy_uj:.4g} µJ, {item.accuracy_pct:.1f} %, {item.origin}<extra></extra>"
                     for item in mine.itertuples()
                 ]
-            plot.layout.title.text = f"Generation {generation.value} of {last}"
+            chart.layout.title.text = f"Generation {generation.value} of {last}"
         kept = view[view["kept"].astype(bool)]
         readout.value = table_html(
             [
@@ -102,7 +102,7 @@ def search_replay(candidates: pd.DataFrame):
     for widget in (generation, seed):
         widget.observe(update, "value")
     update()
-    return row(column(seed, generation, play, readout), plot)
+    return beside(column(seed, generation, play, readout), plot)
 
 
 def budget_picker(candidates: pd.DataFrame):

@@ -39,6 +39,13 @@ PRESETS = {
     "shift everywhere": "no layer keeps its multiplications",
     "adder everywhere": "no layer keeps its multiplications",
 }
+LEVEL_NAMES = {
+    "compute": "compute",
+    "rf": "register file",
+    "noc": "network",
+    "buffer": "global buffer",
+    "dram": "DRAM",
+}
 WITHOUT_IMAGES = ("translation",)  # reads words, so a resolution means nothing
 OWN_ENERGIES = "the accelerator model's own"
 

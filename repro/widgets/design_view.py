@@ -9,11 +9,10 @@ from repro.cost.eyeriss import LEVELS, RULES
 from repro.errors import InputError
 from repro.widgets import design
 from repro.widgets.design import Chip, Network
-from repro.widgets.parts import COLOURS, Message, button, column, control, figure, heading, row, table_html
+from repro.widgets.parts import COLOURS, Message, beside, button, column, control, figure, heading, row, table_html
 from repro.widgets.published import SOURCES, published_front, published_points, quantities, standing
 
 LEVEL_COLOURS = dict(zip(LEVELS, ("#4c4c4c", "#8fb8de", "#5a8fc7", "#e0a13a", "#b5532a")))
-LEVEL_NAMES = {"rf": "register file", "noc": "network", "dram": "DRAM", "buffer": "global buffer"}
 LAYER_QUANTITIES = {
     "energy_mj": "energy (mJ)",
     "latency_ms": "latency (ms)",
@@ -53,7 +52,7 @@ class DesignExplorer:
         self._make_operators()
         self._make_chip()
         self._make_figures()
-        self.view = row(column(*self.left), column(*self.right), gap="24px")
+        self.view = beside(column(*self.left), column(*self.right))
         self._network()
 
     # -- controls ---------------------------------------------------------------------------------------------------
@@ -93,9 +92,9 @@ class DesignExplorer:
         self.energies = control(widgets.Dropdown, "unit energies", options=list(design.energy_tables()))
         self.words = control(
             widgets.Text,
-            "word widths (bit)",
-            "widths of input, weight and output words, such as 16, 5, 16",
-            placeholder="input, weight, output; empty: accounting",
+            "own word widths (bit)",
+            "widths of input, weight and output words, such as 16, 5, 16; empty: those of the accounting",
+            placeholder="input, weight, output",
         )
         self.rule = control(widgets.Dropdown, "tiling that minimises", options=list(RULES))
         standard = Hardware()
@@ -112,26 +111,26 @@ class DesignExplorer:
     def _make_figures(self) -> None:
         self.readout = widgets.HTML()
         self.levels = figure(title="Energy by level", x="energy (mJ)", width=440, height=230, barmode="stack")
-        self.levels.update_layout(legend={"y": -0.6, "traceorder": "normal"}, margin={"l": 20, "b": 70})
-        self.levels.update_yaxes(showticklabels=False)
+        self.levels.chart.update_layout(legend={"y": -0.6, "traceorder": "normal"}, margin={"l": 20, "b": 70})
+        self.levels.chart.update_yaxes(showticklabels=False)
         for name, colour in LEVEL_COLOURS.items():
-            self.levels.add_bar(
-                x=[0], y=[""], orientation="h", name=LEVEL_NAMES.get(name, name), marker={"color": colour}
+            self.levels.chart.add_bar(
+                x=[0], y=[""], orientation="h", name=design.LEVEL_NAMES[name], marker={"color": colour}
             )
         self.quantity = control(widgets.Dropdown, "per layer", options=[(v, k) for k, v in LAYER_QUANTITIES.items()])
         self.bars = figure(x="layer, in order of execution", y="energy (mJ)", width=800, height=300, barmode="stack")
         for op in design.OPERATORS:
-            self.bars.add_bar(name=op, marker={"color": COLOURS[op]}, hovertemplate="%{text}<extra></extra>")
+            self.bars.chart.add_bar(name=op, marker={"color": COLOURS[op]}, hovertemplate="%{text}<extra></extra>")
         self.source = control(widgets.Dropdown, "published networks", options=list(SOURCES))
         self.against = control(widgets.Dropdown, "accuracy against")
         self.points = figure(y="printed accuracy (%)", width=800, height=340)
-        self.points.add_scatter(
+        self.points.chart.add_scatter(
             mode="markers", name="printed networks", marker={"color": COLOURS["faint"], "size": 8}, hoverinfo="text"
         )
-        self.points.add_scatter(
+        self.points.chart.add_scatter(
             mode="lines+markers", name="their Pareto front", line={"shape": "hv", "color": COLOURS["conv"]}
         )
-        self.points.add_scatter(
+        self.points.chart.add_scatter(
             mode="lines", name="this design", line={"color": COLOURS["chosen"], "width": 3, "dash": "dash"}
         )
         self.standing = Message("800px")
@@ -253,12 +252,14 @@ class DesignExplorer:
         ]
         self.readout.value = table_html(rows)
         notes = [f"Counting: {found.convention.text}.", f"Unit energies: {self.unit.source}."]
-        if cost is not None:
+        if cost is None:
+            notes.append("No energy or latency on the chip: see the message below its settings.")
+        else:
             notes += [f"As published: {note}." for note in cost.notes]
-            with self.levels.batch_update():
-                for bar, name in zip(self.levels.data, LEVELS):
+            with self.levels.change() as chart:
+                for bar, name in zip(chart.data, LEVELS):
                     bar.x = [cost.by_level[name]]
-                self.levels.layout.title.text = f"Energy by level, {cost.energy_mj:.3f} mJ in all"
+                chart.layout.title.text = f"Energy by level, {cost.energy_mj:.3f} mJ in all"
         self.note.note(" ".join(notes))
         self.frame = design.layer_frame(found, cost)
         self._draw_layers()
@@ -269,8 +270,8 @@ class DesignExplorer:
         if quantity not in self.frame:
             return
         label = LAYER_QUANTITIES[quantity]
-        with self.bars.batch_update():
-            for bar, op in zip(self.bars.data, design.OPERATORS):
+        with self.bars.change() as chart:
+            for bar, op in zip(chart.data, design.OPERATORS):
                 mine = self.frame[self.frame["op"] == op]
                 bar.x, bar.y = mine.index.to_list(), mine[quantity].to_list()
                 bar.text = [
@@ -279,8 +280,8 @@ class DesignExplorer:
                     for item in mine.itertuples(index=False)
                 ]
                 bar.textposition = "none"
-            self.bars.layout.yaxis.title.text = label
-            self.bars.layout.title.text = f"{len(self.frame)} layers of {self.model.value}"
+            chart.layout.yaxis.title.text = label
+            chart.layout.title.text = f"{len(self.frame)} layers of {self.model.value}"
 
     def _own(self, quantity: str) -> float | None:
         """The design's value of a quantity that published points are drawn against."""
@@ -302,8 +303,8 @@ class DesignExplorer:
         points, best = published_points(title), published_front(title, quantity)
         value = self._own(quantity)
         low, high = points["accuracy_pct"].min(), points["accuracy_pct"].max()
-        with self.points.batch_update():
-            everything, edge, own = self.points.data
+        with self.points.change() as chart:
+            everything, edge, own = chart.data
             everything.x, everything.y = points[quantity].to_list(), points["accuracy_pct"].to_list()
             everything.text = [
                 f"{item.label}<br>{item.accuracy_pct:.2f} %, {getattr(item, quantity):.4g}"
@@ -311,8 +312,8 @@ class DesignExplorer:
             ]
             edge.x, edge.y = best[quantity].to_list(), best["accuracy_pct"].to_list()
             own.x, own.y = ([], []) if value is None else ([value] * 2, [low, high])
-            self.points.layout.xaxis.title.text = dict(map(reversed, known))[quantity]
-            self.points.layout.title.text = f"Printed networks of {title}"
+            chart.layout.xaxis.title.text = dict(map(reversed, known))[quantity]
+            chart.layout.title.text = f"Printed networks of {title}"
         if value is None:
             self.standing.note("The design has no modelled energy; see the message beside the chip's controls.")
         else:

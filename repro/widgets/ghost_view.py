@@ -10,10 +10,10 @@ import ipywidgets as widgets
 from repro.errors import InputError
 from repro.models.acghostnet import MODULE_TYPES
 from repro.widgets import ghost
-from repro.widgets.parts import COLOURS, Message, button, column, control, figure, heading, row, table_html
+from repro.widgets.parts import COLOURS, Message, beside, button, column, control, figure, heading, row, table_html
 
 # Hue says the primary operation, lightness the cheap one; a bold frame means N/2 groups.
-TYPE_COLOURS = {"AA": "#2a8a57", "AC": "#8fcdaa", "CA": "#8fb4e3", "CC": "#3b6fb6"}
+TYPE_COLOURS = {"AA": COLOURS["adder"], "AC": "#f2b583", "CA": "#86bfe3", "CC": COLOURS["conv"]}
 DRAWN = "The network in order of execution (as figure 5 of the paper draws it): click a block for its next type."
 
 
@@ -30,7 +30,7 @@ class GhostExplorer:
         self.view = column(
             row(self.inputs, *self.actions),
             row(self.budget, self.best, self.budget_message),
-            row(self.blocks, column(self.drawing, self.energy), gap="24px"),
+            beside(self.blocks, column(self.drawing, self.energy)),
             row(column(*self.files), self.readout, gap="24px"),
         )
         self._show()
@@ -76,22 +76,22 @@ class GhostExplorer:
 
     def _make_figures(self) -> None:
         self.drawing = figure(title=DRAWN, width=860, height=190)
-        self.drawing.update_layout(bargap=0.06, margin={"l": 20, "r": 20, "b": 40}, title_font_size=12)
-        self.drawing.update_xaxes(title="block", dtick=1, range=[0.3, 16.7], showgrid=False)
-        self.drawing.update_yaxes(visible=False, range=[0, 1.25])
+        self.drawing.chart.update_layout(bargap=0.06, margin={"l": 20, "r": 20, "b": 40}, title_font_size=12)
+        self.drawing.chart.update_xaxes(title="block", dtick=1, range=[0.3, 16.7], showgrid=False)
+        self.drawing.chart.update_yaxes(visible=False, range=[0, 1.25])
         numbers = list(range(1, ghost.NUM_BLOCKS + 1))
-        self.drawing.add_bar(
+        self.drawing.chart.add_bar(
             x=numbers, y=[1] * len(numbers), showlegend=False, textposition="inside", insidetextanchor="middle"
         )
-        self.drawing.data[0].on_click(self._clicked)
+        self.drawing.on_click(self._clicked)
         for stage in sorted(set(ghost.stage_of_blocks())):
             mine = [n for n, s in zip(numbers, ghost.stage_of_blocks()) if s == stage]
-            self.drawing.add_annotation(x=sum(mine) / len(mine), y=1.14, text=f"stage {stage}", showarrow=False)
+            self.drawing.chart.add_annotation(x=sum(mine) / len(mine), y=1.14, text=f"stage {stage}", showarrow=False)
         self.energy = figure(title="Energy of each block", x="block", y="energy (µJ)", width=860, height=270)
-        self.energy.update_layout(barmode="stack", margin={"l": 60, "r": 20})
-        self.energy.update_xaxes(dtick=1, range=[0.3, 16.7])
-        self.energy.add_bar(name="multiplications, 3.7 pJ each", marker={"color": COLOURS["conv"]})
-        self.energy.add_bar(name="additions, 0.9 pJ each", marker={"color": COLOURS["adder"]})
+        self.energy.chart.update_layout(barmode="stack", margin={"l": 60, "r": 20}, legend_y=-0.36)
+        self.energy.chart.update_xaxes(dtick=1, range=[0.3, 16.7])
+        self.energy.chart.add_bar(name="multiplications, 3.7 pJ each", marker={"color": COLOURS["conv"]})
+        self.energy.chart.add_bar(name="additions, 0.9 pJ each", marker={"color": COLOURS["adder"]})
         self.readout = widgets.HTML()
 
     def _make_files(self) -> None:
@@ -121,11 +121,9 @@ class GhostExplorer:
         if not self.busy:
             self._do(lambda: self.editor.set_block(block, change["new"]))
 
-    def _clicked(self, trace, points, state) -> None:
-        if points.point_inds:
-            block = points.point_inds[0]
-            following = (MODULE_TYPES.index(self.editor.choices[block]) + 1) % len(MODULE_TYPES)
-            self._do(lambda: self.editor.set_block(block, following))
+    def _clicked(self, trace: int, block: int) -> None:
+        following = (MODULE_TYPES.index(self.editor.choices[block]) + 1) % len(MODULE_TYPES)
+        self._do(lambda: self.editor.set_block(block, following))
 
     def _new_inputs(self) -> None:
         low, high = (energy * 1e-9 for energy in ghost.lookup(self.inputs.value).energy_range_pj())
@@ -160,8 +158,8 @@ class GhostExplorer:
         for dropdown, choice in zip(self.dropdowns, choices):
             dropdown.value = choice
         self.busy = False
-        with self.drawing.batch_update():
-            bars = self.drawing.data[0]
+        with self.drawing.change() as chart:
+            bars = chart.data[0]
             bars.marker.color = [TYPE_COLOURS[name[:2]] for name in choices]
             bars.marker.line.width = [4 if name.endswith("2") else 0 for name in choices]
             bars.marker.line.color = COLOURS["ink"]
@@ -171,12 +169,10 @@ class GhostExplorer:
                 for item in frame.itertuples()
             ]
             bars.hoverinfo = "text"
-        with self.energy.batch_update():
-            for bar, count, price in zip(self.energy.data, ("fmul_m", "fadd_m"), (3.7, 0.9)):
+        with self.energy.change() as chart:
+            for bar, count, price in zip(chart.data, ("fmul_m", "fadd_m"), (3.7, 0.9)):
                 bar.x, bar.y = frame["block"].to_list(), (frame[count] * price).to_list()
-            self.energy.layout.title.text = (
-                f"Energy of each block; the whole network {total['energy_pj'] * 1e-9:.4f} mJ"
-            )
+            chart.layout.title.text = f"Energy of each block; the whole network {total['energy_pj'] * 1e-9:.4f} mJ"
         self.readout.value = heading("Whole network").value + table_html(
             [
                 ("parameters", f"{total['params'] / 1e6:.3f} M"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import html
 from collections.abc import Callable
@@ -11,9 +10,11 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 
 from repro.errors import InputError
-from repro.report.ranking_figures import FAINT, INK, OPERATOR_COLOURS
+from repro.report.figures import COLOURS as REPORT_COLOURS
+from repro.widgets.plot import Plot
 
-COLOURS = OPERATOR_COLOURS | {"shiftadd": "#9467bd", "ink": INK, "faint": FAINT, "chosen": "#b3261e"}
+INK = "#222222"
+COLOURS = REPORT_COLOURS | {"ink": INK, "faint": "#9aa0a6", "chosen": "#b3261e"}
 LABEL_WIDTH = "150px"
 CONTROL_WIDTH = "400px"
 
@@ -87,33 +88,9 @@ def guarded(message: Message):
     return around
 
 
-class LiveFigure(go.FigureWidget):
-    """A FigureWidget whose stored state is its present one.
-
-    Plotly sends every change as a message, and keeps the figure as first made for pages that come later: Voila, which
-    runs the whole notebook first, a reload, or a page that is still loading its script would show an empty plot.
-    """
-
-    def _store(self) -> None:
-        self._widget_layout = copy.deepcopy(self._layout_obj._props)
-        self._widget_data = copy.deepcopy(self._data)
-
-    def _send_update_msg(self, *arguments, **options):
-        super()._send_update_msg(*arguments, **options)
-        self._store()
-
-    def _send_relayout_msg(self, *arguments, **options):
-        super()._send_relayout_msg(*arguments, **options)
-        self._store()
-
-    def _send_restyle_msg(self, *arguments, **options):
-        super()._send_restyle_msg(*arguments, **options)
-        self._store()
-
-
-def figure(*, title: str = "", x: str = "", y: str = "", width: int = 460, height: int = 320, **layout) -> LiveFigure:
-    """An empty figure in the house style; `x` and `y` name the axes with their unit."""
-    made = LiveFigure()
+def figure(*, title: str = "", x: str = "", y: str = "", width: int = 460, height: int = 320, **layout) -> Plot:
+    """An empty chart in the house style; `x` and `y` name the axes with their unit."""
+    made = go.Figure()
     made.update_layout(
         template="plotly_white",
         title={"text": title, "font": {"size": 14}, "x": 0.02, "xanchor": "left"},
@@ -127,12 +104,24 @@ def figure(*, title: str = "", x: str = "", y: str = "", width: int = 460, heigh
         hovermode="closest",
     )
     made.update_layout(**layout)
-    return made
+    return Plot(made)
 
 
 def row(*children: widgets.Widget, gap: str = "12px") -> widgets.Box:
     """Children side by side; they wrap on a narrow page."""
     return widgets.HBox(children, layout=widgets.Layout(flex_flow="row wrap", align_items="flex-start", grid_gap=gap))
+
+
+def beside(controls: widgets.Widget, charts: widgets.Widget) -> widgets.Box:
+    """Controls left of the charts that they change; long lists of controls scroll by themselves.
+
+    The charts shrink to what room there is, down to about 560 pixels; on a narrower page they follow below.
+    """
+    controls.layout.flex, controls.layout.width = "0 0 auto", "440px"
+    controls.layout.max_width, controls.layout.max_height = "100%", "88vh"
+    controls.layout.overflow, controls.layout.flex_flow = "hidden auto", "column nowrap"
+    charts.layout.flex, charts.layout.min_width = "1 1 560px", "0"
+    return row(controls, charts, gap="16px")
 
 
 def column(*children: widgets.Widget) -> widgets.Box:

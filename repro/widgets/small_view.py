@@ -6,7 +6,7 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 
-from repro.widgets.parts import COLOURS, Message, column, control, figure, guarded, row, table_html
+from repro.widgets.parts import COLOURS, Message, beside, column, control, figure, guarded, table_html
 from repro.widgets.small import MEAN, adder_share, adder_term_at, ranking_view, strategies
 
 LIMIT = 3.0
@@ -35,30 +35,30 @@ def adder_term_explorer() -> widgets.Widget:
     x = control(widgets.FloatSlider, "input x", min=-LIMIT, max=LIMIT, step=0.1, value=-1.0)
     readout = widgets.HTML()
     plot = figure(title="One term of an adder layer", x="input x", y="value", width=620, height=380)
-    plot.update_xaxes(range=[-LIMIT, LIMIT])
-    plot.update_yaxes(range=[-2 * LIMIT, 2 * LIMIT])
+    plot.chart.update_xaxes(range=[-LIMIT, LIMIT])
+    plot.chart.update_yaxes(range=[-2 * LIMIT, 2 * LIMIT])
     for name, (label, colour) in TERM_LINES.items():
-        plot.add_scatter(x=offsets, y=curves[name], mode="lines", name=label, line={"color": colour, "width": 2})
+        plot.chart.add_scatter(x=offsets, y=curves[name], mode="lines", name=label, line={"color": colour, "width": 2})
     for label, colour in TERM_LINES.values():
-        plot.add_scatter(
+        plot.chart.add_scatter(
             x=[0], y=[0], mode="markers", name=label, showlegend=False, marker={"color": colour, "size": 11}
         )
-    plot.add_vline(x=0, line={"color": COLOURS["faint"], "dash": "dot"})
+    plot.chart.add_vline(x=0, line={"color": COLOURS["faint"], "dash": "dot"})
 
     def update(_=None) -> None:
         values = adder_term_at(x.value, weight.value)
-        with plot.batch_update():
+        with plot.change() as chart:
             for index, name in enumerate(TERM_LINES):
-                plot.data[index].x = offsets + weight.value
-                plot.data[index + 3].x, plot.data[index + 3].y = [x.value], [values[name]]
-            plot.layout.shapes[0].x0 = plot.layout.shapes[0].x1 = weight.value
-            plot.layout.title.text = f"One term of an adder layer, w = {weight.value:.1f}"
+                chart.data[index].x = offsets + weight.value
+                chart.data[index + 3].x, chart.data[index + 3].y = [x.value], [values[name]]
+            chart.layout.shapes[0].x0 = chart.layout.shapes[0].x1 = weight.value
+            chart.layout.title.text = f"One term of an adder layer, w = {weight.value:.1f}"
         readout.value = table_html([(label, f"{values[name]:.2f}") for name, (label, _) in TERM_LINES.items()])
 
     for slider in (weight, x):
         slider.observe(update, "value")
     update()
-    return row(column(weight, x, readout), plot)
+    return beside(column(weight, x, readout), plot)
 
 
 def ranking_explorer(points: pd.DataFrame) -> widgets.Widget:
@@ -77,7 +77,7 @@ def ranking_explorer(points: pd.DataFrame) -> widgets.Widget:
     plot = figure(
         x="true accuracy, trained alone (%)", y="predicted accuracy, in the supernet (%)", width=620, height=440
     )
-    plot.add_scatter(
+    plot.chart.add_scatter(
         mode="markers",
         name="networks",
         showlegend=False,
@@ -90,7 +90,7 @@ def ranking_explorer(points: pd.DataFrame) -> widgets.Widget:
         },
         hovertemplate="%{text}<br>true %{x:.2f} %<br>predicted %{y:.2f} %<extra></extra>",
     )
-    plot.add_scatter(
+    plot.chart.add_scatter(
         mode="markers",
         showlegend=False,
         hoverinfo="skip",
@@ -101,16 +101,16 @@ def ranking_explorer(points: pd.DataFrame) -> widgets.Widget:
     def update(_=None) -> None:
         view, tau = ranking_view(points, strategy.value, seed.value)
         chosen = view[view["path"] == path.value]
-        with plot.batch_update():
-            plot.data[0].x, plot.data[0].y = view["true_accuracy_pct"], view["predicted_accuracy_pct"]
-            plot.data[0].text = [
+        with plot.change() as chart:
+            chart.data[0].x, chart.data[0].y = view["true_accuracy_pct"], view["predicted_accuracy_pct"]
+            chart.data[0].text = [
                 f"{item.path}<br>rank {item.true_rank} true, {item.predicted_rank} predicted"
                 for item in view.itertuples()
             ]
-            plot.data[0].marker.color = [adder_share(item) for item in view["path"]]
-            plot.data[1].x, plot.data[1].y = chosen["true_accuracy_pct"], chosen["predicted_accuracy_pct"]
+            chart.data[0].marker.color = [adder_share(item) for item in view["path"]]
+            chart.data[1].x, chart.data[1].y = chosen["true_accuracy_pct"], chosen["predicted_accuracy_pct"]
             known_tau = f"Kendall tau = {tau:.3f}" if np.isfinite(tau) else "too few networks for Kendall tau"
-            plot.layout.title.text = f"{len(view)} networks, {known_tau}"
+            chart.layout.title.text = f"{len(view)} networks, {known_tau}"
         message.clear()
         if path.value != "none" and chosen.empty:
             message.note(f"{path.value} has no complete pair of accuracies under this choice.")
@@ -127,4 +127,4 @@ def ranking_explorer(points: pd.DataFrame) -> widgets.Widget:
     for widget in (strategy, seed, path):
         widget.observe(update, "value")
     update()
-    return row(column(strategy, seed, path, message, readout), plot)
+    return beside(column(strategy, seed, path, message, readout), plot)

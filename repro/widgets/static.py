@@ -34,7 +34,7 @@ def default_designs(model: str = DEFAULT_MODEL) -> tuple[pd.DataFrame, pd.DataFr
                 "modelled energy (mJ)": cost.energy_mj,
                 "modelled latency (ms)": cost.latency_ms,
             }
-            | {f"{level} (mJ)": energy for level, energy in cost.by_level.items()}
+            | {f"{design.LEVEL_NAMES[level]} (mJ)": energy for level, energy in cost.by_level.items()}
         )
         layers.append(design.layer_frame(found, cost).assign(preset=preset, place=np.arange(len(traced))))
     return pd.DataFrame(totals), pd.concat(layers, ignore_index=True)
@@ -42,15 +42,14 @@ def default_designs(model: str = DEFAULT_MODEL) -> tuple[pd.DataFrame, pd.DataFr
 
 def layer_figure(layers: pd.DataFrame, model: str = DEFAULT_MODEL) -> Figure:
     """Modelled energy per layer, one panel per operator preset."""
-    from repro.report.figures import new_figure
-    from repro.report.ranking_figures import OPERATOR_COLOURS
+    from repro.report.figures import COLOURS, new_figure
 
     figure, panels = new_figure(len(DEFAULT_PRESETS), 1, width_in=7.2, height_in=1.9)
     for axis, preset in zip(panels[:, 0], DEFAULT_PRESETS):
-        for op, colour in OPERATOR_COLOURS.items():
+        for op in design.OPERATORS:
             mine = layers[(layers["preset"] == preset) & (layers["op"] == op)]
             if len(mine):
-                axis.bar(mine["place"], mine["energy_mj"], color=colour, label=op)
+                axis.bar(mine["place"], mine["energy_mj"], color=COLOURS[op], label=op)
         axis.set(ylabel="energy (mJ)", title=f"{model}, {preset}")
         axis.legend(ncols=3, fontsize=8)
         axis.set(xlabel="layer, in order of execution" if preset == DEFAULT_PRESETS[-1] else " ")

@@ -9,7 +9,7 @@ from repro.augment.remap import PIECES, gaussian_to_laplacian
 from repro.errors import InputError
 from repro.ops.quantize import shift_exponents
 from repro.widgets import weights
-from repro.widgets.parts import COLOURS, Message, column, control, figure, heading, row, table_html
+from repro.widgets.parts import COLOURS, Message, beside, column, control, figure, heading, row, table_html
 
 
 class WeightExplorer:
@@ -46,30 +46,30 @@ class WeightExplorer:
             self.readout,
         )
         right = column(row(self.shapes, self.map), row(self.steps, self.sorted), self.factors)
-        self.view = row(left, right, gap="24px")
+        self.view = beside(left, right)
         self._remap()
 
     def _make_figures(self) -> None:
         share = "share of the weights (%)"
-        self.shapes = figure(title="Distribution of the weights", x="weight", y=share)
-        self.shapes.add_scatter(mode="lines", name="Gaussian, as shared", line={"color": COLOURS["conv"]})
-        self.shapes.add_scatter(mode="lines", name="remapped to Laplace", line={"color": COLOURS["adder"]})
+        self.shapes = figure(title="Distribution of the weights", x="weight", y=share, width=400)
+        self.shapes.chart.add_scatter(mode="lines", name="Gaussian, as shared", line={"color": COLOURS["conv"]})
+        self.shapes.chart.add_scatter(mode="lines", name="remapped to Laplace", line={"color": COLOURS["adder"]})
         self.map = figure(title="The mapping r", x="weight", y="remapped weight r(w)", width=340)
-        self.map.add_scatter(mode="lines", showlegend=False, line={"color": COLOURS["adder"]})
-        self.map.add_scatter(
+        self.map.chart.add_scatter(mode="lines", showlegend=False, line={"color": COLOURS["adder"]})
+        self.map.chart.add_scatter(
             mode="lines", name="unchanged", showlegend=False, line={"color": COLOURS["faint"], "dash": "dot"}
         )
-        self.steps = figure(title="After rounding", x="weight", y=share)
-        self.steps.add_bar(name="±2^P", marker={"color": COLOURS["shift"]})
-        self.steps.update_layout(showlegend=False)
+        self.steps = figure(title="After rounding", x="weight", y=share, width=400)
+        self.steps.chart.add_bar(name="±2^P", marker={"color": COLOURS["shift"]})
+        self.steps.chart.update_layout(showlegend=False)
         self.sorted = figure(title="T on the sorted weights", x="place in descending order", y="weight", width=340)
         for name, colour in (("shared", "conv"), ("T(W)", "shiftadd"), ("Laplace", "adder")):
-            self.sorted.add_scatter(mode="lines", name=name, line={"color": COLOURS[colour]})
-        self.sorted.data[2].line.dash = "dot"
+            self.sorted.chart.add_scatter(mode="lines", name=name, line={"color": COLOURS[colour]})
+        self.sorted.chart.data[2].line.dash = "dot"
         self.factors = figure(
-            title="Factors of T, one per piece", x="piece", y="factor", width=812, height=260, showlegend=False
+            title="Factors of T, one per piece", x="piece", y="factor", width=752, height=260, showlegend=False
         )
-        self.factors.add_bar(marker={"color": COLOURS["shiftadd"]}, name="factor")
+        self.factors.chart.add_bar(marker={"color": COLOURS["shiftadd"]}, name="factor")
 
     def _remap(self) -> None:
         """New weights, their Laplace twin, and everything that follows from them."""
@@ -82,14 +82,14 @@ class WeightExplorer:
             self.remap_message.error(error)
             return
         self.remap_message.clear()
-        with self.shapes.batch_update():
-            for line, values in zip(self.shapes.data, (self.weight, self.target)):
+        with self.shapes.change() as chart:
+            for line, values in zip(chart.data, (self.weight, self.target)):
                 line.x, share = weights.histogram(values, self.limit)
                 line.y = 100 * share
-            self.shapes.layout.title.text = f"Distribution, b = {self.scale.value:.3g}"
-        with self.map.batch_update():
-            self.map.data[0].x, self.map.data[0].y = grid, mapped
-            self.map.data[1].x, self.map.data[1].y = grid, grid
+            chart.layout.title.text = f"Distribution, b = {self.scale.value:.3g}"
+        with self.map.change() as chart:
+            chart.data[0].x, chart.data[0].y = grid, mapped
+            chart.data[1].x, chart.data[1].y = grid, grid
         self._round()
         self._kernel()
 
@@ -108,12 +108,12 @@ class WeightExplorer:
             return
         levels, counts = np.unique(values, return_counts=True)
         shown = np.abs(levels) <= 2 * self.limit
-        with self.steps.batch_update():
-            bars = self.steps.data[0]
+        with self.steps.change() as chart:
+            bars = chart.data[0]
             bars.x, bars.y = levels[shown], 100 * counts[shown] / len(values)
             bars.width = np.maximum(0.012 * self.limit, 0.16 * np.abs(levels[shown]))
-            self.steps.layout.xaxis.range = [-self.limit, self.limit]
-            self.steps.layout.title.text = f"After rounding, {len(levels)} different values"
+            chart.layout.xaxis.range = [-self.limit, self.limit]
+            chart.layout.title.text = f"After rounding, {len(levels)} different values"
         lost = np.sqrt(np.mean((values - self.weight.double().numpy()) ** 2)) / self.std.value
         self.round_message.note(
             f"{len(levels)} different weights; the root-mean-square change is {100 * lost:.1f} % of the deviation."
@@ -124,15 +124,15 @@ class WeightExplorer:
         moved = kernel(self.weight).detach()
         every = slice(None, None, 40)
         places = np.arange(len(moved))[every]
-        with self.sorted.batch_update():
+        with self.sorted.change() as chart:
             lines = (self.weight, moved[self.weight.argsort(descending=True)], self.target)
-            for line, values, sort in zip(self.sorted.data, lines, (True, False, True)):
+            for line, values, sort in zip(chart.data, lines, (True, False, True)):
                 values = values.sort(descending=True).values if sort else values
                 line.x, line.y = places, values.numpy()[every]
-        with self.factors.batch_update():
-            self.factors.data[0].x = list(range(1, kernel.pieces + 1))
-            self.factors.data[0].y = kernel.alpha.detach().numpy()
-            self.factors.layout.title.text = f"Factors of T, {kernel.pieces} pieces, fitted by least squares"
+        with self.factors.change() as chart:
+            chart.data[0].x = list(range(1, kernel.pieces + 1))
+            chart.data[0].y = kernel.alpha.detach().numpy()
+            chart.layout.title.text = f"Factors of T, {kernel.pieces} pieces, fitted by least squares"
         rows = [("excess kurtosis (Gauss 0, Laplace 3)", "")]
         for name, values in (("shared weights", self.weight), ("remapped by r", self.target), ("mapped by T", moved)):
             rows.append((name, f"{weights.laplace_excess(values):.2f}"))

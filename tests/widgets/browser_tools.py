@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -35,32 +35,11 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def notebook(path: Path, *cells: str) -> Path:
-    """Write a notebook with these code cells."""
-    document = {
-        "cells": [
-            {
-                "cell_type": "code",
-                "id": f"{i:02}",
-                "metadata": {},
-                "source": cell,
-                "execution_count": None,
-                "outputs": [],
-            }
-            for i, cell in enumerate(cells)
-        ],
-        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-    path.write_text(json.dumps(document), encoding="utf-8")
-    return path
-
-
 @contextlib.contextmanager
 def server(command: list[str], probe: str, folder: Path, timeout_s: float = 180) -> Iterator[None]:
     """Run a server and wait until `probe` answers; its whole process group ends with the block."""
     log = folder / "server.log"
+    own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), "REPRO_FIGURES": str(folder)}
     with open(log, "w", encoding="utf-8") as output:
         process = subprocess.Popen(
             [sys.executable, *command],
@@ -68,7 +47,7 @@ def server(command: list[str], probe: str, folder: Path, timeout_s: float = 180)
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+            env=os.environ | own,
         )
     try:
         deadline = time.monotonic() + timeout_s
@@ -97,13 +76,18 @@ def _answers(address: str) -> bool:
 
 
 @contextlib.contextmanager
-def page(width: int = 1280, height: int = 1000):
-    """A page of a headless Chromium."""
+def page(width: int = 1280, height: int = 900):
+    """A page of a headless Chromium; what its scripts fail with is in its list `problems`."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
         try:
-            yield browser.new_page(viewport={"width": width, "height": height})
+            tab = browser.new_page(viewport={"width": width, "height": height})
+            # Without a network the pages' own addresses of fonts and formulas would only delay them.
+            tab.route(re.compile(r"^https?://(?!127\.0\.0\.1)"), lambda route: route.abort())
+            tab.problems = []
+            tab.on("pageerror", lambda error: tab.problems.append(str(error)))
+            yield tab
         finally:
             browser.close()

@@ -34,11 +34,11 @@ def controls(view, label):
 
 
 def figures(view):
-    import plotly.graph_objects as go
+    from repro.widgets.plot import Plot
 
     found, drawn = [view], []
     for widget in found:
-        if isinstance(widget, go.FigureWidget):
+        if isinstance(widget, Plot):
             drawn.append(widget)
         found.extend(getattr(widget, "children", ()))
     return drawn
@@ -56,7 +56,7 @@ def test_moving_the_weight_moves_curves_and_markers():
     (plot,) = figures(view)
     controls(view, "input x").value = 1.0
     controls(view, "weight w").value = -1.0
-    output, marker = plot.data[0], plot.data[3]
+    output, marker = plot.chart.data[0], plot.chart.data[3]
     assert np.isclose(output.x[np.argmax(output.y)], -1.0)
     assert (marker.x[0], marker.y[0]) == (1.0, -2.0)
 
@@ -91,12 +91,12 @@ def test_ranking_explorer_marks_the_chosen_network(points):
 
     view = ranking_explorer(points)
     (plot,) = figures(view)
-    assert "tau = 1.000" in plot.layout.title.text
+    assert "tau = 1.000" in plot.chart.layout.title.text
     controls(view, "network").value = "CA"
-    assert list(plot.data[1].x) == [82.0]
+    assert list(plot.chart.data[1].x) == [82.0]
     controls(view, "training strategy").value = next(iter(strategies(points)))
-    assert "tau = -1.000" in plot.layout.title.text
-    assert "CA" in plot.data[0].text[2]
+    assert "tau = -1.000" in plot.chart.layout.title.text
+    assert "CA" in plot.chart.data[0].text[2]
 
 
 @pytest.mark.parametrize(
