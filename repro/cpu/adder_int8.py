@@ -44,12 +44,12 @@ def _sad_block(p, pieces, present, group, b0, b1, b2, b3, tile, portable):
 
 
 @numba.njit(inline="never")
-def _sad_tile(unit, p, pieces, present, group, b0, b1, b2, b3, weight_sums, extra, tile):
+def _sad_tile(unit, p, pieces, present, group, b0, b1, b2, b3, ahead, weight_sums, extra, tile):
     _sad_block(p, pieces, present, group, b0, b1, b2, b3, tile, False)
 
 
 @numba.njit(inline="never")
-def _sad_tile_portable(unit, p, pieces, present, group, b0, b1, b2, b3, weight_sums, extra, tile):
+def _sad_tile_portable(unit, p, pieces, present, group, b0, b1, b2, b3, ahead, weight_sums, extra, tile):
     _sad_block(p, pieces, present, group, b0, b1, b2, b3, tile, True)
 
 

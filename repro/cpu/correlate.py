@@ -232,7 +232,7 @@ def _next_block(done, filters, many, some):
 
 def _forward_block(max_tile, plain_tile, rows):
     @numba.njit(inline="never")
-    def block(unit, p, b0, b1, b2, b3, weights, weight_sums, first, o0, o1, o2, o3, out_pitch, extra):
+    def block(unit, p, b0, b1, b2, b3, weights, weight_sums, first, o0, o1, o2, o3, out_pitch, extra, ahead):
         size = memory.size_of(unit)
         taps, offsets, pitch = memory.load_int(p, TAPS), memory.load_int(p, OFFSETS), memory.load_int(p, WEIGHT_PITCH)
         magnitudes = extra + PIXELS * size
@@ -240,7 +240,24 @@ def _forward_block(max_tile, plain_tile, rows):
         if first:
             memory.store_int(known, 0, 0)
         good = max_tile(
-            unit, b0, b1, b2, b3, offsets, weights, pitch, taps, extra, weight_sums, first, o0, o1, o2, o3, out_pitch
+            unit,
+            b0,
+            b1,
+            b2,
+            b3,
+            offsets,
+            weights,
+            pitch,
+            taps,
+            extra,
+            weight_sums,
+            first,
+            o0,
+            o1,
+            o2,
+            o3,
+            out_pitch,
+            ahead,
         )
         if good:
             return
@@ -263,7 +280,7 @@ _forward_one = _forward_block(l1.max_tile_one, l1.plain_tile_one, 1)
 
 
 @numba.njit(inline="never")
-def _forward_tile(unit, p, pieces, present, group, b0, b1, b2, b3, weight_sums, extra, tile):
+def _forward_tile(unit, p, pieces, present, group, b0, b1, b2, b3, ahead, weight_sums, extra, tile):
     """All filters of one group over one tile of pixels."""
     size, filters = memory.size_of(unit), memory.load_int(p, TARGET_CHANNELS)
     o0, o1, o2, o3, out_pitch, straight = _four_places(unit, p, TARGET, pieces, present, tile)
@@ -276,18 +293,18 @@ def _forward_tile(unit, p, pieces, present, group, b0, b1, b2, b3, weight_sums, 
         first = 1 if done == 0 else 0
         t0, t1, t2, t3 = o0 + to, o1 + to, o2 + to, o3 + to
         if rows == MANY:
-            _forward_many(unit, p, b0, b1, b2, b3, w, ws, first, t0, t1, t2, t3, out_pitch, extra)
+            _forward_many(unit, p, b0, b1, b2, b3, w, ws, first, t0, t1, t2, t3, out_pitch, extra, ahead)
         elif rows == SOME:
-            _forward_some(unit, p, b0, b1, b2, b3, w, ws, first, t0, t1, t2, t3, out_pitch, extra)
+            _forward_some(unit, p, b0, b1, b2, b3, w, ws, first, t0, t1, t2, t3, out_pitch, extra, ahead)
         else:
-            _forward_one(unit, p, b0, b1, b2, b3, w, ws, first, t0, t1, t2, t3, out_pitch, extra)
+            _forward_one(unit, p, b0, b1, b2, b3, w, ws, first, t0, t1, t2, t3, out_pitch, extra, ahead)
         if not straight:
             _write_tile(unit, p, pieces, present, group * filters + at, rows, tile)
         done = at + rows
 
 
 @numba.njit(inline="never")
-def _plain_tile(unit, p, pieces, present, group, b0, b1, b2, b3, weight_sums, extra, tile):
+def _plain_tile(unit, p, pieces, present, group, b0, b1, b2, b3, ahead, weight_sums, extra, tile):
     """`_forward_tile` without the shorter formula: for float64, and for the one filter of a depthwise layer."""
     filters, taps, offsets = (
         memory.load_int(p, TARGET_CHANNELS),
@@ -312,7 +329,7 @@ def _plain_tile(unit, p, pieces, present, group, b0, b1, b2, b3, weight_sums, ex
 
 
 @numba.njit(inline="never")
-def _clipped_tile(unit, p, pieces, present, group, b0, b1, b2, b3, weight_sums, extra, tile):
+def _clipped_tile(unit, p, pieces, present, group, b0, b1, b2, b3, ahead, weight_sums, extra, tile):
     """The input gradient of all channels of one group over one tile of pixels."""
     channels, taps = memory.load_int(p, TARGET_CHANNELS), memory.load_int(p, TAPS)
     offsets, weight_offsets = memory.load_int(p, OFFSETS), memory.load_int(p, WEIGHT_OFFSETS)
@@ -410,7 +427,8 @@ def _walk(unit, p, run_tile):
                 b2 = memory.load_int(here, 10) + shift
             if present > 3:
                 b3 = memory.load_int(here, 15) + shift
-            run_tile(unit, p, here, present, group, b0, b1, b2, b3, weight_sums, extra, tile)
+            ahead = memory.load_int(here, 20) + shift if first + PIECES < count else b0
+            run_tile(unit, p, here, present, group, b0, b1, b2, b3, ahead, weight_sums, extra, tile)
 
 
 def forward_f32(p):

@@ -17,9 +17,11 @@ from repro.cpu.simd import (
     CONDITION,
     HAS_AVX512,
     PIECE,
+    PIXELS,
     _above,
     _at,
     _bytes,
+    _call,
     _constant,
     _element,
     _fabs,
@@ -69,13 +71,23 @@ def is_wide(builder, element, b0, b1, b2, b3):
     return builder.and_(first, builder.icmp_signed("==", builder.add(b2, step), b3))
 
 
+def _prefetch(builder, address, offset) -> None:
+    """Ask for the cache line at `address` plus `offset`; a hint, which no address can make fail."""
+    flags = [ir.Constant(_I32, value) for value in (0, 3, 1)]  # to read, keep, data
+    _call(builder, "llvm.prefetch.p0", ir.VoidType(), [_pointer(builder, address, offset), *flags])
+
+
 def _emit_max(tile: _Tile, rows: int, first: bool, args):
     """The loop over the taps and the sums' way out; 1 if every sum is well conditioned."""
     builder, size = tile.builder, _bytes(tile.element)
-    offsets, weights, pitch, taps, pixel_sums, weight_sums, outs, out_pitch = args
+    offsets, weights, pitch, taps, pixel_sums, weight_sums, outs, out_pitch, ahead = args
 
     def step(sums, pixels, tap):
         # max(w, x) takes x when either is NaN; a NaN in w still reaches the result through the sum of w.
+        if first:
+            offset = builder.load(_pointer(builder, offsets, builder.mul(tap, ir.Constant(_I64, 8))), typ=_I64, align=8)
+            for byte in (0, 64, PIXELS * size - 1):
+                _prefetch(builder, builder.add(ahead, ir.Constant(_I64, byte)), offset)
         values = filter_values(tile, builder.add(weights, builder.mul(tap, ir.Constant(_I64, size))), pitch, rows)
         updated = [
             [builder.fadd(s, _above(builder, w, x)) for s, x in zip(row, pixels, strict=True)]
@@ -119,19 +131,20 @@ def _max_tile(rows: int):
     @intrinsic
     def max_tile(
         typingctx, unit, b0, b1, b2, b3, offsets, weights, pitch, taps,
-        pixel_sums, weight_sums, first, o0, o1, o2, o3, out_pitch,
+        pixel_sums, weight_sums, first, o0, o1, o2, o3, out_pitch, ahead,
     ):  # fmt: skip
         """-sum |x - w| of `rows` filters over four pieces at b0 to b3, written to o0 to o3.
 
         offsets: bytes from a piece to its pixels at each tap; weights, pitch: first filter, and bytes to the next;
         pixel_sums: (PIXELS,) sums of x, written if `first`, else read; weight_sums: (rows, 2) sums of w and |w|;
-        out_pitch: bytes from one filter's output to the next. Returns 1 if every sum is well conditioned, else 0.
+        out_pitch: bytes from one filter's output to the next; ahead: the next tile's pixels, which the first filters
+        ask the memory for. Returns 1 if every sum is well conditioned, else 0.
         """
 
         def codegen(context, builder, signature, args):
             element = _element(signature.args[0])
             bases, first, outs = args[1:5], args[11], args[12:16]
-            rest = (*args[5:11], outs, args[16])
+            rest = (*args[5:11], outs, args[16], args[17])
             good = cgutils.alloca_once(builder, _I64)
 
             def emit(wide: bool, with_sums: bool) -> None:
@@ -147,7 +160,7 @@ def _max_tile(rows: int):
                             emit(wide, False)
             return builder.load(good)
 
-        return types.int64(unit, *(types.int64,) * 16), codegen
+        return types.int64(unit, *(types.int64,) * 17), codegen
 
     return max_tile
 
