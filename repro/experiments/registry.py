@@ -26,6 +26,7 @@ EXPERIMENTS: dict[str, str] = {
     "acghostnet_t06": "repro.experiments.acghostnet_t06",
     "acghostnet_f03": "repro.experiments.acghostnet_f03",
     "shiftaddaug_f02": "repro.experiments.weight_distributions",
+    "shiftaddnas_f08": "repro.experiments.shiftaddnas_f08",
 }
 
 
