@@ -211,6 +211,8 @@ def search_frames(recipe: SearchRun, outcomes: Sequence[Outcome]) -> dict[str, p
 # ------------------------------------------------------------------ recipes
 
 SMALL = {"batch_size": 64, "lr": 0.05, "weight_decay": 3e-4, "adaptive": "all", "eta": 1 / 15}
+CALIBRATION_IMAGES = 2048
+"""Training images that re-estimate batch norm before the test of a scaled-down network; see `NetworkRun`."""
 SMALL_SHAPE = GhostShape(width=0.25, head=320, dropout=0.0)
 
 
@@ -254,7 +256,8 @@ SCALE = {
     "smoke": "A search of two generations on 100 images: checks that everything runs, says nothing about the claims.",
     "quick": (
         "Search at a quarter of the channels on small images, a fifth of the epochs, an eighth of the population; "
-        "networks trained with the same channels and images. Counts and energies are of the networks as trained."
+        "networks trained with the same channels and images, their batch norm re-estimated before the test. Counts and "
+        "energies are of the networks as trained."
     ),
     "paper": "The paper's settings where it states them; how models A to D are picked from the front is ours.",
 }

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from repro.experiments.acghostnet_networks import NetworkRun, network_counts, network_spec, trained
-from repro.experiments.acghostnet_search import RECIPES as SEARCHES
 from repro.experiments.acghostnet_search import (
+    CALIBRATION_IMAGES,
     SCALE,
     SMALL,
     GhostShape,
@@ -25,6 +25,7 @@ from repro.experiments.acghostnet_search import (
     search_spec,
     searches,
 )
+from repro.experiments.acghostnet_search import RECIPES as SEARCHES
 from repro.experiments.data import DataRecipe
 from repro.experiments.registry import Experiment
 from repro.runs import Outcome, RunSpec
@@ -36,13 +37,17 @@ SEARCHED = ("ACGhostNet-A", "ACGhostNet-B", "ACGhostNet-C", "ACGhostNet-D")
 
 @dataclasses.dataclass(frozen=True)
 class ModelsRecipe:
-    """A search and the training of what it finds; `data` and `shape` are those of the final networks."""
+    """A search and the training of what it finds; `data` and `shape` are those of the final networks.
+
+    `calibration_images` is explained at `NetworkRun`.
+    """
 
     search: SearchRun
     data: DataRecipe
     shape: GhostShape
     train: TrainRecipe
     search_seed: int = 0
+    calibration_images: int = 0
     estimate_s: float | None = None
 
 
@@ -54,17 +59,18 @@ def found_paths(outcomes: Sequence[Outcome]) -> dict[str, str]:
     return {f"ACGhostNet-{name}": "-".join(found.path) for name, found in found_models(finished[0]).items()}
 
 
+def _network(recipe: ModelsRecipe, network: str, path: str) -> NetworkRun:
+    return NetworkRun(network, path, recipe.data, recipe.shape, recipe.train, recipe.calibration_images)
+
+
 def baseline_runs(recipe: ModelsRecipe) -> dict[str, NetworkRun]:
     """The rows that need no search."""
-    return {name: NetworkRun(net, "", recipe.data, recipe.shape, recipe.train) for name, net in BASELINES.items()}
+    return {name: _network(recipe, net, "") for name, net in BASELINES.items()}
 
 
 def searched_runs(recipe: ModelsRecipe, outcomes: Sequence[Outcome]) -> dict[str, NetworkRun]:
     """The rows that the search found."""
-    return {
-        name: NetworkRun("acghostnet", path, recipe.data, recipe.shape, recipe.train)
-        for name, path in found_paths(outcomes).items()
-    }
+    return {name: _network(recipe, "acghostnet", path) for name, path in found_paths(outcomes).items()}
 
 
 def specs_of(runs: dict[str, NetworkRun], seeds: Sequence[int], estimate_s: float | None) -> list[RunSpec]:
@@ -107,20 +113,23 @@ RECIPES = {
         DataRecipe("digits", train_images=200, test_images=100),
         SEARCHES["smoke", "digits"].shape,
         TrainRecipe(epochs=1, **SMALL),
+        calibration_images=CALIBRATION_IMAGES,
         estimate_s=1,
     ),
     ("quick", "digits"): ModelsRecipe(
         SEARCHES["quick", "digits"],
         DataRecipe("digits"),
         SEARCHES["quick", "digits"].shape,
-        TrainRecipe(epochs=15, **SMALL),
-        estimate_s=25,
+        TrainRecipe(epochs=25, **SMALL),
+        calibration_images=CALIBRATION_IMAGES,
+        estimate_s=35,
     ),
     ("quick", "cifar10"): ModelsRecipe(
         SEARCHES["quick", "cifar10"],
         DataRecipe("cifar10", train_images=8000, test_images=2000, size=16),
         SEARCHES["quick", "cifar10"].shape,
         TrainRecipe(epochs=15, flip=True, crop_padding=2, **SMALL),
+        calibration_images=CALIBRATION_IMAGES,
         estimate_s=250,
     ),
     # Dropout of the CIFAR networks is not stated; ImageNet's 0.2 is GhostNet's own default.

@@ -41,7 +41,7 @@ def _scaled(recipe: ModelsRecipe, network: str, path: str, width: float, side: i
         base = data.size or input_facts(data)[0]
         data = dataclasses.replace(data, size=round(base * side / PAPER_SIDE))
     shape = dataclasses.replace(recipe.shape, width=round(width * recipe.shape.width, 6))
-    return NetworkRun(network, path, data, shape, recipe.train)
+    return NetworkRun(network, path, data, shape, recipe.train, recipe.calibration_images)
 
 
 def baseline_runs(recipe: ModelsRecipe) -> dict[str, NetworkRun]:

@@ -241,3 +241,18 @@ def test_every_preset_states_its_scale_and_paper_has_the_papers_settings():
     assert set(SCALE) == {"smoke", "quick", "paper"}
     assert acghostnet_space().size == 8**16
     assert dataclasses.replace(SMOKE, shape=GhostShape()) != SMOKE
+
+
+def test_short_trainings_are_tested_with_re_estimated_batch_norm(monkeypatch, tmp_path):
+    from types import SimpleNamespace
+
+    from repro.experiments import acghostnet_networks as networks
+
+    seen = []
+    monkeypatch.setattr(networks, "reestimate_batch_norm", lambda model, batches: seen.append([len(b) for b in batches]))
+    context = SimpleNamespace(log=lambda **row: None, checkpoint=tmp_path)
+    run = networks.NetworkRun("ghostnet", "", SMOKE.data, SMOKE.shape, TrainRecipe(epochs=0), calibration_images=70)
+    networks.train_network(run, 0, context)
+    assert seen == [[70]]
+    networks.train_network(dataclasses.replace(run, calibration_images=0), 0, context)
+    assert seen == [[70]]
