@@ -1,7 +1,8 @@
 """8-bit adder inference on the CPU: int8 activations and filters in one common scale, exact int32 sums.
 
-Activations are copied once into elements of 8 channels (one byte a value, the only memory beside the output and a
-bounded scratch) and run through the tiles of `repro.cpu.correlate` with sums of absolute byte differences. Groups of
+1x1 filters, images of one pixel and layers of few input channels run as rows of bytes (`repro.cpu.byte_rows`). For the
+others activations are copied once into elements of 8 channels (one byte a value, the only memory beside the output and
+a bounded scratch) and run through the walk of `repro.cpu.correlate` with sums of absolute byte differences. Groups of
 fewer than four channels, depthwise above all, would leave most bytes of an element empty; they run through the float32
 kernels, whose sums of whole numbers below 2^24 are exact.
 """
@@ -12,7 +13,7 @@ import numba
 import numpy as np
 import torch
 
-from repro.cpu import correlate, memory, sad
+from repro.cpu import byte_rows, correlate, memory, sad
 from repro.cpu.adder import adder_conv2d_fwd
 from repro.cpu.checks import output_size
 from repro.cpu.dense import Call, forward_walk, is_pointwise
@@ -167,6 +168,9 @@ def adder_conv2d_int8(
     y = torch.empty((x.shape[0], weight.shape[0], *size), dtype=torch.int32)
     if y.numel() == 0:
         return y
+    if byte_rows.serves(x, weight, stride, padding, groups):
+        byte_rows.forward(x.contiguous(), weight.contiguous(), y, stride, padding, dilation, portable)
+        return y
     if weight.shape[1] < 4 and weight[0].numel() <= _FLOAT_TERMS:
         return adder_conv2d_fwd(x.float(), weight.float(), stride, padding, dilation, groups).to(torch.int32)
     flat = is_pointwise(weight.shape, stride, padding)
@@ -197,5 +201,4 @@ def adder_linear_int8(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         )
     if not x.shape[0]:
         return torch.zeros((0, weight.shape[0]), dtype=torch.int32)
-    y = adder_conv2d_int8(x.t()[None, :, None, :], weight[:, :, None, None])
-    return y[0, :, 0].t().contiguous()
+    return adder_conv2d_int8(x[:, :, None, None], weight[:, :, None, None]).flatten(1)

@@ -35,6 +35,38 @@ def store_int(typingctx, address, index, value):
 
 
 @intrinsic
+def load_byte(typingctx, address):
+    """The byte at `address`, 0 to 255."""
+
+    def codegen(context, builder, signature, args):
+        value = builder.load(_pointer(builder, args[0]), align=1, typ=ir.IntType(8))
+        return builder.zext(value, _I64)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def store_byte(typingctx, address, value):
+    """Write the lowest byte of `value`."""
+
+    def codegen(context, builder, signature, args):
+        builder.store(builder.trunc(args[1], ir.IntType(8)), _pointer(builder, args[0]), align=1)
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64), codegen
+
+
+@intrinsic
+def load_eight(typingctx, address):
+    """The eight bytes at `address`, which need not be aligned, as an int64."""
+
+    def codegen(context, builder, signature, args):
+        return builder.load(_pointer(builder, args[0]), align=1, typ=_I64)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
 def load(typingctx, unit, address):
     """The element of `unit`'s type at `address`."""
 

@@ -50,8 +50,13 @@ def _portable_sad(builder, x, w):
     return value
 
 
+def native_or_portable(portable: bool):
+    """The code for the 8 sums of 8 byte differences of a vector: the machine's, or spelt out."""
+    return _portable_sad if portable or not _NATIVE[0] else _native_sad
+
+
 def _tile(portable: bool):
-    sad = _portable_sad if portable or not _NATIVE[0] else _native_sad
+    sad = native_or_portable(portable)
 
     def codegen(context, builder, signature, args):
         bases, (offsets, weights, taps, out) = args[:4], args[4:8]
