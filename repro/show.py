@@ -82,7 +82,10 @@ def table(frame: pd.DataFrame, digits: int = 3) -> None:
 def _left(style: Styler) -> Styler:
     """Cells and their headers begin at the same place."""
     left = [("text-align", "left"), ("vertical-align", "top")]
-    return style.set_table_styles([{"selector": "th, td", "props": left}])
+    name = [("white-space", "nowrap")]  # ids and names would break at their hyphens
+    return style.set_table_styles(
+        [{"selector": "th, td", "props": left}, {"selector": "td:first-child", "props": name}]
+    )
 
 
 def figure(drawing, name: str, *, data: pd.DataFrame | None = None, caption: str = "") -> None:

@@ -5,6 +5,7 @@
     model_cost(model, input_size, accounting=...)   a whole model on it
     translation_cost(config, ...)                   the translation networks of ShiftAddNAS
     skeleton(name, ...)                             a model without memory for its weights
+    traced(name, pixels, ...)                       the same with its layers, kept for further pricing
     repro.cost.trace.trace(model, input_size)       its layers as they run; count and layers_cost take them
 
 Published unit energies are inputs, kept with their source in `repro.cost.units`. Energy and latency are modelled, not
@@ -14,7 +15,7 @@ measured.
 from repro.cost.counting import CONVENTIONS, Convention, Count, count, operation_energy_pj
 from repro.cost.eyeriss import ACCOUNTINGS, Hardware, LayerCost, layer_cost
 from repro.cost.model import DEPTHWISE, ModelCost, layers_cost, model_cost
-from repro.cost.skeleton import skeleton
+from repro.cost.skeleton import skeleton, traced
 from repro.cost.trace import Layer
 from repro.cost.translation import TranslationCost, translation_cost
 from repro.cost.units import (
@@ -47,6 +48,7 @@ __all__ = [
     "operation_energy_pj",
     "saving_ratio_table",
     "skeleton",
+    "traced",
     "translation_cost",
     "unit_energy",
     "unit_energy_table",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from repro.cost.trace import Layer, trace
 from repro.models import create
 
 
@@ -26,3 +29,18 @@ def skeleton(name: str, **options) -> nn.Module:
     """
     with torch.device("meta"), _NoInitialisation():
         return create(name, **options)
+
+
+@functools.lru_cache(maxsize=256)
+def _traced(name: str, pixels: int, options: tuple) -> tuple[nn.Module, tuple[Layer, ...]]:
+    model = skeleton(name, **dict(options))
+    return model, tuple(trace(model, pixels))
+
+
+def traced(name: str, pixels: int, **options) -> tuple[nn.Module, tuple[Layer, ...]]:
+    """(skeleton, its layers for a square image), kept: conventions and accountings only price the layers differently.
+
+    Lists among the options become tuples. Do not change the model. Raises: InputError as `create` and `trace`.
+    """
+    made = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    return _traced(name, pixels, tuple(sorted(made.items())))

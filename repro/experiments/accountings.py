@@ -14,10 +14,11 @@ from itertools import combinations
 import pandas as pd
 
 from repro import report
-from repro.cost import ACCOUNTINGS, model_cost, operation_energy_pj, skeleton
+from repro.cost import ACCOUNTINGS, layers_cost, model_cost, operation_energy_pj, skeleton
 from repro.cost.eyeriss import LEVELS
+from repro.cost.skeleton import traced
 from repro.errors import check_choice
-from repro.experiments.analytic_accountings import accountings, energy_tables, savings
+from repro.experiments.analytic_accountings import ENERGY_TABLES, accountings, energy_tables, savings
 
 COLUMNS_OF_ENERGY = re.compile(r"\b(energy|latency)_(mj|uj|ms)\b")
 MODELLED = {"conv": "convolution", "shift": "shift", "adder": "adder", "shiftadd": "shift and adder"}
@@ -85,7 +86,7 @@ def energy_claims() -> pd.DataFrame:
     """The claims whose check reads an energy or latency column of a table that the accountings give."""
     known = report.claims()
     reads = known["check"].map(lambda check: bool(COLUMNS_OF_ENERGY.search(check)))
-    tables = set(energy_tables("published"))
+    tables = set(ENERGY_TABLES)
     here = known["table_or_figure"].map(lambda places: bool(set(places.split(";")) & tables))
     return known[reads & here]
 
@@ -132,7 +133,7 @@ def rounded_as_printed(table_id: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 @functools.cache
 def _levels(name: str, options: tuple, pixels: int, op: str, accounting: str) -> dict[str, float]:
-    return model_cost(skeleton(name, op=op, **dict(options)), pixels, accounting).by_level
+    return layers_cost(traced(name, pixels, op=op, **dict(options))[1], accounting=accounting).by_level
 
 
 def level_energies(
@@ -292,11 +293,13 @@ def word_widths() -> pd.DataFrame:
 
     rows = {"shift as published (10-bit words, 32-bit convolutions)": {}} | {name: {} for name in WIDTHS}
     for model, (name, options) in MODELS.items():
-        networks = {op: skeleton(name, op=op, num_classes=CLASSES, **options) for op in ("conv", "shift", "adder")}
+        networks = {
+            op: traced(name, RESOLUTION, op=op, num_classes=CLASSES, **options)[1] for op in ("conv", "shift", "adder")
+        }
         first = next(iter(rows))
-        rows[first][model] = model_cost(networks["shift"], RESOLUTION, "corrected").energy_mj
+        rows[first][model] = layers_cost(networks["shift"], accounting="corrected").energy_mj
         for setting, (op, bits, words) in WIDTHS.items():
-            cost = model_cost(networks[op], RESOLUTION, "unbiased", bits=bits, word_bits=words)
+            cost = layers_cost(networks[op], accounting="unbiased", bits=bits, word_bits=words)
             rows[setting][model] = cost.energy_mj
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("setting").reset_index()
 

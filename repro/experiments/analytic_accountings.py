@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterable, Mapping
 import pandas as pd
 from scipy.stats import kendalltau
 
-from repro.cost import ACCOUNTINGS, CONVENTIONS, Layer, ModelCost, layers_cost, operation_energy_pj, translation_cost
+from repro.cost import ACCOUNTINGS, CONVENTIONS, ModelCost, layers_cost, operation_energy_pj, translation_cost
 from repro.cost.counting import layer_operations
-from repro.cost.skeleton import skeleton
-from repro.cost.trace import trace
+from repro.cost.skeleton import traced
 from repro.errors import check_choice
 from repro.experiments import analytic_acghostnet, analytic_autoshiftnet, analytic_shiftaddaug, analytic_shiftaddnas
 
@@ -42,15 +41,8 @@ def energy_tables(accounting: str) -> dict[str, pd.DataFrame]:
     return {table_id: make(accounting) for table_id, make in ENERGY_TABLES.items()}
 
 
-@functools.cache
-def _traced(name: str, pixels: int, options: tuple) -> tuple[Layer, ...]:
-    """Layers of a network without data; the accountings only price them differently."""
-    return tuple(trace(skeleton(name, **dict(options)), pixels))
-
-
 def _priced(name: str, pixels: int, accounting: str, options: Mapping | None = None, **how) -> ModelCost:
-    made = {key: tuple(value) if isinstance(value, list) else value for key, value in (options or {}).items()}
-    return layers_cost(_traced(name, pixels, tuple(sorted(made.items()))), accounting=accounting, **how)
+    return layers_cost(traced(name, pixels, **(options or {}))[1], accounting=accounting, **how)
 
 
 def _acghostnet(accounting: str) -> list[tuple]:
@@ -67,7 +59,7 @@ def _acghostnet(accounting: str) -> list[tuple]:
             cost = _priced(name, pixels, accounting, options)
             energy, latency = cost.energy_mj, cost.latency_ms
         else:
-            layers = _traced(name, pixels, tuple(sorted(options.items())))
+            _, layers = traced(name, pixels, **options)
             counted = [layer_operations(layer, CONVENTIONS["acghostnet"]) for layer in layers]
             adds, mults = (sum(counts[kind] for counts in counted) for kind in ("adds", "mults"))
             energy, latency = operation_energy_pj(adds, mults) * 1e-9, float("nan")

@@ -6,9 +6,9 @@ import functools
 
 import pandas as pd
 
-from repro.cost import ACCOUNTINGS, CONVENTIONS, count, model_cost, operation_energy_pj
+from repro.cost import ACCOUNTINGS, CONVENTIONS, count, layers_cost, operation_energy_pj
 from repro.cost.acghost import EnergyLookup
-from repro.cost.skeleton import skeleton
+from repro.cost.skeleton import traced
 from repro.errors import check_choice
 from repro.experiments.analytic_rows import MILLION, analytic_frame, from_printed
 from repro.models.acghostnet import MODULE_TYPES, module_type
@@ -20,10 +20,10 @@ FORMULA = "0.9 pJ x additions + 3.7 pJ x multiplications of the printed counts"
 def _counts(
     name: str, resolution: int, energy: str, note: str = "", accounting: str = "published", **options
 ) -> dict[str, object]:
-    model = skeleton(name, **options)
-    result = count(model, resolution, "acghostnet")
+    model, layers = traced(name, resolution, **options)
+    result = count(model, convention="acghostnet", layers=list(layers))
     if accounting == "unbiased":
-        energy_pj = model_cost(model, resolution, "unbiased").energy_mj * 1e9
+        energy_pj = layers_cost(layers, accounting="unbiased").energy_mj * 1e9
     else:  # the operation-energy model has no slip to correct and charges each accumulation already
         energy_pj = operation_energy_pj(result.adds, result.mults)
     joule_scale = {"energy_uj": 1e-6, "energy_mj": 1e-9}[energy]
@@ -60,6 +60,7 @@ def _lookup(resolution: int, num_classes: int) -> EnergyLookup:
     return EnergyLookup(resolution, num_classes)
 
 
+@functools.cache
 def energy_bounds() -> pd.DataFrame:
     """What any of the 8^16 architectures can reach, from the lookup: the printed rows A to D must lie inside.
 
@@ -119,7 +120,7 @@ def table_4(accounting: str = "published") -> pd.DataFrame:
         convention=_convention(accounting),
         unknown=FIGURE_5,
         extra={
-            "bounds": energy_bounds(),
+            "bounds": energy_bounds().copy(),
             "from_printed": from_printed(
                 "acghostnet_t04",
                 "energy_uj",
@@ -161,7 +162,7 @@ def table_5(accounting: str = "published") -> pd.DataFrame:
         convention=f"224 pixels, 1000 classes; {_convention(accounting)}",
         unknown=unknown,
         extra={
-            "bounds": energy_bounds(),
+            "bounds": energy_bounds().copy(),
             "from_printed": from_printed(
                 "acghostnet_t05",
                 "energy_mj",

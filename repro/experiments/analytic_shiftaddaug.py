@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from repro.cost import ACCOUNTINGS, CONVENTIONS, count, model_cost
-from repro.cost.skeleton import skeleton
+from repro.cost import ACCOUNTINGS, CONVENTIONS, count, layers_cost
+from repro.cost.skeleton import traced
 from repro.cost.units import HOROWITZ, SIMULATOR, unit_energy, unit_energy_table
 from repro.errors import check_choice
 from repro.experiments.analytic_rows import MILLION, analytic_frame, from_printed
@@ -95,8 +95,8 @@ def table_2(space: AugmentationSpace | None = None) -> pd.DataFrame:
 @functools.lru_cache(maxsize=64)
 def _measures(model: str, op: str) -> dict[str, float]:
     name, options = MODELS[model]
-    network = skeleton(name, num_classes=CLASSES, op=op, **options)
-    counted = count(network, RESOLUTION, "shiftaddaug")
+    network, layers = traced(name, RESOLUTION, num_classes=CLASSES, op=op, **options)
+    counted = count(network, convention="shiftaddaug", layers=list(layers))
     values = {
         "params_m": counted.params / MILLION,
         "mult_m": counted.mults / MILLION,
@@ -104,7 +104,7 @@ def _measures(model: str, op: str) -> dict[str, float]:
         "add_m": counted.adds / MILLION,
     }
     for accounting in ACCOUNTINGS:
-        cost = model_cost(network, RESOLUTION, accounting)
+        cost = layers_cost(layers, accounting=accounting)
         values[f"energy_{accounting}_mj"], values[f"latency_{accounting}_ms"] = cost.energy_mj, cost.latency_ms
     return values
 

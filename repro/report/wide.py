@@ -39,7 +39,8 @@ def _row_note(note: str) -> str:
 def cell_parts(row: dict) -> tuple[str, str, str]:
     """(published, ours, state) of one compared cell; state is "match", "differs" or "absent".
 
-    Ours has one digit more than is printed, and the relative error behind it where the column is analytic.
+    Ours has one digit more than is printed, and the relative error behind it where the column is analytic
+    and the error is not 0.0 %.
     """
     decimals = printed_decimals(row["published_text"])
     decimals = 2 if decimals is None else decimals
@@ -50,7 +51,8 @@ def cell_parts(row: dict) -> tuple[str, str, str]:
     if math.isfinite(row["std"]) and row["n_seeds"] > 1:
         ours += f" ± {row['std']:.{decimals + 1}f}"
     if math.isfinite(row["relative_error"]) and row["relative_error"]:
-        ours += f" ({100 * row['relative_error']:+.1f} %)"
+        error = f"{100 * row['relative_error']:+.1f}"
+        ours += f" ({error} %)" if float(error) else ""
     if pd.isna(row["matches_printed"]):
         return row["published_text"] or "–", ours, "absent"
     return row["published_text"], ours, "match" if row["matches_printed"] else "differs"
@@ -110,8 +112,9 @@ def _html(title: str, keys: list[str], headers: list[str], lines: list, shown: b
         cells += f'<td style="text-align:left">{html.escape(note)}</td>' if shown else ""
         body.append(f"<tr>{cells}</tr>")
     return (
-        f"<table><caption>{html.escape(title)}</caption>\n<thead><tr>{top}</tr><tr>{second}</tr></thead>\n"
-        "<tbody>\n" + "\n".join(body) + "\n</tbody></table>"
+        f'<div style="overflow-x:auto"><table style="font-size:12px"><caption>{html.escape(title)}</caption>\n'
+        f"<thead><tr>{top}</tr><tr>{second}</tr></thead>\n"
+        "<tbody>\n" + "\n".join(body) + "\n</tbody></table></div>"
     )
 
 
