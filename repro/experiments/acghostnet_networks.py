@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 import torch
@@ -18,7 +18,7 @@ from repro.experiments.data import DataRecipe, Splits, data_fingerprint, load_sp
 from repro.models import create
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.runtime import data_root
-from repro.train import TensorData, TrainRecipe, fit
+from repro.train import TensorData, TrainRecipe, fit, profile_step
 from repro.train.data import Batch
 from repro.train.evaluate import evaluating, reestimate_batch_norm
 from repro.train.imagefolder import ImageFolder
@@ -164,6 +164,20 @@ def network_spec(run: NetworkRun, seed: int, estimate_s: float | None) -> RunSpe
 
 
 # ------------------------------------------------------------------ what came of it
+
+
+def time_in_operators(run_by_name: Mapping[str, NetworkRun]) -> pd.DataFrame:
+    """One training step of each network on the CPU: columns network, step_ms, operator_ms, operator_share_pct."""
+    rows = []
+    for name, run in run_by_name.items():
+        side, in_channels, num_classes = input_facts(run.data)
+        torch.manual_seed(0)
+        model = create(run.network, **_options(run, side, in_channels, num_classes))
+        images = torch.randn(run.train.batch_size, in_channels, side, side)
+        figures = profile_step(model, images, torch.arange(run.train.batch_size) % num_classes)
+        share = 100 * figures.pop("operator_share")
+        rows.append({"network": name, **figures, "operator_share_pct": share})
+    return pd.DataFrame(rows)
 
 
 def network_counts(run: NetworkRun) -> dict[str, float]:

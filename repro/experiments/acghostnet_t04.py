@@ -28,6 +28,7 @@ from repro.experiments.acghostnet_search import (
 from repro.experiments.acghostnet_search import RECIPES as SEARCHES
 from repro.experiments.data import DataRecipe
 from repro.experiments.registry import Experiment
+from repro.models.acghostnet import MODULE_TYPES
 from repro.runs import Outcome, RunSpec
 from repro.train import ACGHOST_CIFAR, TrainRecipe
 
@@ -66,6 +67,12 @@ def _network(recipe: ModelsRecipe, network: str, path: str) -> NetworkRun:
 def baseline_runs(recipe: ModelsRecipe) -> dict[str, NetworkRun]:
     """The rows that need no search."""
     return {name: _network(recipe, net, "") for name, net in BASELINES.items()}
+
+
+def networks_of(preset: str, dataset: str) -> dict[str, NetworkRun]:
+    """The two baselines and a network that takes each of the eight module types in turn, as this preset trains them."""
+    recipe = RECIPES[preset, dataset]
+    return {**baseline_runs(recipe), "all eight types": _network(recipe, "acghostnet", "-".join(MODULE_TYPES * 2))}
 
 
 def searched_runs(recipe: ModelsRecipe, outcomes: Sequence[Outcome]) -> dict[str, NetworkRun]:
