@@ -19,9 +19,11 @@ import torch
 
 from repro.cpu import dense, depthwise, linear
 from repro.cpu.checks import WIDENED, check_linear, check_shapes, check_tensors, output_size
+from repro.cpu.layout import to_channels_last, to_nchw
 from repro.cpu.weight_gradient import weight_products
 
 __all__ = [
+    "adder_conv2d_bwd",
     "adder_conv2d_bwd_input",
     "adder_conv2d_bwd_weight",
     "adder_conv2d_fwd",
@@ -106,8 +108,8 @@ def adder_conv2d_fwd(
             linear.forward(_rows(x), weight.view(weight.shape[:2]), _rows(y))
         return y
     if _is_channels_last(x):
-        y = adder_conv2d_fwd(x.contiguous(), weight, stride, padding, dilation, groups)
-        return y.contiguous(memory_format=torch.channels_last)
+        y = adder_conv2d_fwd(to_nchw(x), weight, stride, padding, dilation, groups)
+        return to_channels_last(y)
     y = torch.empty(shape, dtype=x.dtype)
     if y.numel() == 0:
         return y
@@ -145,19 +147,17 @@ def adder_conv2d_bwd_input(
     if _are_rows(x, weight, stride, padding, groups):
         grad_x = torch.empty(x.shape, dtype=x.dtype, memory_format=_memory_format(x))
         if grad_x.numel():
-            rows = _rows(grad_out.contiguous(memory_format=_memory_format(x)))
+            rows = _rows(to_channels_last(grad_out) if _is_channels_last(x) else grad_out.contiguous())
             linear.backward_input(rows, _rows(x), weight.view(weight.shape[:2]), _rows(grad_x))
         return grad_x
     if _is_channels_last(x):
-        grad_x = adder_conv2d_bwd_input(
-            grad_out.contiguous(), x.contiguous(), weight, stride, padding, dilation, groups
-        )
-        return grad_x.contiguous(memory_format=torch.channels_last)
+        grad_x = adder_conv2d_bwd_input(to_nchw(grad_out), to_nchw(x), weight, stride, padding, dilation, groups)
+        return to_channels_last(grad_x)
     grad_x = torch.empty(x.shape, dtype=x.dtype)
     if grad_x.numel() == 0:
         return grad_x
     if _is_channels_last(grad_out):
-        grad_out = grad_out.contiguous()
+        grad_out = to_nchw(grad_out)
     if _is_depthwise(x, weight, groups) and _depthwise_may_spread(weight, stride, dilation):
         if depthwise.serves_backward(grad_out, x, grad_x, weight, stride, padding, dilation):
             depthwise.backward_input(grad_out, x, weight, grad_x, stride, padding, dilation)
@@ -171,6 +171,24 @@ def adder_conv2d_bwd_input(
     for call in calls:
         call(grad_out.data_ptr(), grad_x.data_ptr(), weight.data_ptr(), x.data_ptr())
     return grad_x
+
+
+def adder_conv2d_bwd(
+    grad_out: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    stride: _Pair,
+    padding: _Pair,
+    dilation: _Pair,
+    groups: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both gradients, `adder_conv2d_bwd_input` and `adder_conv2d_bwd_weight`; channels-last tensors converted once."""
+    geometry = stride, padding, dilation, groups
+    if not _is_channels_last(x) or _are_rows(x, weight, stride, padding, groups):
+        arguments = grad_out, x, weight, *geometry
+        return adder_conv2d_bwd_input(*arguments), adder_conv2d_bwd_weight(*arguments)
+    arguments = to_nchw(grad_out), to_nchw(x), weight, *geometry
+    return to_channels_last(adder_conv2d_bwd_input(*arguments)), adder_conv2d_bwd_weight(*arguments)
 
 
 def _depthwise_may_spread(weight: torch.Tensor, stride: _Pair, dilation: _Pair) -> bool:
@@ -220,6 +238,8 @@ def adder_conv2d_bwd_weight(
     if x.shape[2] == x.shape[3] == 1 and _are_rows(x, weight, stride, padding, groups):
         rows = _rows(grad_out.contiguous()), _rows(x)
         return adder_linear_bwd_weight(*rows, weight.flatten(1)).view(weight.shape)
+    if _is_channels_last(x):
+        x, grad_out = to_nchw(x), to_nchw(grad_out)
     if x.dtype == torch.float32:
         x, weight, padding = _centred(x, weight, padding)
         product = _products(grad_out, x, weight, stride, padding, dilation, groups)
@@ -234,7 +254,7 @@ def _products(grad_out, x, weight, stride, padding, dilation, groups) -> torch.T
     """sum g * x for every tap, as float64 numbers of the weight's shape; float32 operands."""
     flat = dense.is_pointwise(weight.shape, stride, padding)
     if flat or weight.shape[0] == weight.shape[1] * groups == groups:  # few uses of every pixel: read it in order
-        x, grad_out = x.contiguous(), grad_out.contiguous()
+        x, grad_out = to_nchw(x), to_nchw(grad_out)
     source, target = (_flat(x), _flat(grad_out)) if flat else (x, grad_out)
     walk = dense.forward_walk(
         weight.shape, stride, padding, dilation, groups, x.shape[0], source.shape[2:], target.shape[2:]

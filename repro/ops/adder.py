@@ -58,6 +58,16 @@ def _conv2d_bwd_weight(grad_out, x, weight, stride, padding, dilation, groups, b
     return kernels.adder_conv2d_bwd_weight(grad_out, x, weight, *pairs, groups).contiguous()
 
 
+def _conv2d_bwd(grad_out, x, weight, stride, padding, dilation, groups, backend):
+    """Both gradients: in one call where the back end has it, since they share what they bring into order first."""
+    both = getattr(_kernels("adder_conv2d", backend, x), "adder_conv2d_bwd", None)
+    if both is None:
+        arguments = grad_out, x, weight, stride, padding, dilation, groups, backend
+        return _conv2d_bwd_input(*arguments), _conv2d_bwd_weight(*arguments)
+    grad_x, grad_weight = both(grad_out, x, weight, tuple(stride), tuple(padding), tuple(dilation), groups)
+    return grad_x.contiguous(memory_format=_format(x)), grad_weight.contiguous()
+
+
 def _linear_fwd(x, weight, backend):
     return _kernels("adder_linear", backend, x).adder_linear_fwd(x, weight).contiguous()
 
@@ -84,6 +94,8 @@ class AdderConv2dFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_out):
+        if all(ctx.needs_input_grad[:2]) and not torch.is_grad_enabled():
+            return *_conv2d_bwd(grad_out, *ctx.saved_tensors, *ctx.settings), *(None for _ in ctx.settings)
         return _surrogate(grad_out, ctx, "adder_conv2d", _conv2d_bwd_input, _conv2d_bwd_weight)
 
 
