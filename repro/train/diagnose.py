@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -67,7 +70,7 @@ def profile_step(
 
     for _ in range(warmup):
         once()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+    with _quiet_stderr(), torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         for _ in range(steps):
             with torch.profiler.record_function("repro.step"):
                 once()
@@ -80,6 +83,20 @@ def profile_step(
         "operator_ms": operators / steps / 1e3,
         "operator_share": operators / total,
     }
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Nothing reaches the process's standard error inside: torch's profiler writes trace lines there, past Python."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _is_operator(event) -> bool:
