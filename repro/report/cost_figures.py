@@ -171,7 +171,10 @@ def _stack(axes, table: pd.DataFrame, labels: Sequence[str], *, horizontal: bool
         if horizontal:
             axes.barh(places, values, left=start, color=colour, label=LEVEL_NAMES[level], height=0.75)
         else:
-            axes.bar(places, values, bottom=start, color=colour, label=LEVEL_NAMES[level], width=0.85)
+            # One outline per level: networks have hundreds of layers, and each bar would be a shape of its own.
+            edges = np.append(places, len(table)) - 0.5
+            top = start + values
+            axes.stairs(top, edges, baseline=start, fill=True, color=colour, label=LEVEL_NAMES[level], linewidth=0)
         start = start + values
     if horizontal:
         axes.set_yticks(places, labels)
@@ -203,23 +206,38 @@ def level_breakdown(frame: pd.DataFrame, *, energy_label: str = "energy (mJ)") -
     return figure
 
 
-def layer_breakdown(layers: Mapping[str, pd.DataFrame]) -> Figure:
+def layer_breakdown(layers: Mapping[str, pd.DataFrame], *, x_label: str = "layer, in the order of execution") -> Figure:
     """Energy of every layer by memory level, in the order of execution, one panel per title.
 
     Args:
-        layers: title -> `repro.cost.ModelCost.layers`.
+        layers: title -> `repro.cost.ModelCost.layers`, or that by `parts_of`.
+        x_label: what a bar is.
     """
     figure, panels = new_figure(len(layers), 1, width_in=8.4, height_in=2.1)
     top = max(table["energy_mj"].max() for table in layers.values())
     for axes, (title, table) in zip(panels.flat, layers.items()):
         _need(table, [*LEVEL_COLOURS, "energy_mj"], "the layer breakdown")
         _stack(axes, table, [""] * len(table), horizontal=False)
-        step = 5 if len(table) < 100 else 20
+        step = 1 if len(table) < 25 else 5 if len(table) < 100 else 20
         axes.set_xticks(range(0, len(table), step), range(1, len(table) + 1, step))
-        axes.set(ylabel="energy (mJ)", title=title, ylim=(0, 1.05 * top), xlabel="layer, in the order of execution")
+        axes.set(ylabel="energy (mJ)", title=title, ylim=(0, 1.05 * top), xlabel=x_label)
         axes.grid(axis="x", visible=False)
     panels.flat[0].legend(fontsize=7, ncols=len(LEVEL_COLOURS))
     return figure
+
+
+def parts_of(layers: pd.DataFrame, pattern: str) -> pd.DataFrame:
+    """Energies of layers summed over the parts of a network, in the order of execution.
+
+    Args:
+        layers: `repro.cost.ModelCost.layers`.
+        pattern: regular expression whose first group is a part's name in the names of its layers.
+    Returns: name, op (of the part's first layer), the levels and energy_mj.
+    """
+    part = layers["name"].str.extract(pattern)[0].rename("name")
+    sums = layers.groupby(part, sort=False)[[*LEVEL_COLOURS, "energy_mj"]].sum()
+    sums.insert(0, "op", layers.groupby(part, sort=False)["op"].first())
+    return sums.reset_index()
 
 
 def layer_rows(layers: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -228,6 +246,7 @@ def layer_rows(layers: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     parts = []
     for title, table in layers.items():
         rows = table[columns].rename(columns={level: f"{level}_mj" for level in LEVEL_COLOURS})
+        rows = rows.round(9)  # far below a thousandth of the smallest layer, and half the size of the file
         rows.insert(0, "layer", range(1, len(rows) + 1))
         rows.insert(0, "network", title)
         parts.append(rows)

@@ -1,5 +1,6 @@
 """Wide comparisons, explained mismatches, and the figures of the analytic tables."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -9,6 +10,8 @@ from repro.report.cost_figures import (
     energy_accuracy,
     errors_of,
     layer_breakdown,
+    layer_rows,
+    parts_of,
     level_breakdown,
     rank_lines,
     relative_errors,
@@ -86,10 +89,19 @@ LEVELS = ("compute", "rf", "noc", "buffer", "dram")
 
 
 def test_layers_are_drawn_in_order_with_a_bar_per_level():
-    table = pd.DataFrame([dict.fromkeys(LEVELS, 0.1 * i) | {"energy_mj": 0.5 * i} for i in range(1, 4)])
+    rows = [dict.fromkeys(LEVELS, 0.1 * i) | {"energy_mj": 0.5 * i, "op": "conv"} for i in range(1, 4)]
+    table = pd.DataFrame(rows).assign(name=["stem.conv", "cells.0.a", "cells.0.b"])
     figure = layer_breakdown({"conv": table, "adder": table})
-    assert len(figure.axes[0].patches) == 3 * len(LEVELS)
-    save_figure(figure, "layers-test", None, "Layers.")
+    assert len(figure.axes[0].patches) == len(LEVELS)
+    outline = figure.axes[0].patches[-1].get_data()
+    np.testing.assert_allclose(outline.values, table["energy_mj"])
+    rows = layer_rows({"conv": table, "adder": table})
+    assert list(rows["layer"]) == [1, 2, 3] * 2 and set(rows["network"]) == {"conv", "adder"}
+    np.testing.assert_allclose(rows["energy_mj"], [*table["energy_mj"]] * 2)
+    parts = parts_of(table, r"^(cells\.\d+|[^.]+)")
+    assert list(parts["name"]) == ["stem", "cells.0"]
+    np.testing.assert_allclose(parts["energy_mj"], [0.5, 2.5])
+    save_figure(figure, "layers-test", rows, "Layers.")
 
 
 def test_ranks_and_savings_draw_every_network():
