@@ -60,10 +60,14 @@ def _clipped_tile(rows: int):
             def emit(wide: bool, keep: bool) -> None:
                 _emit(_Tile(context, builder, element, bases, wide), rows, keep, rest)
 
+            neighbours = builder.and_(is_wide(builder, element, *bases), is_wide(builder, element, *args[15:19]))
+            if not _Tile(context, builder, element, bases, True).paired:  # both clips are the same there
+                emit(False, True)
+                return context.get_dummy_value()
             with builder.if_else(cgutils.is_not_null(builder, keep_nan)) as (keeping, losing):
                 with keeping:
                     emit(False, True)
-                with losing, builder.if_else(is_wide(builder, element, *bases)) as (together, apart):
+                with losing, builder.if_else(neighbours) as (together, apart):
                     with together:
                         emit(True, False)
                     with apart:

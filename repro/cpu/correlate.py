@@ -190,7 +190,7 @@ def _read_tile(unit, p, pieces, present, channel, rows, tile):
                     memory.store(unit, to + pixel * size, memory.load(unit, at + row * stride_c + pixel * stride_w))
 
 
-@numba.njit(inline="always")
+@numba.njit(inline="never")
 def _place(p, first_word, piece):
     """Address of a piece in the first channel of the tensor whose words start at `first_word`."""
     at = memory.load_int(p, first_word) + memory.load_int(piece, 1) * memory.load_int(p, first_word + 1)
@@ -198,7 +198,7 @@ def _place(p, first_word, piece):
     return at + memory.load_int(piece, 3) * memory.load_int(p, first_word + 4)
 
 
-@numba.njit(inline="always")
+@numba.njit(inline="never")
 def _four_places(unit, p, first_word, pieces, present, buffer):
     """Where a tile's pieces lie: (four addresses, bytes to the next channel, whether that is the tensor itself).
 
@@ -219,7 +219,7 @@ def _four_places(unit, p, first_word, pieces, present, buffer):
     return a0, a1, a2, a3, pitch, straight
 
 
-@numba.njit(inline="always")
+@numba.njit(inline="never")
 def _next_block(done, filters, many, some):
     """(first filter, count) of the block after `done` filters; the last one overlaps the one before when it can."""
     left = filters - done

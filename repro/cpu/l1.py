@@ -25,6 +25,7 @@ from repro.cpu.simd import (
     _constant,
     _element,
     _fabs,
+    _fma,
     _pointer,
     _splat,
     _Tile,
@@ -48,10 +49,12 @@ def filter_values(tile: _Tile, address, pitch, rows: int):
 
 
 def store_pieces(tile: _Tile, vectors, outs, offset) -> None:
-    """One filter's sums to the four pieces' addresses plus `offset`."""
+    """One filter's sums to the four pieces' addresses plus `offset`; a wide tile's outputs are neighbours too."""
     builder = tile.builder
     pieces = vectors
-    if tile.paired:
+    if tile.paired and tile.wide:
+        outs = outs[::2]
+    elif tile.paired:
         pieces = [builder.shuffle_vector(vector, vector, half) for vector in vectors for half in _HALVES]
     for piece, out in zip(pieces, outs, strict=True):
         builder.store(piece, _pointer(builder, out, offset), align=_bytes(tile.element))
@@ -101,7 +104,7 @@ def _emit_max(tile: _Tile, rows: int, first: bool, args):
     if first:
         tile.store_row(pixel_sums, 0, totals[rows])
     plain = totals[rows] if first else tile.load_row(pixel_sums, 0)
-    share, good = _constant(tile.vector, _SHARE), None
+    share, minus_two, good = _constant(tile.vector, _SHARE), _constant(tile.vector, -2.0), None
     for row, vectors in enumerate(totals[:rows]):
         of_w, of_abs_w = (
             _splat(
@@ -111,11 +114,11 @@ def _emit_max(tile: _Tile, rows: int, first: bool, args):
             )
             for i in range(2)
         )
-        limit = builder.fmul(share, of_abs_w)
+        limit = builder.fneg(builder.fmul(share, of_abs_w))
         results = []
         for vector, x_sum in zip(vectors, plain, strict=True):
-            value = builder.fadd(builder.fsub(x_sum, builder.fadd(vector, vector)), of_w)
-            fits = builder.fcmp_ordered(">=", builder.fneg(value), limit)
+            value = _fma(builder, vector, minus_two, builder.fadd(x_sum, of_w))
+            fits = builder.fcmp_ordered("<=", value, limit)
             good = fits if good is None else builder.and_(good, fits)
             results.append(value)
         store_pieces(tile, results, outs, builder.mul(out_pitch, ir.Constant(_I64, row)))
@@ -151,7 +154,8 @@ def _max_tile(rows: int):
                 tile = _Tile(context, builder, element, bases, wide)
                 builder.store(_emit_max(tile, rows, with_sums, rest), good)
 
-            with builder.if_else(is_wide(builder, element, *bases)) as (together, apart):
+            neighbours = builder.and_(is_wide(builder, element, *bases), is_wide(builder, element, *outs))
+            with builder.if_else(neighbours) as (together, apart):
                 for branch, wide in ((together, True), (apart, False)):
                     with branch, builder.if_else(cgutils.is_not_null(builder, first)) as (begin, go_on):
                         with begin:
