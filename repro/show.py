@@ -82,10 +82,9 @@ def table(frame: pd.DataFrame, digits: int = 3) -> None:
 def _left(style: Styler) -> Styler:
     """Cells and their headers begin at the same place."""
     left = [("text-align", "left"), ("vertical-align", "top")]
-    name = [("white-space", "nowrap")]  # ids and names would break at their hyphens
-    return style.set_table_styles(
-        [{"selector": "th, td", "props": left}, {"selector": "td:first-child", "props": name}]
-    )
+    whole = [("white-space", "nowrap")]  # ids and names would break at their hyphens
+    rules = [("th, td", left), ("td:first-child", whole)]
+    return style.set_table_styles([{"selector": where, "props": props} for where, props in rules])
 
 
 def figure(drawing, name: str, *, data: pd.DataFrame | None = None, caption: str = "") -> None:

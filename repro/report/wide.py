@@ -109,7 +109,7 @@ def _html(title: str, keys: list[str], headers: list[str], lines: list, shown: b
         cells = "".join(f'<td style="white-space:nowrap">{html.escape(str(value))}</td>' for value in key)
         for published, ours, state in parts:
             cells += f'<td>{html.escape(published)}</td><td style="{_STYLE[state]}">{html.escape(ours)}</td>'
-        cells += f'<td style="text-align:left">{html.escape(note)}</td>' if shown else ""
+        cells += f'<td style="text-align:left;min-width:20em">{html.escape(note)}</td>' if shown else ""
         body.append(f"<tr>{cells}</tr>")
     return (
         f'<div style="overflow-x:auto"><table style="font-size:12px"><caption>{html.escape(title)}</caption>\n'

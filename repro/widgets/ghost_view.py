@@ -22,6 +22,8 @@ class GhostExplorer:
 
     def __init__(self, seed: int = 0):
         self.editor = ghost.GhostEditor(seed=seed)
+        for inputs in ghost.INPUTS:  # a second each, now rather than at the first change of the images
+            ghost.lookup(inputs)
         self.busy = False
         self._make_controls()
         self._make_blocks()
