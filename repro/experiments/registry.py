@@ -87,7 +87,7 @@ def check_request(preset: str, dataset: str = "") -> None:
 
     check_choice("preset", preset, PRESETS)
     if dataset:
-        check_choice("dataset", dataset, REGISTRY)
+        check_choice("dataset", dataset, [*REGISTRY, "imagenet"])  # ImageNet is a folder of the user's own
 
 
 def check_seeds(seeds: Iterable[int] | None, default: Sequence[int]) -> list[int]:

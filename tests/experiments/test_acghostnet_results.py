@@ -249,7 +249,8 @@ def test_short_trainings_are_tested_with_re_estimated_batch_norm(monkeypatch, tm
     from repro.experiments import acghostnet_networks as networks
 
     seen = []
-    monkeypatch.setattr(networks, "reestimate_batch_norm", lambda model, batches: seen.append([len(b) for b in batches]))
+    record = lambda _model, batches: seen.append([len(batch) for batch in batches])  # noqa: E731
+    monkeypatch.setattr(networks, "reestimate_batch_norm", record)
     context = SimpleNamespace(log=lambda **row: None, checkpoint=tmp_path)
     run = networks.NetworkRun("ghostnet", "", SMOKE.data, SMOKE.shape, TrainRecipe(epochs=0), calibration_images=70)
     networks.train_network(run, 0, context)
