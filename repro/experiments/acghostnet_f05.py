@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from repro.experiments.acghostnet_models import frames, models_by_energy
 from repro.experiments.acghostnet_search import (
     RECIPES,
     SCALE,
     STAGE_LENGTHS,
     SearchRun,
-    found_models,
-    search_frames,
     search_spec,
     searches,
 )
@@ -41,15 +40,15 @@ def drawn_models(path_by_model: dict[str, Sequence[str]]) -> pd.DataFrame:
 
 
 def tabulate(recipe: SearchRun, outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Models A to D of every search; `attrs["extra"]` has the frames of `search_frames`."""
+    """Models A to D of every search; `attrs["extra"]` has those of `acghostnet_models.frames`."""
     parts = [
-        drawn_models({f"ACGhostNet-{name}": found.path for name, found in found_models(outcome).items()}).assign(
+        drawn_models({f"ACGhostNet-{name}": found.path for name, found in models_by_energy(outcome).items()}).assign(
             seed=outcome.spec.seed
         )
         for outcome in searches(outcomes)
     ]
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    frame.attrs["extra"] = search_frames(recipe, outcomes)
+    frame.attrs["extra"] = frames(recipe, outcomes)
     return frame
 
 

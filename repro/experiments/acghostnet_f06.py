@@ -8,7 +8,8 @@ import pandas as pd
 
 from repro.cost.acghost import EnergyLookup
 from repro.experiments.acghostnet_f05 import plan
-from repro.experiments.acghostnet_search import RECIPES, SCALE, SearchRun, energy_lookup, found_models, searches
+from repro.experiments.acghostnet_models import models_by_energy
+from repro.experiments.acghostnet_search import RECIPES, SCALE, SearchRun, energy_lookup, searches
 from repro.experiments.registry import Experiment
 from repro.runs import Outcome
 
@@ -32,7 +33,7 @@ def tabulate(recipe: SearchRun, outcomes: Sequence[Outcome]) -> pd.DataFrame:
     lookups = {"ours": energy_lookup(recipe), "paper_size": EnergyLookup(32, 10)}
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in lookups}
     for outcome in searches(outcomes):
-        paths = [found.path for found in found_models(outcome).values()]
+        paths = [found.path for found in models_by_energy(outcome).values()]
         for name, lookup in lookups.items():
             if paths:
                 parts[name].append(mean_blocks(lookup, paths).assign(seed=outcome.spec.seed))

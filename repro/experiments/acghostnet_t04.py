@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from repro.experiments.acghostnet_models import frames, models_by_energy
 from repro.experiments.acghostnet_networks import NetworkRun, network_counts, network_spec, trained
 from repro.experiments.acghostnet_search import (
     CALIBRATION_IMAGES,
@@ -20,8 +21,6 @@ from repro.experiments.acghostnet_search import (
     SMALL,
     GhostShape,
     SearchRun,
-    found_models,
-    search_frames,
     search_spec,
     searches,
 )
@@ -57,7 +56,7 @@ def found_paths(outcomes: Sequence[Outcome]) -> dict[str, str]:
     finished = [outcome for outcome in searches(outcomes) if outcome.state == "done"]
     if not finished:
         return {}
-    return {f"ACGhostNet-{name}": "-".join(found.path) for name, found in found_models(finished[0]).items()}
+    return {f"ACGhostNet-{name}": "-".join(found.path) for name, found in models_by_energy(finished[0]).items()}
 
 
 def _network(recipe: ModelsRecipe, network: str, path: str) -> NetworkRun:
@@ -98,7 +97,7 @@ def follow(recipe: ModelsRecipe, seeds: Sequence[int], outcomes: Sequence[Outcom
 def tabulate(recipe: ModelsRecipe, outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """One row per model and seed, counts and energy of the network as it was trained here.
 
-    `attrs["extra"]` has the frames of `search_frames`.
+    `attrs["extra"]` has those of `acghostnet_models.frames`.
     """
     results = trained(outcomes)
     rows = []
@@ -109,7 +108,7 @@ def tabulate(recipe: ModelsRecipe, outcomes: Sequence[Outcome]) -> pd.DataFrame:
             note = "; ".join(filter(None, [run.path, mine.note]))
             rows.append({**about, "accuracy_pct": mine.top1_pct, "seed": mine.seed, "note": note})
     frame = pd.DataFrame(rows)
-    frame.attrs["extra"] = search_frames(recipe.search, outcomes)
+    frame.attrs["extra"] = frames(recipe.search, outcomes)
     return frame
 
 

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from repro.experiments.acghostnet_models import frames
 from repro.experiments.acghostnet_networks import IMAGENET, NetworkRun, input_facts, network_counts, trained
 from repro.experiments.acghostnet_search import RECIPES as SEARCHES
-from repro.experiments.acghostnet_search import SCALE, GhostShape, search_frames, search_spec
+from repro.experiments.acghostnet_search import SCALE, GhostShape, search_spec
 from repro.experiments.acghostnet_t04 import RECIPES as TABLE_4
 from repro.experiments.acghostnet_t04 import ModelsRecipe, found_paths, specs_of
 from repro.experiments.data import DataRecipe
@@ -91,7 +92,7 @@ def tabulate(recipe: ModelsRecipe, outcomes: Sequence[Outcome]) -> pd.DataFrame:
             accuracies = {"top1_pct": mine.top1_pct, "top5_pct": mine.top5_pct}
             rows.append({**about, **accuracies, "seed": mine.seed, "note": note})
     frame = pd.DataFrame(rows)
-    frame.attrs["extra"] = search_frames(recipe.search, outcomes)
+    frame.attrs["extra"] = frames(recipe.search, outcomes)
     return frame
 
 

@@ -257,3 +257,26 @@ def test_short_trainings_are_tested_with_re_estimated_batch_norm(monkeypatch, tm
     assert seen == [[70]]
     networks.train_network(dataclasses.replace(run, calibration_images=0), 0, context)
     assert seen == [[70]]
+
+
+def test_models_are_named_from_the_least_energy_to_the_most():
+    from repro.experiments.acghostnet_models import frames, models_by_energy
+
+    def survivor(path, accuracy, energy, place):
+        return {
+            "path": "-".join(path), "accuracy_pct": accuracy, "energy": energy,
+            "origin": "parent", "front": 0, "place": place,
+        }  # fmt: skip
+
+    # Nothing new lies within the second and third budget, so that their picks are cheaper than the first one's.
+    energies = {0: 100.0, 1: 98.0, 2: 97.0, 3: 200.0}
+    accuracies = {0: 60.0, 1: 50.0, 2: 40.0, 3: 70.0}
+    paths = [(name,) * 16 for name in ("CCg1", "CCg2", "ACg1", "ACg2")]
+    candidates = [survivor(paths[i], accuracies[i], energies[i], i) for i in range(4)]
+    value = {"generations": [{"number": 1, "epoch": 1, "candidates": candidates, "seconds": {"evolve": 1.0}}]}
+    search = Outcome(searching.search_spec(SMOKE, 0), "done", value | {"warmup": [], "seconds": {"evolve": 1.0}})
+    named = models_by_energy(search)
+    assert [named[letter].energy for letter in "ABCD"] == [97.0, 98.0, 100.0, 200.0]
+    models = frames(SMOKE, [search])["models"]
+    assert models["model"].tolist() == [f"ACGhostNet-{letter}" for letter in "ABCD"]
+    assert models["energy_uj"].is_monotonic_increasing
