@@ -9,9 +9,11 @@ pytest.importorskip("triton")
 
 
 @pytest.fixture
-def device() -> torch.device:
+def device(request) -> torch.device:
     from repro.runtime import triton_interpreted, triton_status
 
+    if request.node.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("real sizes take the interpreter minutes each: no CUDA device")
     usable, reason = triton_status()
     if not usable:
         pytest.skip(reason)

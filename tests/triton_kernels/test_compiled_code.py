@@ -87,7 +87,7 @@ def test_half_precision_products_run_on_tensor_cores(hopper):
 
 
 def test_ampere_compiles_too(tmp_path):
-    names = ("adder_fwd_float32", "adder_bwd_input_float32", "adder_int8", "shift_float16")
+    names = ("adder_bwd_input_float32", "shift_float16")
     found = compile_for(80, tmp_path, *names)
     assert set(found) == set(names) and not any("LDL" in p["loop"] for p in found.values())
 
