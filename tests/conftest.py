@@ -30,3 +30,12 @@ def cxx_compiler() -> str | None:
     """The C++ compiler that torch.compile's inductor would call, or None."""
     found = (shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name)
     return next((path for path in found if path), None)
+
+
+@pytest.fixture(scope="session")
+def shared_smoke_runs(tmp_path_factory) -> Path:
+    """One runs folder for every test that regenerates tables at smoke, in whatever worker: a network trains once."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke_runs"
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -31,7 +31,8 @@ def code_cells(name):
 
 @pytest.mark.notebook
 @pytest.mark.parametrize("name", NAMES)
-def test_notebook_runs_at_smoke(name, folders):
+def test_notebook_runs_at_smoke(name, folders, shared_smoke_runs, monkeypatch):
+    monkeypatch.setenv("REPRO_RUNS", str(shared_smoke_runs))
     result = notebooks.execute(name, PARAMETERS, progress=False)
     assert result.state == "executed", result.message
     page = result.page.read_text(encoding="utf-8")

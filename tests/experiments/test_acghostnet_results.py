@@ -33,10 +33,9 @@ PATHS = [("CCg1",) * 16, ("AAg2",) * 16, ("ACg1", "CAg2") * 8]
 
 
 @pytest.fixture(scope="module")
-def smoke_runs(tmp_path_factory):
-    """One folder of runs for the module, so that the search is done once."""
+def smoke_runs(tmp_path_factory, shared_smoke_runs):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPRO_RUNS", str(tmp_path_factory.mktemp("runs")))
+        patch.setenv("REPRO_RUNS", str(shared_smoke_runs))
         patch.setenv("REPRO_RESULTS", str(tmp_path_factory.mktemp("results")))
         patch.setenv("REPRO_FIGURES", str(tmp_path_factory.mktemp("figures")))
         yield

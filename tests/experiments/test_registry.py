@@ -53,15 +53,9 @@ def test_every_experiment_has_frozen_recipes_seeds_and_a_scale_note_for_each_pre
         assert dataclasses.is_dataclass(recipe) and type(recipe).__dataclass_params__.frozen
 
 
-@pytest.fixture(scope="module")
-def shared_runs(tmp_path_factory):
-    """One runs folder for all tables: several of them share networks and the search."""
-    return tmp_path_factory.mktemp("runs")
-
-
 @pytest.mark.parametrize("table_id", EXPERIMENTS)
-def test_smoke_fills_the_table_and_reuses_its_runs(table_id, capsys, shared_runs, monkeypatch):
-    monkeypatch.setenv("REPRO_RUNS", str(shared_runs))
+def test_smoke_fills_the_table_and_reuses_its_runs(table_id, capsys, shared_smoke_runs, monkeypatch):
+    monkeypatch.setenv("REPRO_RUNS", str(shared_smoke_runs))
     first = run_table(table_id, preset="smoke", workers=2)
     assert len(first) and not first.attrs["failed"]
     assert first.attrs["provenance"]["recipe"] and first.attrs["seeds"] == [0]
