@@ -147,6 +147,8 @@ def _execute_into(source: Path, copy: Path, parameters: Mapping[str, Any], progr
                 cwd=str(repo_root()),
                 progress_bar={"desc": source.stem} if progress else False,
                 execution_timeout=CELL_TIMEOUT_S,
+                # Kernels listen on loopback only; their warning about it would hide our own messages.
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )
         except PapermillExecutionError as error:
             # The number that the page prints beside the cell; a cell that never began has none.

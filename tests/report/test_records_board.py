@@ -66,6 +66,21 @@ def test_saving_twice_gives_the_same_bytes(results):
     assert before == (path.read_bytes(), path.with_suffix(".json").read_bytes())
 
 
+def test_the_same_rows_from_clean_code_leave_the_record_as_it_is(results):
+    stored = save_record("acghostnet_t06", frame(), PROVENANCE).with_suffix(".json")
+    before = stored.read_bytes()
+    later = {"date": "2026-02-01T00:00:00+00:00", "git_revision": "fedcba987654", "device": "another"}
+    save_record("acghostnet_t06", frame(), PROVENANCE | later)
+    assert stored.read_bytes() == before
+
+    save_record("acghostnet_t06", frame(), PROVENANCE | later | {"epochs": 26})
+    assert json.loads(stored.read_text())["provenance"]["epochs"] == 26
+
+    save_record("acghostnet_t06", frame().assign(kendall_tau=0.5), PROVENANCE | {"git_clean": False})
+    save_record("acghostnet_t06", frame().assign(kendall_tau=0.5), PROVENANCE | later)
+    assert json.loads(stored.read_text())["provenance"]["git_revision"] == "fedcba987654"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
