@@ -18,8 +18,9 @@ from repro.experiments.data import DataRecipe, Splits, data_fingerprint, load_sp
 from repro.models import create
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.runtime import data_root
-from repro.train import TensorData, TrainRecipe, fit, profile_step
+from repro.train import TensorData, TrainRecipe, profile_step
 from repro.train.data import Batch
+from repro.train.distributed import fit_distributed
 from repro.train.evaluate import evaluating, reestimate_batch_norm
 from repro.train.imagefolder import ImageFolder
 
@@ -121,11 +122,14 @@ def input_facts(data: DataRecipe) -> tuple[int, int, int]:
 
 
 def train_network(run: NetworkRun, seed: int, context: RunContext) -> dict:
-    """Run function: top-1 and top-5 test accuracy (percent) after the last epoch."""
+    """Run function: top-1 and top-5 test accuracy (percent) after the last epoch.
+
+    Processes of a running group train the network together (`repro.experiments.distributed`); all get the result.
+    """
     train, test, side, in_channels, num_classes = _parts(run.data)
     torch.manual_seed(seed)
     model = create(run.network, **_options(run, side, in_channels, num_classes)).to(device())
-    history = fit(
+    history = fit_distributed(
         model,
         train,
         None,
