@@ -36,7 +36,10 @@ COLOURS = {
 STYLE = {
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
+    "savefig.bbox": "tight",  # no label is cut where it is longer than its axes
+    "savefig.pad_inches": 0.05,
     "font.size": 9,
+    "axes.titlesize": "medium",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -166,7 +169,7 @@ def ranking_scatter(points: pd.DataFrame, *, name: str, label: str) -> tuple[Fig
             mine["predicted_accuracy_pct"],
             x_label="true accuracy (%)",
             y_label="predicted accuracy (%)",
-            title=f"{', '.join(words)}: tau = {tau:.3f}",
+            title=f"{words[0]},\n{words[1]}: tau = {tau:.3f}",
         )
         taus.append(f"{tau:.3f} ({', '.join(words)})")
     for axes in list(panels.flat)[len(strategies) :]:
