@@ -1,11 +1,13 @@
 """What the README shows works: its code runs, its commands exist, its board is the one that the records give."""
 
 import re
+import subprocess
 
 import pytest
 import torch
 
 from repro.report import board_is_current
+from repro.report.board import verdicts_markdown
 from repro.runtime import repo_root
 
 
@@ -49,5 +51,20 @@ def test_every_direct_dependency_is_explained(readme):
         assert re.search(rf"\b{re.escape(name)}\b", table), name
 
 
-def test_the_status_board_is_current():
-    assert board_is_current(), "run: python -m repro status --update-readme"
+@pytest.fixture
+def tracked(tmp_path, monkeypatch):
+    """A folder with the README and the records that git holds: regenerating tables changes those of this checkout."""
+    git = ["git", "-C", str(repo_root())]
+    listed = subprocess.run([*git, "ls-files", "-z", "README.md", "data/results"], capture_output=True, check=False)
+    if listed.returncode or not listed.stdout:
+        return repo_root()  # not a checkout: its files are the ones that were published
+    write = [*git, "checkout-index", "-z", "--stdin", f"--prefix={tmp_path}/"]
+    subprocess.run(write, input=listed.stdout, check=True)
+    monkeypatch.setenv("REPRO_RESULTS", str(tmp_path / "data" / "results"))
+    return tmp_path
+
+
+def test_the_status_board_and_the_verdicts_are_current(tracked):
+    advice = "run: python -m repro status --update-readme"
+    assert board_is_current(tracked / "README.md"), advice
+    assert (tracked / "data" / "results" / "VERDICTS.md").read_text(encoding="utf-8") == verdicts_markdown(), advice
