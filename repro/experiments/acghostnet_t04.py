@@ -126,9 +126,9 @@ RECIPES = {
         SEARCHES["quick", "digits"],
         DataRecipe("digits"),
         SEARCHES["quick", "digits"].shape,
-        TrainRecipe(epochs=25, **SMALL),
+        TrainRecipe(epochs=20, **SMALL),
         calibration_images=CALIBRATION_IMAGES,
-        estimate_s=35,
+        estimate_s=42,
     ),
     ("quick", "cifar10"): ModelsRecipe(
         SEARCHES["quick", "cifar10"],
