@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from repro.bench.bars import select
 from repro.bench.records import CONTEXT
 from repro.bench.training import METHODS, MOBILENET
 
 TABLE_ID = "shiftaddaug_supp_t03"
 GROUP = ["op", "mode", "kind", "peer"]
+TERMS, TERM_LABELS = [0, 32, 128, 512, 1 << 30], ["up to 32", "33 to 128", "129 to 512", "above 512"]
 SUMMARY = ["shapes", "ratio", "20 to 80 %", "worst", "g_terms_per_s", "pct_of_bound"]
 
 
@@ -39,6 +41,27 @@ def losses(records: pd.DataFrame, peer: str = "conv2d", count: int = 8) -> pd.Da
     rows = records[(records["peer"] == peer) & (records["ratio"] > 1)]
     worst = rows.sort_values("ratio", ascending=False).head(count)
     return worst[["op", "mode", "shape", "ms_p50", "peer_ms_p50", "ratio", "pct_of_bound"]].reset_index(drop=True)
+
+
+def by_terms_per_output(
+    records: pd.DataFrame, peer: str, op: str = "adder_conv2d", mode: str = "forward"
+) -> pd.DataFrame:
+    """How a dense operator does against a peer by the number of terms that one output sums (C_in times filter size).
+
+    Columns terms, shapes, speedup (the peer's time over ours, median), g_terms_per_s, pct_of_bound. What a tile costs
+    besides its terms, and bringing its pixels in and its outputs out, weighs most where few terms are summed.
+    """
+    rows = select(records, {"op": op, "mode": mode, "kind": "dense", "peer": peer}).copy()
+    sizes = rows["shape"].str.extract(r"(\d+)x(\d+)x\d+x\d+ (\d+)x(\d+) to").astype(int)
+    rows["terms"] = pd.cut(sizes[1] * sizes[2] * sizes[3], TERMS, labels=TERM_LABELS)
+    rows["speedup"] = 1 / pd.to_numeric(rows["ratio"])
+    rows["g_terms_per_s"] = pd.to_numeric(rows["terms_per_s"]) / 1e9
+    rows["pct_of_bound"] = pd.to_numeric(rows["pct_of_bound"])
+    groups = rows.groupby("terms", observed=True)
+    medians = groups[["speedup", "g_terms_per_s", "pct_of_bound"]].median()
+    return medians.assign(shapes=groups.size()).reset_index()[
+        ["terms", "shapes", "speedup", "g_terms_per_s", "pct_of_bound"]
+    ]
 
 
 def training_table(records: pd.DataFrame) -> pd.DataFrame:

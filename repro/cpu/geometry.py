@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from repro.cpu import correlate as c
-from repro.cpu.simd import PIECE, PIXELS
+from repro.cpu.simd import PIECE, PIECES, PIXELS
 
 SCRATCH_ELEMENTS = 48 * 1024  # of one band's sources; with filters and sums it stays within a core's second-level cache
 TASK_PIXELS = 512  # pixels that make a task worth handing out
@@ -70,8 +71,13 @@ def _band(walk: Walk, direct: bool) -> tuple[int, int, int]:
         task_rows = _ceil(task_rows, 2)
     task_images = 1
     if task_rows == rows and task_cols == cols:
-        per_image = rows * _ceil(cols, PIECE) * PIECE
-        task_images = max(1, min(walk.images, TASK_PIXELS // (2 * per_image), budget // max(1, scratch(rows, cols))))
+        pieces = rows * _ceil(cols, PIECE)
+        task_images = max(1, TASK_PIXELS // (2 * pieces * PIECE))
+        # As many images as fill their last tile, where that leaves enough tasks.
+        whole = PIECES // math.gcd(PIECES, pieces)
+        if walk.images >= 8 * whole:
+            task_images = _ceil(task_images, whole) * whole
+        task_images = max(1, min(walk.images, task_images, budget // max(1, scratch(rows, cols))))
     return task_images, task_rows, task_cols
 
 

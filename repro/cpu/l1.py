@@ -74,9 +74,9 @@ def is_wide(builder, element, b0, b1, b2, b3):
     return builder.and_(first, builder.icmp_signed("==", builder.add(b2, step), b3))
 
 
-def _prefetch(builder, address, offset) -> None:
-    """Ask for the cache line at `address` plus `offset`; a hint, which no address can make fail."""
-    flags = [ir.Constant(_I32, value) for value in (0, 3, 1)]  # to read, keep, data
+def _prefetch(builder, address, offset, write: int = 0) -> None:
+    """Ask for the cache line at `address` plus `offset`, to read or `write`; a hint, which no address can make fail."""
+    flags = [ir.Constant(_I32, value) for value in (write, 3, 1)]  # read or write, keep, data
     _call(builder, "llvm.prefetch.p0", ir.VoidType(), [_pointer(builder, address, offset), *flags])
 
 
@@ -100,6 +100,12 @@ def _emit_max(tile: _Tile, rows: int, first: bool, args):
             updated.append([builder.fadd(s, x) for s, x in zip(sums[rows], pixels, strict=True)])
         return updated
 
+    # The sums leave in one burst at the end; lines asked for now are there by then.
+    for row in range(rows):
+        shift = builder.mul(out_pitch, ir.Constant(_I64, row))
+        for out in outs[:: 2 if tile.wide else 1]:
+            for byte in (0, 63) if tile.wide else (0,):
+                _prefetch(builder, builder.add(out, ir.Constant(_I64, byte)), shift, write=1)
     totals = tile.sums(rows + first, taps, offsets, step)
     if first:
         tile.store_row(pixel_sums, 0, totals[rows])

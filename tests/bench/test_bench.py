@@ -310,6 +310,17 @@ def test_memory_bar_names_the_worst_shape():
     assert line["met"] and line["reached"] == 0.2 and "worst 4.5" in line["note"]
 
 
+def test_speed_ups_are_grouped_by_the_terms_of_an_output():
+    rows = [
+        _row(peer="cdist", ratio=ratio, shape=f"toy 2x{channels}x8x8 {side}x{side} to 4")
+        for ratio, channels, side in ((0.5, 16, 1), (0.25, 16, 3), (0.05, 16, 3), (0.1, 200, 3))
+    ]
+    found = summary.by_terms_per_output(records.frame(rows), "cdist").set_index("terms")
+    assert list(found.index) == ["up to 32", "129 to 512", "above 512"]
+    assert list(found["shapes"]) == [1, 2, 1]
+    assert found.loc["129 to 512", "speedup"] == pytest.approx((4 + 20) / 2)
+
+
 def test_training_ratios_stand_beside_the_published_ones():
     rows = [
         _row(op=f"mobilenet_v2 {op}", mode="training step", peer="conv", ms_p50=ms, peak_mem_mib=mib)
