@@ -88,28 +88,73 @@ def energy_accuracy(
                     axes.scatter(
                         chosen[x], chosen[y], s=26, facecolors=face, edgecolors=colour, label=label, linewidths=1.3
                     )
-        _annotate(axes, mine, x, y)
         if log_x:
             axes.set_xscale("log")
+            _plain_ticks(axes.xaxis)
         axes.margins(x=0.12, y=0.08)
         title = "" if panel is None else (titles or {}).get(value, str(value))
         axes.set(xlabel=x_label, ylabel=y_label, title=title)
-    panels.flat[0].legend(fontsize=7, loc="lower right")
+    if len(groups) == 1:
+        panels.flat[0].legend(fontsize=7, loc="lower right")
+    else:
+        handles, labels = panels.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=4)
+    figure.draw_without_rendering()  # fixes the layout in which the labels are placed
+    for axes, (_, mine) in zip(panels.flat, groups):
+        _annotate(axes, mine.dropna(subset=[x, y]), x, y)
     return figure
 
 
+def _plain_ticks(axis) -> None:
+    """1, 2 and 5 times powers of ten on a logarithmic axis, written out."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+# Where a label may stand beside its point (offset in points, alignment); the first that is free is taken.
+_LABEL_PLACES = (
+    ((3, 4), "left"), ((3, -9), "left"), ((-3, 4), "right"), ((-3, -9), "right"), ((6, -2.5), "left"),
+    ((-6, -2.5), "right"), ((0, 10), "center"), ((0, -16), "center"), ((3, 13), "left"), ((-3, 13), "right"),
+    ((3, -19), "left"), ((-3, -19), "right"),
+)  # fmt: skip
+
+
 def _annotate(axes, points: pd.DataFrame, x: str, y: str) -> None:
-    """Names beside the points: above or below in turn along x, so that neighbours do not collide."""
+    """Names beside the points, each where it covers least of the points, the legend and the names before it."""
+    from matplotlib.transforms import Bbox
+
     named = points[points["name"] != ""].sort_values(x)
-    for index, row in enumerate(named.itertuples()):
-        axes.annotate(
-            row.name,
-            (getattr(row, x), getattr(row, y)),
-            xytext=(3, 5 if index % 2 == 0 else -10),
-            textcoords="offset points",
-            fontsize=6,
-            color="#444444",
-        )
+    marks = axes.transData.transform(points[[x, y]].to_numpy(float))
+    taken = [Bbox.from_bounds(left - 4, bottom - 4, 8, 8) for left, bottom in marks]
+    if axes.get_legend() is not None:
+        taken.append(axes.get_legend().get_window_extent())
+    for name, where in zip(named["name"], named[[x, y]].to_numpy(float)):
+        best = None
+        for offset, side in _LABEL_PLACES:
+            label = axes.annotate(
+                name, where, xytext=offset, textcoords="offset points", ha=side, fontsize=6, color="#444444"
+            )
+            box = label.get_window_extent()
+            cost = sum(_overlap(box, other) for other in taken) + box.width * box.height - _overlap(box, axes.bbox)
+            if best is None or cost < best[0]:
+                if best is not None:
+                    best[1].remove()
+                best = cost, label, box
+            else:
+                label.remove()
+            if best[0] == 0:
+                break
+        taken.append(best[2])
+
+
+def _overlap(a, b) -> float:
+    """Area that two boxes share, in square pixels."""
+    width = min(a.x1, b.x1) - max(a.x0, b.x0)
+    height = min(a.y1, b.y1) - max(a.y0, b.y0)
+    return max(width, 0) * max(height, 0)
 
 
 def table_points(
@@ -329,6 +374,7 @@ def rank_lines(wide: pd.DataFrame, *, columns: int = 2) -> Figure:
             axes.annotate(text, (len(accounts) - 1, ranks[-1]), xytext=(5, -2), textcoords="offset points", fontsize=6)
         axes.set_xticks(range(len(accounts)), [ACCOUNTING_NAMES[name] for name in accounts])
         axes.set_xlim(-0.2, len(accounts) + 0.35)
+        axes.yaxis.get_major_locator().set_params(integer=True)
         axes.invert_yaxis()
         axes.set(title=f"{paper}, {work}", xlabel="accounting", ylabel="rank by energy (1 is the cheapest)")
     for axes in list(panels.flat)[len(groups) :]:
@@ -405,5 +451,7 @@ def unit_energies(frame: pd.DataFrame) -> Figure:
         axes.set_xticks(range(len(formats)), formats)
         axes.set(title=operation, xlabel="number format", ylabel="energy per operation (pJ)", yscale="log")
         axes.set_xlim(-0.5, len(formats) - 0.5)
-    panels.flat[0].legend(fontsize=6, loc="lower left")
+        _plain_ticks(axes.yaxis)
+    handles, labels = panels.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=2)
     return figure
