@@ -84,9 +84,9 @@ RECIPES = {
     ("quick", "digits"): WidthsRecipe(
         DataRecipe("digits"),
         GhostShape(width=0.5, head=320, dropout=0.0),
-        TrainRecipe(epochs=20, **NO_RATE_ON_CONV),
+        TrainRecipe(epochs=14, **NO_RATE_ON_CONV),
         calibration_images=CALIBRATION_IMAGES,
-        estimate_s=42,
+        estimate_s=35,
     ),
     ("quick", "cifar10"): WidthsRecipe(
         DataRecipe("cifar10", train_images=8000, test_images=2000, size=16),

@@ -128,7 +128,7 @@ RECIPES = {
         SEARCHES["quick", "digits"].shape,
         TrainRecipe(epochs=20, **SMALL),
         calibration_images=CALIBRATION_IMAGES,
-        estimate_s=42,
+        estimate_s=50,
     ),
     ("quick", "cifar10"): ModelsRecipe(
         SEARCHES["quick", "cifar10"],
