@@ -243,6 +243,16 @@ def _command(name: str, presets: str) -> str:
     return f"python -m repro table {name} --preset {preset}"
 
 
+def _advice(ours: _Ours, name: str, presets: str) -> str:
+    """How to get what is missing: by training, unless what is missing is missing although it was trained."""
+    if ours.dataset.get(name) in (None, "architecture") or (presets == "paper" and ours.preset.get(name) != "paper"):
+        return f"Run: {_command(name, presets)}"
+    return (
+        f"These rows are absent although {name} was run: networks that nothing here trains, or runs that failed "
+        "(python -m repro status)."
+    )
+
+
 # ------------------------------------------------------------------ resampling
 
 
@@ -407,7 +417,7 @@ def _judge_loaded(ours: _Ours, tree, default: str, presets: str, verdict, exampl
     name = next(iter(ours.columns))
     if missing:
         partly = _partial(evaluator, tree)
-        return verdict("not run", f"Missing: {'; '.join(missing[:4])}.{partly} Run: {_command(name, presets)}")
+        return verdict("not run", f"Missing: {'; '.join(missing[:4])}.{partly} {_advice(ours, name, presets)}")
     try:
         held = evaluator.truth(tree)
     except NoValuesError as error:
