@@ -162,6 +162,8 @@ def table_points(
 ) -> pd.DataFrame:
     """Points of a table for `energy_accuracy`: the printed ones, and ours where a record has both quantities.
 
+    Only records of the paper preset: smaller networks on smaller data do not lie in the same plane.
+
     Args:
         x, y, series, name: columns of the table; `where` keeps the rows with these values.
     Returns: series, name, x, y under their own names and run ("published", or preset and data set of ours).
@@ -172,7 +174,7 @@ def table_points(
     spec, frames = table_spec(table_id), {"published": published(table_id)}
     about = frames["published"].set_index(list(spec.key))[[c for c in {series, *(where or {})} if c not in spec.key]]
     for record in load_records(table_id):
-        if record.frame[[x, y]].notna().all(axis=1).any():
+        if record.preset == "paper" and record.frame[[x, y]].notna().all(axis=1).any():
             mine = record.frame.groupby(list(spec.key), sort=False)[[x, y]].mean()
             frames[f"{record.preset}, {record.dataset}"] = mine.join(about).reset_index()
     parts = []
