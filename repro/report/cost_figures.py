@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from repro.errors import InputError
-from repro.report.figures import COLOURS, new_figure
+from repro.report.figures import COLOURS, label_points, new_figure
 
 LEVEL_COLOURS = {
     "compute": "#D55E00",
@@ -101,7 +101,7 @@ def energy_accuracy(
         figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=4)
     figure.draw_without_rendering()  # fixes the layout in which the labels are placed
     for axes, (_, mine) in zip(panels.flat, groups):
-        _annotate(axes, mine.dropna(subset=[x, y]), x, y)
+        label_points(axes, mine.dropna(subset=[x, y]), x, y)
     return figure
 
 
@@ -112,49 +112,6 @@ def _plain_ticks(axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-# Where a label may stand beside its point (offset in points, alignment); the first that is free is taken.
-_LABEL_PLACES = (
-    ((3, 4), "left"), ((3, -9), "left"), ((-3, 4), "right"), ((-3, -9), "right"), ((6, -2.5), "left"),
-    ((-6, -2.5), "right"), ((0, 10), "center"), ((0, -16), "center"), ((3, 13), "left"), ((-3, 13), "right"),
-    ((3, -19), "left"), ((-3, -19), "right"),
-)  # fmt: skip
-
-
-def _annotate(axes, points: pd.DataFrame, x: str, y: str) -> None:
-    """Names beside the points, each where it covers least of the points, the legend and the names before it."""
-    from matplotlib.transforms import Bbox
-
-    named = points[points["name"] != ""].sort_values(x)
-    marks = axes.transData.transform(points[[x, y]].to_numpy(float))
-    taken = [Bbox.from_bounds(left - 4, bottom - 4, 8, 8) for left, bottom in marks]
-    if axes.get_legend() is not None:
-        taken.append(axes.get_legend().get_window_extent())
-    for name, where in zip(named["name"], named[[x, y]].to_numpy(float)):
-        best = None
-        for offset, side in _LABEL_PLACES:
-            label = axes.annotate(
-                name, where, xytext=offset, textcoords="offset points", ha=side, fontsize=6, color="#444444"
-            )
-            box = label.get_window_extent()
-            cost = sum(_overlap(box, other) for other in taken) + box.width * box.height - _overlap(box, axes.bbox)
-            if best is None or cost < best[0]:
-                if best is not None:
-                    best[1].remove()
-                best = cost, label, box
-            else:
-                label.remove()
-            if best[0] == 0:
-                break
-        taken.append(best[2])
-
-
-def _overlap(a, b) -> float:
-    """Area that two boxes share, in square pixels."""
-    width = min(a.x1, b.x1) - max(a.x0, b.x0)
-    height = min(a.y1, b.y1) - max(a.y0, b.y0)
-    return max(width, 0) * max(height, 0)
 
 
 def table_points(

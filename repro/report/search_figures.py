@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from repro.errors import InputError
-from repro.report.figures import COLOURS, new_figure
+from repro.report.figures import COLOURS, label_points, new_figure
 from repro.report.published import published
 
 FAINT = "#9aa0a6"
@@ -125,15 +125,19 @@ def energy_accuracy(frame: pd.DataFrame, *, dataset: str) -> Figure:
     _needs(frame, ["group", "model", "energy_mj", "top1_pct"], "the energy-accuracy front")
     ours = frame.groupby(["group", "model"], as_index=False)[["energy_mj", "top1_pct"]].mean()
     figure, panels = new_figure(1, 2, width_in=4.4, height_in=3.4)
-    for axis, points, title in zip(panels[0], (published("acghostnet_t05"), ours), ("ImageNet, published", dataset)):
-        energy_uj = 1000 * points["energy_mj"].astype(float)
+    named = [
+        points.assign(energy_uj=1000 * points["energy_mj"].astype(float), name=points["model"].map(_short))
+        for points in (published("acghostnet_t05"), ours)
+    ]
+    for axis, points, title in zip(panels[0], named, ("ImageNet, published", dataset)):
         for group, colour in GROUP_COLOURS.items():
-            mine = points["group"] == group
-            axis.scatter(energy_uj[mine], points["top1_pct"][mine], s=22, color=colour, label=group, linewidths=0)
-        for name, x, y in zip(points["model"], energy_uj, points["top1_pct"]):
-            axis.annotate(_short(name), (x, y), textcoords="offset points", xytext=(3, 3), fontsize=6)
+            mine = points[points["group"] == group]
+            axis.scatter(mine["energy_uj"], mine["top1_pct"], s=22, color=colour, label=group, linewidths=0)
         axis.set(xlabel="energy per image (µJ)", ylabel="top-1 accuracy (%)", title=title)
     panels[0, 0].legend(fontsize=7, loc="lower right")
+    figure.draw_without_rendering()
+    for axis, points in zip(panels[0], named):
+        label_points(axis, points.dropna(subset=["energy_uj", "top1_pct"]), "energy_uj", "top1_pct")
     return figure
 
 
