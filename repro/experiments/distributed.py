@@ -9,7 +9,6 @@ builds on is not distributed: it must have been run before.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -17,7 +16,7 @@ import torch
 import torch.distributed as dist
 import typer
 
-from repro.errors import InputError, MissingDataError
+from repro.errors import InputError
 from repro.experiments.acghostnet_networks import FUNCTION
 from repro.experiments.registry import check_seeds, experiment
 from repro.runs import RunContext, RunSpec, load_result, run_many
@@ -101,14 +100,7 @@ def command(
             print(f"{count} networks trained; 'make tables PRESET={preset} TABLES={table_id}' shows them.", flush=True)
 
 
-def main() -> None:
-    """Run the command; known errors are one sentence on stderr."""
-    try:
-        typer.run(command)
-    except (InputError, MissingDataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-
-
 if __name__ == "__main__":
-    main()
+    from repro.cli import run_command
+
+    run_command(command)

@@ -8,12 +8,9 @@ but for the epochs. Prints one line per epoch; nothing is stored.
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
-
-from repro.errors import InputError, MissingDataError
 
 
 def train(
@@ -57,14 +54,7 @@ def train(
     return history.accuracy_pct if history.rows else None
 
 
-def main() -> None:
-    """Run the command; known errors are one sentence on stderr."""
-    try:
-        typer.run(train)
-    except (InputError, MissingDataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-
-
 if __name__ == "__main__":
-    main()
+    from repro.cli import run_command
+
+    run_command(train)

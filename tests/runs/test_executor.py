@@ -62,10 +62,13 @@ def test_forecast_uses_estimates():
 
 
 INTERRUPTED = """
+import signal
+
 from tests.runs.test_executor import specs_of
 from repro.runs import run_many
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with it ignored
     run_many(specs_of("add_up", range(6), sleep_s=0.7), workers=1)
 """
 
