@@ -82,7 +82,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-_CIRCUMSTANCES = ("date", "git_revision", "git_clean", "versions", "device", "wall_s")
+_CIRCUMSTANCES = ("date", "git_revision", "git_clean", "versions", "device", "wall_s", "compute_s")
 
 
 def _says_the_same(path: Path, document: Mapping[str, Any]) -> bool:
