@@ -1,5 +1,6 @@
 """The explorers in a real headless Chromium: move a control, read the changed figure."""
 
+import re
 import shutil
 
 import pytest
@@ -8,7 +9,7 @@ from repro.app.__main__ import command
 from repro.runtime import repo_root
 from tests.widgets.browser_tools import CHROMIUM, free_port, page, server
 
-pytest.importorskip("playwright", reason="playwright is not installed")
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 pytest.importorskip("voila", reason="the notebooks extra is not installed")
 pytestmark = [
     pytest.mark.browser,
@@ -17,6 +18,8 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH (Debian: apt-get install chromium)"),
 ]
 PATIENCE_MS = 120_000
+# One change reaches a page as several messages: every reading below waits for its own.
+expect.set_options(timeout=PATIENCE_MS)
 # A hidden tab keeps its charts; offsetParent tells the visible ones.
 CHARTS = "[...document.querySelectorAll('.js-plotly-plot')].filter(e => e.offsetParent)"
 TITLES = f"{CHARTS}.map(e => e.querySelector('.gtitle')?.textContent ?? '')"
@@ -29,9 +32,9 @@ def shows(tab, *texts):
         tab.wait_for_function(f"{TITLES}.some(t => t.includes({text!r}))")
 
 
-def bars_of(tab, chart):
-    """The drawn bars of a visible chart, as outlines."""
-    return tab.evaluate(f"[...{CHARTS}[{chart}].querySelectorAll('.point path')].map(e => e.getAttribute('d')).join()")
+def outlines(chart):
+    """The expression that gives the drawn bars of a visible chart, as outlines."""
+    return f"[...{CHARTS}[{chart}].querySelectorAll('.point path')].map(e => e.getAttribute('d')).join()"
 
 
 def says(tab, text):
@@ -47,11 +50,12 @@ def enter(tab, label, value):
 
 def design_tab(tab):
     shows(tab, "2.345 mJ in all")
-    before = bars_of(tab, 0), bars_of(tab, 1)
+    before = [tab.evaluate(outlines(chart)) for chart in (0, 1)]
     tab.get_by_label("operators", exact=True).select_option("adder")
     shows(tab, "1.091 mJ in all")
-    assert all(drawn != bars_of(tab, chart) for chart, drawn in enumerate(before))
-    assert "1.091 mJ" in tab.locator("table", has_text="energy on the modelled chip").first.inner_text()
+    for chart, drawn in enumerate(before):
+        tab.wait_for_function(f"{outlines(chart)} !== {drawn!r}")
+    tab.locator("table", has_text="energy on the modelled chip").filter(has_text="1.091 mJ").first.wait_for()
 
     enter(tab, "PEs, fewer than", "4")
     says(tab, "does not fit the modelled accelerator")
@@ -67,10 +71,10 @@ def design_tab(tab):
     tab.keyboard.press("Home")
     tab.keyboard.press("Tab")
     tab.keyboard.press("Tab")
-    assert tab.evaluate("document.activeElement.textContent") == "shift"
+    tab.wait_for_function("document.activeElement.textContent === 'shift'")
     tab.keyboard.press("Enter")
     tab.wait_for_function(f"!{TITLES}.some(t => t.includes('1.726 mJ in all'))")
-    assert tab.get_by_label("layers", exact=True).locator("option").first.inner_text().startswith("shift")
+    expect(tab.get_by_label("layers", exact=True).locator("option").first).to_have_text(re.compile("^shift"))
 
 
 def ghost_tab(tab):
@@ -81,12 +85,12 @@ def ghost_tab(tab):
     shows(tab, "the whole network 0.1010 mJ")
     tab.get_by_label("block 7", exact=True).select_option("CAg2")
     tab.wait_for_function("[...document.querySelectorAll('.bartext')].some(e => e.textContent.includes('CA'))")
-    assert "CAg2" in tab.get_by_label("train").input_value()
+    expect(tab.get_by_label("train")).to_have_value(re.compile("CAg2"))
     tab.get_by_role("button", name="undo", exact=True).click()
     shows(tab, "the whole network 0.1010 mJ")
     tab.locator(".js-plotly-plot:visible .point path").nth(2).click(force=True)
     tab.wait_for_function(f"!{TITLES}.some(t => t.includes('network 0.1010 mJ'))")
-    assert tab.get_by_label("block 3", exact=True).input_value() != "AAg1"
+    expect(tab.get_by_label("block 3", exact=True)).not_to_have_value("AAg1")
     enter(tab, "energy budget (mJ)", "0.01")
     tab.get_by_role("button", name="best under budget").click()
     says(tab, "0.1010 to 0.2099 mJ")
