@@ -74,6 +74,7 @@ def train_shared(recipe: SharedRecipe, seed: int, context: RunContext) -> dict:
         recipe.supernet,
         seed=seed,
         on_epoch=lambda row: context.log(**row),
+        checkpoint=context.checkpoint / "training",
     )
     if history.outcome == "diverged":
         return {"outcome": "diverged", "detail": history.detail, "accuracy_pct": {}}

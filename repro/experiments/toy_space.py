@@ -115,6 +115,7 @@ def train_shared(recipe: SharedRecipe, seed: int, context: RunContext) -> dict:
         recipe.supernet,
         seed=seed,
         on_epoch=lambda row: context.log(**row),
+        checkpoint=context.checkpoint / "training",
     )
     diverged = history.outcome == "diverged"
     results = []

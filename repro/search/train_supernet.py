@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 from repro.errors import InputError, check_int
 from repro.search.inherit import evaluate_paths, sampled_epoch
 from repro.search.space import SearchSpace
 from repro.search.supernet import SinglePathSupernet
 from repro.search.warmup import GroupOutcome, Warmup, groups_present, path_sampler, separate_warmup
+from repro.train.checkpoint import load_checkpoint, save_checkpoint
 from repro.train.data import prepare
 from repro.train.loop import DIVERGED, FINISHED, Divergence, Trainer
 from repro.train.recipe import TrainRecipe
@@ -70,6 +72,7 @@ def train_supernet(
     *,
     seed: int,
     on_epoch: Callable[[dict], object] | None = None,
+    checkpoint: str | Path | None = None,
 ) -> SupernetHistory:
     """Train `supernet` in place: one uniformly sampled path per step, after a separate warm-up if the recipe has one.
 
@@ -77,27 +80,56 @@ def train_supernet(
         space: the paths that may be sampled; each must be a path of the supernet.
         held_out: where the warm-up's threshold is measured (not the test set that a ranking is judged on).
         seed: of batches, transforms, dropout and sampled paths; seed the weights before building the supernet.
+        checkpoint: file written after every epoch; if it exists, the training continues from it bit for bit.
     """
     device = next(supernet.parameters()).device
     train, held_out = prepare(train_data, device), prepare(held_out, device)
     total = recipe.train.epochs
     trainer = Trainer(supernet, recipe.train, examples=len(train), seed=seed)
-    history = SupernetHistory()
+    history = SupernetHistory(rows=_resume(checkpoint, trainer, recipe))
+
+    def finished(row: dict) -> None:
+        if checkpoint is not None:
+            progress = {"identity": _identity(recipe, seed), "rows": history.rows, "steps_done": trainer.steps_done}
+            save_checkpoint(checkpoint, supernet, trainer.optimizer, progress=progress)
+        if on_epoch is not None:
+            on_epoch(row)
+
     try:
         if recipe.warmup is not None:
             settings = _within_budget(recipe, len(groups_present(space)))
+            joint = [row for row in history.rows if row["phase"] == "joint"]
+            del history.rows[len(history.rows) - len(joint) :]
             history.warmup = separate_warmup(
-                supernet, space, trainer, train, held_out, settings, rows=history.rows, on_epoch=on_epoch
+                supernet, space, trainer, train, held_out, settings, rows=history.rows, on_epoch=finished
             )
+            history.rows += joint
         for epoch in range(len(history.rows), total):
             row = {"epoch": epoch + 1, "phase": "joint"}
             row |= sampled_epoch(supernet, trainer, train, epoch, path_sampler(space))
             history.rows.append(row)
-            if on_epoch is not None:
-                on_epoch(row)
+            finished(row)
     except Divergence as problem:
         history.outcome, history.detail = DIVERGED, str(problem)
     return history
+
+
+def _identity(recipe: SupernetRecipe, seed: int) -> dict:
+    return {"recipe": asdict(recipe), "seed": seed}
+
+
+def _resume(checkpoint: str | Path | None, trainer: Trainer, recipe: SupernetRecipe) -> list[dict]:
+    """The rows of an interrupted training, its weights, optimiser and place in the schedule taken over."""
+    if checkpoint is None or not Path(checkpoint).exists():
+        return []
+    progress = load_checkpoint(checkpoint, trainer.model, trainer.optimizer)
+    if progress["identity"] != _identity(recipe, trainer.seed):
+        raise InputError(
+            f"checkpoint {Path(checkpoint).name} was written with another seed or recipe; "
+            "give a new file name, or delete it to start again."
+        )
+    trainer.steps_done = progress["steps_done"]
+    return progress["rows"]
 
 
 def _within_budget(recipe: SupernetRecipe, groups: int) -> Warmup:

@@ -98,6 +98,43 @@ def test_the_four_strategies_spend_the_same_budget():
     assert {m.train.epochs for m in made} == {TRAIN.epochs}
 
 
+class Killed(BaseException):
+    """Raised where a kill strikes."""
+
+
+@pytest.mark.parametrize("warmup", [None, Warmup(90.0, order="sequential", probe_paths=1)])
+@pytest.mark.parametrize("strike", [1, 3, 5])
+def test_a_killed_training_continues_to_the_same_weights(digits, tmp_path, warmup, strike):
+    recipe = SupernetRecipe(train=TRAIN, joint_epochs=3, warmup=warmup)
+    whole, space = six_blocks()
+    history = train_supernet(whole, space, *digits, recipe, seed=0)
+
+    def strikes(row):
+        if row["epoch"] == strike:
+            raise Killed
+
+    file = tmp_path / "training"
+    killed, _ = six_blocks()
+    with pytest.raises(Killed):
+        train_supernet(killed, space, *digits, recipe, seed=0, on_epoch=strikes, checkpoint=file)
+    resumed, _ = six_blocks(seed=9)  # its weights are those of the file, not its own
+    epochs = []
+    again = train_supernet(
+        resumed, space, *digits, recipe, seed=0, on_epoch=lambda row: epochs.append(row["epoch"]), checkpoint=file
+    )
+    assert epochs == list(range(strike + 1, TRAIN.epochs + 1))
+    assert [row["train_loss"] for row in again.rows] == [row["train_loss"] for row in history.rows]
+    assert again.warmup == history.warmup
+    assert all(map(torch.equal, resumed.state_dict().values(), whole.state_dict().values()))
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(digits, tmp_path):
+    supernet, space = two_layers()
+    train_supernet(supernet, space, *digits, SupernetRecipe(train=TRAIN), seed=0, checkpoint=tmp_path / "training")
+    with pytest.raises(InputError, match="another seed or recipe"):
+        train_supernet(supernet, space, *digits, SupernetRecipe(train=TRAIN), seed=1, checkpoint=tmp_path / "training")
+
+
 def test_divergence_names_step_layer_and_path(digits):
     supernet, space = two_layers()
     with torch.no_grad():
