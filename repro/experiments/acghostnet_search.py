@@ -238,7 +238,7 @@ RECIPES: dict[tuple[str, str], SearchRun] = {
         estimate_s=5,
     ),
     ("quick", "digits"): SearchRun(
-        DataRecipe("digits", held_out=0.5), SMALL_SHAPE, _small(100, 30, 10, 16, 70.0), estimate_s=180
+        DataRecipe("digits", held_out=0.5), SMALL_SHAPE, _small(100, 30, 10, 16, 70.0), estimate_s=340
     ),
     ("quick", "cifar10"): SearchRun(
         DataRecipe("cifar10", train_images=8000, test_images=2000, size=16, held_out=0.5),
