@@ -69,7 +69,7 @@ from repro.runs import run_many
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with it ignored
-    run_many(specs_of("add_up", range(6), sleep_s=0.7), workers=1)
+    run_many(specs_of("add_up", range(6), sleep_s=2.0), workers=1)
 """
 
 
