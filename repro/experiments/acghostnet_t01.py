@@ -113,7 +113,7 @@ EXPERIMENT = Experiment(
     scale={
         "smoke": "One epoch on 100 images: checks that everything runs, says nothing about the claim.",
         "quick": "Widths 0.5, 0.25 and 0.125 stand for 1.0, 0.5 and 0.25; small images, 10 classes, a few epochs, "
-        "batch norm re-estimated before the test.",
+        "eta 0.5 for the paper's 1/15, batch norm re-estimated before the test.",
         "paper": "The settings of Sec. 4.2, since the table has none of its own.",
     },
 )
