@@ -17,7 +17,7 @@ from repro.experiments.acghostnet_networks import IMAGENET, NetworkRun, input_fa
 from repro.experiments.acghostnet_search import RECIPES as SEARCHES
 from repro.experiments.acghostnet_search import SCALE, GhostShape, search_spec
 from repro.experiments.acghostnet_t04 import RECIPES as TABLE_4
-from repro.experiments.acghostnet_t04 import ModelsRecipe, found_paths, specs_of
+from repro.experiments.acghostnet_t04 import ModelsRecipe, found_paths, specs_of, train_recipe
 from repro.experiments.data import DataRecipe
 from repro.experiments.registry import Experiment
 from repro.runs import Outcome, RunSpec
@@ -42,7 +42,7 @@ def _scaled(recipe: ModelsRecipe, network: str, path: str, width: float, side: i
         base = data.size or input_facts(data)[0]
         data = dataclasses.replace(data, size=round(base * side / PAPER_SIDE))
     shape = dataclasses.replace(recipe.shape, width=round(width * recipe.shape.width, 6))
-    return NetworkRun(network, path, data, shape, recipe.train, recipe.calibration_images)
+    return NetworkRun(network, path, data, shape, train_recipe(recipe, network), recipe.calibration_images)
 
 
 def baseline_runs(recipe: ModelsRecipe) -> dict[str, NetworkRun]:
