@@ -1,9 +1,9 @@
 """ACGhostNet table 4: accuracy and energy of GhostNet, Adder-GhostNet and the four searched models on CIFAR-10.
 
-Sec. 4.2: every model trained by itself for 600 epochs, batch 256, rate 0.025 with a cosine schedule. All six are
-trained with one recipe, adaptive rate on both operators included: the paper gives one for all, and other settings for
-the baselines would mix the effect of the rate into the comparison. One search finds models A to D (seed
-`search_seed`); seeds are those of the training.
+Sec. 4.2: every model trained by itself for 600 epochs, batch 256, rate 0.025 with a cosine schedule. All six have the
+same epochs, batches and rate; the adaptive rate is on both operators of the searched networks, on adders only in the
+baselines (`train_recipe` says why). One search finds models A to D (seed `search_seed`); seeds are those of the
+training.
 """
 
 from __future__ import annotations

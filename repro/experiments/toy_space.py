@@ -1,4 +1,4 @@
-"""Runs of the six-block toy space {AAg1, CCg1}^6 (ACGhostNet Sec. 4.4), shared by table 6 and figures 3 and 4.
+"""Runs of the six-block toy space {AAg1, CCg1}^6 (ACGhostNet Sec. 4.4), shared by table 6 and figure 4.
 
 Ground truth: every path trained by itself. Prediction: every path with the weights it inherits from one supernet.
 """

@@ -32,17 +32,28 @@ def pair_ranks(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def front_panels(frame: pd.DataFrame) -> Figure:
-    """Figure 3: what the networks on each setting's predicted front reach alone, against their energy."""
-    figure, panels = new_figure(1, 2, height_in=3.2)
-    axes = panels[0]
-    titles = {"warmup": "separate warm-up threshold", "adaptive_lr": "adaptive rate on"}
-    for axis, (panel, title) in zip(axes, titles.items()):
-        for setting, mine in frame[frame["panel"] == panel].groupby("setting", sort=False):
-            curve = mine.groupby("path")[["energy_uj", "accuracy_pct"]].mean().sort_values("energy_uj")
-            axis.plot(curve["energy_uj"], curve["accuracy_pct"], marker="o", markersize=4, linewidth=1, label=setting)
-        axis.set(title=title, xlabel="energy per image (µJ)", ylabel="stand-alone accuracy (%)")
-        axis.legend(fontsize=8, frameon=False)
+def front_panels(frame: pd.DataFrame, fronts: pd.DataFrame) -> Figure:
+    """Figure 3, a line per setting and seed: the searches' last fronts (above), their models trained alone (below).
+
+    Args:
+        frame: panel, setting, seed, energy_uj, accuracy_pct. fronts: the same with inherited_accuracy_pct.
+    """
+    titles = {"warmup": "separate warm-up to", "adaptive_lr": "adaptive rate on"}
+    rows = ((fronts, "inherited_accuracy_pct", "inherited accuracy (%)"), (frame, "accuracy_pct", "trained alone (%)"))
+    figure, panels = new_figure(2, 2, height_in=2.9)
+    for axes, (points, column, label) in zip(panels, rows):
+        for axis, (panel, title) in zip(axes, titles.items()):
+            mine = points[points["panel"] == panel]
+            for number, (setting, curves) in enumerate(mine.groupby("setting", sort=False)):
+                name = setting.removeprefix("separate ")
+                for _, curve in curves.sort_values("energy_uj").groupby("seed"):
+                    style = {"color": f"C{number}", "marker": "o", "markersize": 4, "linewidth": 1, "label": name}
+                    axis.plot(curve["energy_uj"], curve[column], **style)
+                    name = None
+            axis.set(xlabel="energy per image (µJ)", ylabel=label)
+            if points is fronts:
+                axis.set(title=title)
+                axis.legend(fontsize=8, frameon=False)
     return figure
 
 

@@ -1,0 +1,103 @@
+"""ACGhostNet figure 3: which searches it runs, what it picks from them, its picture and its verdicts."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+import torch
+
+from repro import report
+from repro.experiments import run_table
+from repro.experiments.acghostnet_f03 import EXPERIMENT, RECIPES, settings
+from repro.experiments.acghostnet_networks import NetworkRun, network_counts
+from repro.experiments.acghostnet_search import FUNCTION, energy_lookup, search_spec
+from repro.models.acghostnet import NUM_BLOCKS
+from repro.report.ranking_figures import front_panels
+from repro.runs import Outcome
+from repro.search.ghost import ghost_supernet
+
+SMOKE = RECIPES["smoke", "digits"]
+
+
+@pytest.fixture(scope="module")
+def figure_3(tmp_path_factory, shared_smoke_runs):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPRO_RUNS", str(shared_smoke_runs))
+        yield run_table("acghostnet_f03", preset="smoke", workers=2)
+
+
+def test_every_curve_has_a_search_of_its_own_and_shared_ones_run_once():
+    for key, recipe in RECIPES.items():
+        curves = settings(recipe)
+        assert [panel for panel, *_ in curves] == ["warmup"] * (1 + len(recipe.thresholds_pct)) + ["adaptive_lr"] * 2
+        named = {(panel, setting): run.search for panel, setting, run in curves}
+        assert named["warmup", "none"].separate is None
+        for t in recipe.thresholds_pct:
+            assert named["warmup", f"separate {t:g}%"].separate.threshold_pct == t
+        assert named["adaptive_lr", "both operators"].train.adaptive == "all"
+        assert named["adaptive_lr", "adders only"].train.adaptive == "adder"
+        # all searches take the same number of epochs, and "both operators" is one of the left panel's
+        assert len({(search.train.epochs, search.generations) for search in named.values()}) == 1
+        assert named["adaptive_lr", "both operators"] in [
+            named["warmup", f"separate {t:g}%"] for t in recipe.thresholds_pct
+        ]
+        planned = EXPERIMENT.plan(recipe, [0, 1]) if key[0] != "paper" else []
+        assert len(planned) in (0, 2 * (len(curves) - 1))
+
+
+def test_the_claimed_threshold_is_among_those_of_every_preset():
+    assert all(70.0 in recipe.thresholds_pct for recipe in RECIPES.values())
+
+
+def test_the_paper_preset_searches_all_sixteen_blocks():
+    paper = RECIPES["paper", "cifar10"]
+    assert paper.search.shape.blocks is None and paper.search.search.generations == 45
+    assert paper.train.epochs == 600
+
+
+def test_it_holds_models_of_every_search_trained_alone(figure_3):
+    assert not figure_3.attrs["failed"]
+    curves = {(panel, setting) for panel, setting, _ in settings(SMOKE)}
+    assert set(zip(figure_3["panel"], figure_3["setting"])) == curves
+    assert figure_3["accuracy_pct"].between(0, 100).all()
+    assert figure_3["path"].str.split("-").str.len().eq(6).all()
+    fronts = figure_3.attrs["extra"]["fronts"]
+    on_front = set(zip(fronts["setting"], fronts["path"]))
+    assert set(zip(figure_3["setting"], figure_3["path"])) <= on_front
+    energies = [
+        network_counts(NetworkRun("acghostnet", path, SMOKE.data, SMOKE.search.shape, SMOKE.train))["energy_uj"]
+        for path in figure_3["path"]
+    ]
+    assert figure_3["energy_uj"].tolist() == pytest.approx(energies, rel=1e-9)
+    for _, curve in figure_3.groupby(["panel", "setting", "seed"]):
+        assert curve["energy_uj"].is_monotonic_increasing
+    assert "did not reach 70 %" in " ".join(figure_3.attrs["extra"]["warmup"]["sentence"])
+
+
+def test_its_picture_and_its_verdicts(figure_3):
+    drawing = front_panels(figure_3, figure_3.attrs["extra"]["fronts"])
+    assert [len(axis.lines) for axis in drawing.axes] == [2, 2, 2, 2]
+    at_quick = figure_3.copy()
+    at_quick.attrs["preset"] = "quick"
+    for claim in ("acghostnet-c38", "acghostnet-c39"):
+        verdict = report.judge(claim, {"acghostnet_f03": at_quick})
+        assert verdict.status in ("reproduced", "not reproduced", "undecided")
+
+
+def test_a_diverged_search_leaves_its_curve_out():
+    run = SMOKE.search
+    diverged = Outcome(search_spec(run, 0), "diverged", {"generations": [], "warmup": [], "seconds": {}})
+    assert EXPERIMENT.follow(SMOKE, [0], [diverged]) == []
+    frame = EXPERIMENT.tabulate(SMOKE, [diverged])
+    assert frame.empty and list(frame) == list(EXPERIMENT.tabulate(SMOKE, []))
+
+
+def test_a_search_in_fewer_blocks_has_their_supernet_and_energies():
+    shape = dataclasses.replace(SMOKE.search.shape, blocks=(1, 1, 1, 2, 1, 1))
+    lookup = energy_lookup(dataclasses.replace(SMOKE.search, shape=shape))
+    assert lookup.num_blocks == 7 < NUM_BLOCKS
+    torch.manual_seed(0)
+    supernet = ghost_supernet(width=0.25, head=32, form="cifar", blocks=shape.blocks)
+    assert len(supernet.options) == 7
+    assert search_spec(SMOKE.search, 0).function == FUNCTION
+    assert isinstance(lookup.score([["AAg1"] * 7]), pd.DataFrame)
