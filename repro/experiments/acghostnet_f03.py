@@ -161,10 +161,10 @@ RECIPES = {
         "quick",
         "cifar10",
         dataclasses.replace(SHORT, evaluate_images=1000, separate=_threshold(SHORT, 30.0)),
-        (20.0, 30.0, 70.0),
+        (30.0, 40.0, 70.0),
         epochs=8,
-        search_s=180,
-        network_s=40,
+        search_s=240,
+        network_s=50,
     ),
 }
 RECIPES["paper", "cifar10"] = FrontRecipe(
