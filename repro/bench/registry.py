@@ -31,14 +31,14 @@ PACKED_SIZES = ((1024, 1024), (4096, 4096))
 class Prepared:
     """A case with its tensors: what to time, what it is timed against, and its check.
 
-    `terms`: |x - w| terms (or multiply-adds) of one call. `bound`: the arguments of `Ceiling.bound_ms`; empty where no
-    ceiling of this arithmetic is measured (bytes in one instruction).
+    `terms`: |x - w| terms (or multiply-adds) of one call, None where there are none. `bound`: the arguments of
+    `Ceiling.bound_ms`; empty where no ceiling of this arithmetic is measured (bytes in one instruction).
     """
 
     ours: Work
     peers: dict[str, Work]
     check: Callable[[], None]
-    terms: int
+    terms: int | None
     bound: dict[str, float] = field(default_factory=dict)
 
 

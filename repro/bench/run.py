@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from repro.bench import memory, records, timer, training
+from repro.bench import memory, records, selection, timer, training
 from repro.bench.ceiling import Ceiling, ceiling
 from repro.bench.gate import CheckFailed
 from repro.bench.records import Row
-from repro.bench.registry import GROUPS, Case, Prepared, backend_of
+from repro.bench.registry import GROUPS as OPERATOR_GROUPS
+from repro.bench.registry import Case, Prepared, backend_of
 from repro.bench.shapes import all_shapes, quick_shapes
 from repro.errors import BackendError, check_choice, check_int
 
+GROUPS = {**OPERATOR_GROUPS, "selection": selection.cases}
 NETWORK_GROUPS = ("steps", "memory")
 GROUP_NAMES = (*GROUPS, *NETWORK_GROUPS)
-CPU_ONLY = ("memory",)
+CPU_ONLY = ("memory", "selection")
 QUICK_GROUPS = ("forward", "training", "depthwise", "int8", "steps", "memory")
 
 NO_GPU = "no CUDA device: GPU rows are not measured"
@@ -155,7 +157,7 @@ def _row(case: Case, prepared: Prepared, ours, peer: str, theirs, bound_ms: floa
         peer=peer,
         peer_ms_p50=theirs.p50,
         ratio=ours.p50 / theirs.p50,
-        terms_per_s=prepared.terms / ours.p50 * 1e3,
+        terms_per_s=None if prepared.terms is None else prepared.terms / ours.p50 * 1e3,
         peak_mem_mib=None,
         pct_of_bound=None if bound_ms is None else 100 * bound_ms / ours.p50,
         **setting.context,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from repro.bench import bars, gate, peers, records, registry, run, summary, timer, training
+from repro.bench import bars, gate, peers, records, registry, run, selection, summary, timer, training
 from repro.bench.ceiling import Ceiling
 from repro.bench.registry import Case
 from repro.bench.shapes import NETWORKS, ConvShape, Network, all_shapes, network_shapes, quick_shapes
@@ -16,6 +16,7 @@ from repro.errors import BackendError, InputError
 from repro.layers import AdderConv2d
 from repro.ops import adder_conv2d, reference
 from repro.report import published
+from repro.search.pnsga import select
 
 TINY = ConvShape("test", 3, 4, 6, 9, 8, (3, 3), 2, (1, 1))
 DEPTHWISE = ConvShape("test", 3, 6, 6, 7, 8, (3, 3), 1, (1, 1), 6)
@@ -384,3 +385,30 @@ def test_measured_ceiling_is_a_positive_rate_for_every_loop():
     found = cpu_ceiling(1, repeats=1, seconds=0.002)
     assert min(found.multiply, found.l1, found.clip, *found.copy.values()) > 0
     assert found.bound_ms(l1=found.l1) == pytest.approx(1000)
+
+
+# --- selection -------------------------------------------------------------------------------------------------------
+
+
+def test_selection_is_timed_only_if_it_is_right(setting):
+    case = next(selection.cases("cpu", True))
+    rows = run.case_rows(case, setting, LIMITS)
+    assert [row.peer for row in rows] == ["nsga2", "nsga3"] and all(row.terms_per_s is None for row in rows)
+    accuracy, energy = selection.make_candidates(64)
+    right = select(accuracy, energy, 32)
+    selection.check(accuracy, energy, right, 32)
+    dropped = dataclasses.replace(right, kept=right.kept[1:] + right.kept[:1])
+    plain = select(accuracy, energy, 32, method="nsga2")
+    for wrong in (dropped, plain, dataclasses.replace(right, front=[0] * 64)):
+        with pytest.raises(gate.CheckFailed):
+            selection.check(accuracy, energy, wrong, 32)
+
+
+def test_a_bar_in_milliseconds_is_met_from_below():
+    bar = next(bar for bar in bars.BARS if bar.value == "ms_p50")
+    frame = pd.DataFrame(
+        [{**bar.where, "kind": "search", "backend": "cpu", "ratio": 2.0, "ms_p50": 19.0, "pct_of_bound": None}]
+    )
+    line = bars.judge(frame, ("cpu",)).set_index("what").loc[bar.what]
+    assert line["met"] and line["bar"] == "at most 20 ms"
+    assert not bars.judge(frame.assign(ms_p50=21.0), ("cpu",)).set_index("what").loc[bar.what, "met"]
