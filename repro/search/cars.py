@@ -27,7 +27,6 @@ from repro.search.record import Candidate, Generation, read_generations, write_g
 from repro.search.space import SearchSpace
 from repro.search.supernet import Path, SinglePathSupernet
 from repro.search.warmup import GroupOutcome, Warmup, groups_present, path_sampler, separate_warmup
-from repro.train.checkpoint import load_checkpoint, save_checkpoint
 from repro.train.data import TensorData, generator_for, prepare
 from repro.train.loop import DIVERGED, FINISHED, STOPPED, Divergence, Trainer
 from repro.train.recipe import ACGHOST_SEARCH, TrainRecipe
@@ -302,43 +301,31 @@ class Search:
     # --- files -------------------------------------------------------------------------------------------------------
 
     def _identity(self) -> dict:
-        return {
-            "recipe": asdict(self.recipe),
-            "seed": self.seed,
-            "space": [list(options) for options in self.space.blocks],
-        }
+        return {"recipe": asdict(self.recipe), "space": self.space.blocks}
 
     def _save(self, generation: Generation | None) -> None:
         if self.folder is None:
             return
         if generation is not None:
             write_generation(self.folder, generation)
-        progress = {
-            "identity": self._identity(),
-            "generation": len(self.result.generations),
-            "rows": self.result.rows,
-            "warmup": [asdict(outcome) for outcome in self.result.warmup],
-            "population": [list(path) for path in self.result.population],
-            "steps_done": self.trainer.steps_done,
-        }
-        save_checkpoint(self.folder / CHECKPOINT, self.supernet, self.trainer.optimizer, progress=progress)
+        self.trainer.save(
+            self.folder / CHECKPOINT,
+            self._identity(),
+            generation=len(self.result.generations),
+            rows=self.result.rows,
+            warmup=[asdict(outcome) for outcome in self.result.warmup],
+            population=self.result.population,
+        )
 
     def _resume(self) -> None:
-        if self.folder is None or not (self.folder / CHECKPOINT).exists():
-            return
-        progress = load_checkpoint(self.folder / CHECKPOINT, self.supernet, self.trainer.optimizer)
-        if progress["identity"] != self._identity():
-            raise InputError(
-                f"folder {self.folder.name} holds a search with another recipe, seed or space; "
-                "use a new folder, or delete it to start again."
+        progress = self.trainer.resume(self.folder and self.folder / CHECKPOINT, self._identity())
+        if progress:
+            self.result = SearchResult(
+                generations=read_generations(self.folder, limit=progress["generation"]),
+                rows=progress["rows"],
+                warmup=[GroupOutcome(**outcome) for outcome in progress["warmup"]],
+                population=[tuple(path) for path in progress["population"]],
             )
-        self.trainer.steps_done = progress["steps_done"]
-        self.result = SearchResult(
-            generations=read_generations(self.folder, limit=progress["generation"]),
-            rows=progress["rows"],
-            warmup=[GroupOutcome(**outcome) for outcome in progress["warmup"]],
-            population=[tuple(path) for path in progress["population"]],
-        )
 
 
 def _uniform(generator: torch.Generator) -> float:

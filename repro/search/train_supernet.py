@@ -11,7 +11,6 @@ from repro.search.inherit import evaluate_paths, sampled_epoch
 from repro.search.space import SearchSpace
 from repro.search.supernet import SinglePathSupernet
 from repro.search.warmup import GroupOutcome, Warmup, groups_present, path_sampler, separate_warmup
-from repro.train.checkpoint import load_checkpoint, save_checkpoint
 from repro.train.data import prepare
 from repro.train.loop import DIVERGED, FINISHED, Divergence, Trainer
 from repro.train.recipe import TrainRecipe
@@ -86,12 +85,12 @@ def train_supernet(
     train, held_out = prepare(train_data, device), prepare(held_out, device)
     total = recipe.train.epochs
     trainer = Trainer(supernet, recipe.train, examples=len(train), seed=seed)
-    history = SupernetHistory(rows=_resume(checkpoint, trainer, recipe))
+    identity = {"recipe": asdict(recipe)}
+    history = SupernetHistory(**trainer.resume(checkpoint, identity))
 
     def finished(row: dict) -> None:
         if checkpoint is not None:
-            progress = {"identity": _identity(recipe, seed), "rows": history.rows, "steps_done": trainer.steps_done}
-            save_checkpoint(checkpoint, supernet, trainer.optimizer, progress=progress)
+            trainer.save(checkpoint, identity, rows=history.rows)
         if on_epoch is not None:
             on_epoch(row)
 
@@ -112,24 +111,6 @@ def train_supernet(
     except Divergence as problem:
         history.outcome, history.detail = DIVERGED, str(problem)
     return history
-
-
-def _identity(recipe: SupernetRecipe, seed: int) -> dict:
-    return {"recipe": asdict(recipe), "seed": seed}
-
-
-def _resume(checkpoint: str | Path | None, trainer: Trainer, recipe: SupernetRecipe) -> list[dict]:
-    """The rows of an interrupted training, its weights, optimiser and place in the schedule taken over."""
-    if checkpoint is None or not Path(checkpoint).exists():
-        return []
-    progress = load_checkpoint(checkpoint, trainer.model, trainer.optimizer)
-    if progress["identity"] != _identity(recipe, trainer.seed):
-        raise InputError(
-            f"checkpoint {Path(checkpoint).name} was written with another seed or recipe; "
-            "give a new file name, or delete it to start again."
-        )
-    trainer.steps_done = progress["steps_done"]
-    return progress["rows"]
 
 
 def _within_budget(recipe: SupernetRecipe, groups: int) -> Warmup:

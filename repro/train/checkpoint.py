@@ -26,10 +26,18 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer | None = None,
     *,
     progress: dict | None = None,
+    identity: dict | None = None,
 ) -> Path:
-    """Write model, optimiser and `progress` (plain JSON values: epoch, history, outcome) to `path`."""
+    """Write model, optimiser, `progress` (plain JSON values: epoch, history, outcome) and `identity` to `path`.
+
+    `identity` says what is trained (seed, recipe, …); `load_checkpoint` compares it.
+    """
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
-    header = {"format": _FORMAT, "progress": json.dumps(progress or {})}
+    header = {
+        "format": _FORMAT,
+        "progress": json.dumps(progress or {}),
+        "identity": json.dumps(identity or {}),
+    }
     if optimizer is not None:
         state = optimizer.state_dict()
         scalars: dict[str, dict] = {}
@@ -47,10 +55,17 @@ def save_checkpoint(
     return Path(path)
 
 
-def load_checkpoint(path: str | os.PathLike, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> dict:
+def load_checkpoint(
+    path: str | os.PathLike,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    identity: dict | None = None,
+) -> dict:
     """Restore model (and optimiser) from `path` and return its `progress`.
 
-    Raises InputError, with nothing changed, if the file is damaged or was written for another network.
+    Raises InputError, with nothing changed, if the file is damaged, was written for another network, or differs in one
+    of the entries of `identity`.
     """
     path = Path(path)
     try:
@@ -64,6 +79,7 @@ def load_checkpoint(path: str | os.PathLike, model: nn.Module, optimizer: torch.
         raise InputError(
             f"checkpoint {path.name} cannot be read ({error}); delete it and start the run again."
         ) from error
+    _check_identity(path, json.loads(header.get("identity", "{}")), json.loads(json.dumps(identity or {})))
     weights = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
     _check_fits(path, model, weights)
     if optimizer is not None and "optimizer" not in header:
@@ -72,6 +88,15 @@ def load_checkpoint(path: str | os.PathLike, model: nn.Module, optimizer: torch.
     if optimizer is not None:
         optimizer.load_state_dict(_optimizer_state(json.loads(header["optimizer"]), tensors))
     return progress
+
+
+def _check_identity(path: Path, stored: dict, wanted: dict) -> None:
+    differing = [name for name, value in wanted.items() if stored.get(name) != value]
+    if differing:
+        raise InputError(
+            f"checkpoint {path.name} was written with another {' and another '.join(differing)}; "
+            "give a new place, or delete it to start again."
+        )
 
 
 def _optimizer_state(stored: dict, tensors: dict[str, torch.Tensor]) -> dict:

@@ -170,6 +170,28 @@ class Trainer:
             "seconds": time.perf_counter() - started,
         }
 
+    def save(self, path: str | Path, identity: dict, **progress) -> None:
+        """Write weights, optimiser, place in the schedule and `progress` (plain JSON values); one process does.
+
+        `identity` is what, besides the seed, a training that continues from the file must have in common with this one.
+        """
+        if self.writes_checkpoints:
+            progress |= {"steps_done": self.steps_done}
+            identity = {**identity, "seed": self.seed}
+            save_checkpoint(path, self.model, self.optimizer, progress=progress, identity=identity)
+
+    def resume(self, path: str | Path | None, identity: dict) -> dict:
+        """Take over what `save` wrote to `path` and return its `progress`, {} if there is no such file.
+
+        Raises InputError, with nothing changed, for a file of another network, seed or identity.
+        """
+        if path is None or not Path(path).exists():
+            return {}
+        identity = {**identity, "seed": self.seed}
+        progress = load_checkpoint(path, self.model, self.optimizer, identity=identity)
+        self.steps_done = progress.pop("steps_done")
+        return progress
+
 
 def fit(
     model: nn.Module,
@@ -201,7 +223,7 @@ def fit(
     if len(train) == 0:
         raise InputError("train_data holds no examples; training needs at least one.")
     trainer = trainer_class(model, recipe, examples=len(train), seed=seed)
-    history = _resume(checkpoint, trainer)
+    history = History(**trainer.resume(checkpoint, _identity(trainer)))
     for epoch in range(len(history.rows), recipe.epochs):
         if history.outcome != FINISHED:
             break
@@ -215,31 +237,13 @@ def fit(
             metrics = trainer.evaluate(test)
             row |= {"test_loss": metrics["loss"], "test_accuracy_pct": metrics["accuracy_pct"]}
         history.rows.append(row)
-        if checkpoint is not None and trainer.writes_checkpoints:
-            save_checkpoint(checkpoint, model, trainer.optimizer, progress=_progress(history, trainer))
+        if checkpoint is not None:
+            trainer.save(checkpoint, _identity(trainer), rows=history.rows)
         stop = on_epoch is not None and on_epoch(row) is False
         if (stop or epoch + 1 == stop_after) and not last:
             history.outcome, history.detail = STOPPED, f"after epoch {epoch + 1} of {recipe.epochs}"
     return history
 
 
-def _progress(history: History, trainer: Trainer) -> dict:
-    return {
-        "rows": history.rows,
-        "steps_done": trainer.steps_done,
-        "seed": trainer.seed,
-        "recipe": trainer.recipe.as_dict(),
-    }
-
-
-def _resume(checkpoint: str | Path | None, trainer: Trainer) -> History:
-    if checkpoint is None or not Path(checkpoint).exists():
-        return History()
-    progress = load_checkpoint(checkpoint, trainer.model, trainer.optimizer)
-    if progress["seed"] != trainer.seed or progress["recipe"] != trainer.recipe.as_dict():
-        raise InputError(
-            f"checkpoint {Path(checkpoint).name} was written with another seed or recipe; "
-            "give a new file name, or delete it to start again."
-        )
-    trainer.steps_done = progress["steps_done"]
-    return History(rows=progress["rows"])
+def _identity(trainer: Trainer) -> dict:
+    return {"recipe": trainer.recipe.as_dict()}

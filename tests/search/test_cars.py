@@ -216,7 +216,7 @@ def test_scaling_changes_filters_and_keeps_types():
 
 def test_folders_of_another_search_or_damaged_ones_are_refused(tmp_path):
     search(tmp_path).run(stop_after=2)
-    with pytest.raises(InputError, match="another recipe, seed or space"):
+    with pytest.raises(InputError, match="another seed"):
         search(tmp_path, seed=1).run()
     (tmp_path / "generations" / "0001.json").write_text("{")
     with pytest.raises(MissingDataError, match="generation 1 of the search"):

@@ -131,7 +131,7 @@ def test_a_killed_training_continues_to_the_same_weights(digits, tmp_path, warmu
 def test_a_checkpoint_of_another_recipe_is_refused(digits, tmp_path):
     supernet, space = two_layers()
     train_supernet(supernet, space, *digits, SupernetRecipe(train=TRAIN), seed=0, checkpoint=tmp_path / "training")
-    with pytest.raises(InputError, match="another seed or recipe"):
+    with pytest.raises(InputError, match="was written with another seed; give"):
         train_supernet(supernet, space, *digits, SupernetRecipe(train=TRAIN), seed=1, checkpoint=tmp_path / "training")
 
 

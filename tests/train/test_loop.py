@@ -102,8 +102,11 @@ def test_a_finished_run_is_not_repeated(tmp_path):
 def test_checkpoints_of_another_run_are_refused(tmp_path):
     file = tmp_path / "run.safetensors"
     fit(network(), stripes(32), None, RECIPE, seed=1, checkpoint=file)
-    with pytest.raises(InputError, match="another seed or recipe"):
-        fit(network(), stripes(32), None, RECIPE, seed=2, checkpoint=file)
+    longer, fresh, same = dataclasses.replace(RECIPE, epochs=RECIPE.epochs + 1), network(seed=4), network(seed=4)
+    for recipe, seed, what in ((RECIPE, 2, "seed"), (longer, 1, "recipe"), (longer, 2, "recipe and another seed")):
+        with pytest.raises(InputError, match=f"was written with another {what}; give"):
+            fit(fresh, stripes(32), None, recipe, seed=seed, checkpoint=file)
+    assert weights_equal(fresh, same)  # refused before anything was taken over
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     with pytest.raises(InputError, match="does not fit this network"):
         fit(other, stripes(32), None, RECIPE, seed=1, checkpoint=file)
