@@ -194,7 +194,7 @@ def _run_pool(specs, queue, outcomes, workers, threads, fresh, bar) -> set[int]:
     try:
         while todo or running:
             while todo and len(running) < workers and not stopping:
-                index = todo.pop(0)
+                index = _take(specs, todo)
                 running[pool.submit(_work, specs[index], fresh)] = index
             if not running:
                 break
@@ -222,6 +222,13 @@ def _run_pool(specs, queue, outcomes, workers, threads, fresh, bar) -> set[int]:
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _take(specs: Sequence[RunSpec], todo: list[int]) -> int:
+    """Take the first run off `todo` that no other process is working on, or the first if all are taken."""
+    index = next((index for index in todo if find_status(specs[index]).state != "running"), todo[0])
+    todo.remove(index)
+    return index
 
 
 def _kill(pool: ProcessPoolExecutor) -> None:

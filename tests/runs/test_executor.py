@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from repro.errors import InputError
 from repro.runs import RunSpec, run_many
@@ -40,6 +42,28 @@ def test_results_do_not_depend_on_workers_and_are_reused(capsys):
     assert [outcome.reused for outcome in again] == [True, True, True, False]
     assert [outcome.reused for outcome in first] == [False] * 3
     assert "3 of 4 runs are finished and reused" in capsys.readouterr().err
+
+
+def test_a_run_that_another_process_has_is_left_for_last():
+    specs = specs_of("add_up", range(3))
+    specs[0].folder.mkdir(parents=True)
+    lock, free = FileLock(specs[0].folder / ".lock"), []
+
+    def hold_until_the_others_are_done():
+        with lock:
+            held.set()
+            patience = time.monotonic() + 120
+            while time.monotonic() < patience and not all((spec.folder / "result.json").exists() for spec in specs[1:]):
+                time.sleep(0.05)
+            free.append(time.monotonic() < patience)
+
+    held = threading.Event()
+    holder = threading.Thread(target=hold_until_the_others_are_done)
+    holder.start()
+    held.wait()
+    outcomes = run_many(specs, workers=1)
+    holder.join()
+    assert free == [True] and [outcome.value["total"] for outcome in outcomes] == [6, 7, 8]
 
 
 def test_each_worker_keeps_to_its_threads():
