@@ -53,6 +53,7 @@ def front_panels(frame: pd.DataFrame, fronts: pd.DataFrame) -> Figure:
             axis.set(xlabel="energy per image (µJ)", ylabel=label)
             if points is fronts:
                 axis.set(title=title)
+            if points is fronts and axis.lines:
                 axis.legend(fontsize=8, frameon=False)
     return figure
 
