@@ -39,7 +39,7 @@ def front_panels(frame: pd.DataFrame, fronts: pd.DataFrame) -> Figure:
         frame: panel, setting, seed, energy_uj, accuracy_pct. fronts: the same with inherited_accuracy_pct.
     """
     titles = {"warmup": "separate warm-up to", "adaptive_lr": "adaptive rate on"}
-    rows = ((fronts, "inherited_accuracy_pct", "inherited accuracy (%)"), (frame, "accuracy_pct", "trained alone (%)"))
+    rows = ((fronts, "inherited_accuracy_pct", "inherited accuracy (%)"), (frame, "accuracy_pct", "accuracy alone (%)"))
     figure, panels = new_figure(2, 2, height_in=2.9)
     for axes, (points, column, label) in zip(panels, rows):
         for axis, (panel, title) in zip(axes, titles.items()):
