@@ -33,7 +33,9 @@ def pair_ranks(frame: pd.DataFrame) -> Figure:
 
 
 def front_panels(frame: pd.DataFrame, fronts: pd.DataFrame) -> Figure:
-    """Figure 3, a line per setting and seed: the searches' last fronts (above), their models trained alone (below).
+    """Figure 3, a colour per setting: the searches' last fronts (above), their models trained alone (below).
+
+    A line per seed is the best accuracy within an energy, a dot a network.
 
     Args:
         frame: panel, setting, seed, energy_uj, accuracy_pct. fronts: the same with inherited_accuracy_pct.
@@ -45,11 +47,10 @@ def front_panels(frame: pd.DataFrame, fronts: pd.DataFrame) -> Figure:
         for axis, (panel, title) in zip(axes, titles.items()):
             mine = points[points["panel"] == panel]
             for number, (setting, curves) in enumerate(mine.groupby("setting", sort=False)):
-                name = setting.removeprefix("separate ")
+                colour, name = f"C{number}", setting.removeprefix("separate ")
+                axis.scatter(curves["energy_uj"], curves[column], s=14, color=colour, label=name, zorder=3)
                 for _, curve in curves.sort_values("energy_uj").groupby("seed"):
-                    style = {"color": f"C{number}", "marker": "o", "markersize": 4, "linewidth": 1, "label": name}
-                    axis.plot(curve["energy_uj"], curve[column], **style)
-                    name = None
+                    axis.step(curve["energy_uj"], curve[column].cummax(), where="post", linewidth=1, color=colour)
             axis.set(xlabel="energy per image (µJ)", ylabel=label)
             if points is fronts:
                 axis.set(title=title)
