@@ -103,17 +103,19 @@ def tabulate(recipe: FrontRecipe, outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """Long table: panel, setting, seed, model, path, energy_uj, inherited_accuracy_pct, accuracy_pct (trained alone).
 
     `attrs["extra"]`: fronts, the whole last front of every search with inherited accuracies; warmup, how each
-    sub-supernet's warm-up ended.
+    sub-supernet's warm-up ended, a search that two curves share once.
     """
     alone = {(row.run, row.seed): row.top1_pct for row in trained(outcomes).itertuples()}
     found = {(outcome.spec.recipe, outcome.spec.seed): outcome for outcome in searches(outcomes)}
-    rows, fronts, warmups = [], [], []
+    rows, fronts, warmups, told = [], [], [], set()
     for panel, setting, run in settings(recipe):
         for seed in sorted(seed for known, seed in found if known == run):
             key, outcome = {"panel": panel, "setting": setting, "seed": seed}, found[run, seed]
             generations = generations_of(outcome)
             fronts += [{**key, **_point(c)} for c in (front_of(generations[-1].survivors) if generations else [])]
-            warmups += [{**key, **group} for group in outcome.value["warmup"]]
+            if (run, seed) not in told:
+                warmups += [{**key, **group} for group in outcome.value["warmup"]]
+            told.add((run, seed))
             rows += [
                 {**key, "model": name, **_point(c), "accuracy_pct": alone.get((_network(recipe, c.path), seed))}
                 for name, c in models_by_energy(outcome).items()

@@ -170,18 +170,3 @@ def standalone_accuracies(outcomes: Sequence[Outcome]) -> pd.DataFrame:
         if outcome.spec.function == STANDALONE
     ]
     return pd.DataFrame(rows, columns=["path", "seed", "accuracy_pct"]).astype({"accuracy_pct": float})
-
-
-def network_counts(recipe, path: str) -> dict[str, float]:
-    """Additions, multiplications (millions) and energy (uJ) of one path, by the paper's model: 0.9 and 3.7 pJ."""
-    from repro.cost import count
-
-    splits = load_splits(recipe.data)
-    with torch.device("meta"):
-        network = six_block_network(path_of(path), **_options(recipe.network, splits))
-    total = count(network, tuple(splits.test.images.shape[1:]), convention="acghostnet")
-    return {
-        "fadd_m": total.adds / 1e6,
-        "fmul_m": total.mults / 1e6,
-        "energy_uj": (0.9 * total.adds + 3.7 * total.mults) / 1e6,
-    }

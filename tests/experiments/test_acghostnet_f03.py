@@ -2,15 +2,13 @@
 
 import dataclasses
 
-import pandas as pd
 import pytest
-import torch
 
 from repro import report
 from repro.experiments import run_table
 from repro.experiments.acghostnet_f03 import EXPERIMENT, RECIPES, settings
 from repro.experiments.acghostnet_networks import NetworkRun, network_counts
-from repro.experiments.acghostnet_search import FUNCTION, energy_lookup, search_spec
+from repro.experiments.acghostnet_search import energy_lookup, search_spec
 from repro.models.acghostnet import NUM_BLOCKS
 from repro.report.ranking_figures import front_panels
 from repro.runs import Outcome
@@ -20,7 +18,7 @@ SMOKE = RECIPES["smoke", "digits"]
 
 
 @pytest.fixture(scope="module")
-def figure_3(tmp_path_factory, shared_smoke_runs):
+def figure_3(shared_smoke_runs):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REPRO_RUNS", str(shared_smoke_runs))
         yield run_table("acghostnet_f03", preset="smoke", workers=2)
@@ -71,7 +69,9 @@ def test_it_holds_models_of_every_search_trained_alone(figure_3):
     assert figure_3["energy_uj"].tolist() == pytest.approx(energies, rel=1e-9)
     for _, curve in figure_3.groupby(["panel", "setting", "seed"]):
         assert curve["energy_uj"].is_monotonic_increasing
-    assert "did not reach 70 %" in " ".join(figure_3.attrs["extra"]["warmup"]["sentence"])
+    warmup = figure_3.attrs["extra"]["warmup"]
+    assert len(warmup) == 3 * 2  # three sub-supernets of two searches; the one of both panels is told once
+    assert warmup["sentence"].str.contains("did not reach 70 %").all()
 
 
 def test_its_picture_and_its_verdicts(figure_3):
@@ -89,15 +89,14 @@ def test_a_diverged_search_leaves_its_curve_out():
     diverged = Outcome(search_spec(run, 0), "diverged", {"generations": [], "warmup": [], "seconds": {}})
     assert EXPERIMENT.follow(SMOKE, [0], [diverged]) == []
     frame = EXPERIMENT.tabulate(SMOKE, [diverged])
-    assert frame.empty and list(frame) == list(EXPERIMENT.tabulate(SMOKE, []))
+    assert frame.empty and {"panel", "setting", "seed", "energy_uj", "accuracy_pct"} <= set(frame)
 
 
 def test_a_search_in_fewer_blocks_has_their_supernet_and_energies():
-    shape = dataclasses.replace(SMOKE.search.shape, blocks=(1, 1, 1, 2, 1, 1))
+    blocks, path = (1, 1, 1, 2, 1, 1), ["AAg1", "CCg2"] * 3 + ["ACg1"]
+    shape = dataclasses.replace(SMOKE.search.shape, blocks=blocks)
     lookup = energy_lookup(dataclasses.replace(SMOKE.search, shape=shape))
     assert lookup.num_blocks == 7 < NUM_BLOCKS
-    torch.manual_seed(0)
-    supernet = ghost_supernet(width=0.25, head=32, form="cifar", blocks=shape.blocks)
-    assert len(supernet.options) == 7
-    assert search_spec(SMOKE.search, 0).function == FUNCTION
-    assert isinstance(lookup.score([["AAg1"] * 7]), pd.DataFrame)
+    assert len(ghost_supernet(width=0.25, head=32, form="cifar", blocks=blocks).options) == 7
+    counted = network_counts(NetworkRun("acghostnet", "-".join(path), SMOKE.data, shape, SMOKE.train))
+    assert lookup.score([path])["energy_pj"].item() / 1e6 == pytest.approx(counted["energy_uj"], rel=1e-12)
