@@ -69,7 +69,7 @@ lab: $(VENV)/.installed  ## open JupyterLab on this machine only, protected by i
 	@$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=notebooks
 
 app: $(VENV)/.installed  ## serve the explorer as a page on this machine only; prints its address with a token
-	@$(BIN)/python -m repro.app
+	@$(BIN)/python -m repro.cli.app
 
 clean:  ## remove executed notebooks, decoded data and caches; keeps finished runs, downloads and .venv
 	@rm -rf notebooks/executed data/cache build dist *.egg-info .ruff_cache .pytest_cache .hypothesis

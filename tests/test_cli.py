@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from repro.cli import parse_seeds
+from repro.cli.main import parse_seeds
 from repro.errors import InputError
-from repro.runtime import repo_root
+from repro.paths import repo_root
 
 
 @pytest.fixture

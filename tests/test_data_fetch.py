@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from repro.cli_data import app
+from repro.cli.data import app
 from repro.datasets import fetch, grey, list_datasets, load, verify
 from repro.datasets.cache import folder_of_caches
 from repro.errors import InputError, MissingDataError

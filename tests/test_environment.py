@@ -7,7 +7,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from repro.runtime import repo_root
+from repro.paths import repo_root
 
 
 def normal(name):

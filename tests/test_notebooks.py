@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from repro import notebooks
 from repro.errors import InputError
+from repro.pages import execute as notebooks
 from repro.report import published_figures, published_tables
 
 NAMES = list(notebooks.list_notebooks())

@@ -6,9 +6,9 @@ import subprocess
 import pytest
 import torch
 
+from repro.paths import repo_root
 from repro.report import board_is_current
 from repro.report.board import verdicts_markdown
-from repro.runtime import repo_root
 
 
 @pytest.fixture(scope="module")

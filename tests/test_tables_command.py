@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from repro.runtime import repo_root
+from repro.paths import repo_root
 
 COMMAND = [sys.executable, "-m", "repro", "tables", "--preset", "smoke", "--tables", "shiftaddaug_f02"]
 

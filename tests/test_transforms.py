@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repro.datasets import REGISTRY
+from repro.datasets.transforms import Compose, Cutout, Normalize, RandomCrop, RandomFlip, Resize, standard_augmentation
 from repro.errors import InputError
-from repro.transforms import Compose, Cutout, Normalize, RandomCrop, RandomFlip, Resize, standard_augmentation
 
 
 def make_images(batch: int = 32, channels: int = 3, size: int = 8, seed: int = 0) -> torch.Tensor:

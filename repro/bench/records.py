@@ -12,7 +12,7 @@ import pandas as pd
 from filelock import FileLock
 
 from repro.errors import InputError
-from repro.runtime import cache_root, repo_root, results_root
+from repro.paths import cache_root, repo_root, results_root
 
 
 @dataclass(frozen=True)

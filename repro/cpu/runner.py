@@ -29,7 +29,8 @@ import numpy as np
 import torch
 from numba.core import config, types
 
-from repro.runtime import cache_root, warn_once
+from repro.paths import cache_root
+from repro.runtime import warn_once
 
 WORK_PER_THREAD = 400_000  # terms; waking a thread costs about ten microseconds
 TICKET, THREADS = 0, 1  # words of the parameter array that the runner owns

@@ -1,4 +1,4 @@
-"""Decoded splits as memory-mapped .npy files under `runtime.cache_root()`, safe for several processes at once.
+"""Decoded splits as memory-mapped .npy files under `paths.cache_root()`, safe for several processes at once.
 
 One folder per (data set, split, size, content of the source files) holds `images.npy`, `labels.npy` and `meta.json`.
 Each file is written atomically and `meta.json`, which records the sizes and sums of the others, comes last: a folder
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from repro import runtime
+from repro import paths
 from repro.datasets.source import sha256_of
 from repro.errors import InputError
 
@@ -38,7 +38,7 @@ class CachedSplit:
 
 def folder_of_caches() -> Path:
     """Where decoded data sets lie; safe to delete."""
-    return runtime.cache_root() / "datasets"
+    return paths.cache_root() / "datasets"
 
 
 def cached(name: str, split: str, size: int | None, sums: list[str], build: Callable[[], CachedSplit]) -> CachedSplit:
@@ -82,10 +82,10 @@ def _store(folder: Path, entry: CachedSplit) -> None:
     files = {}
     for array in ARRAYS:
         path = folder / f"{array}.npy"
-        with runtime.atomic_path(path) as temporary, open(temporary, "wb") as handle:
+        with paths.atomic_path(path) as temporary, open(temporary, "wb") as handle:
             np.save(handle, getattr(entry, array))
         files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-    runtime.write_text(folder / "meta.json", json.dumps({**entry.meta, "cache_files": files}, indent=1))
+    paths.write_text(folder / "meta.json", json.dumps({**entry.meta, "cache_files": files}, indent=1))
 
 
 def _open(folder: Path) -> tuple[CachedSplit | None, str]:
@@ -128,7 +128,7 @@ def file_sha256(path: Path) -> str:
         return recorded
     stamp, digest = _stamp(path), sha256_of(path)
     with suppress(InputError):  # only a shortcut; `cached` reports an unwritable cache
-        runtime.write_text(_memo(path), json.dumps({"path": str(path), "stamp": stamp, "sha256": digest}))
+        paths.write_text(_memo(path), json.dumps({"path": str(path), "stamp": stamp, "sha256": digest}))
     return digest
 
 

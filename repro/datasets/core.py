@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from repro import runtime
+from repro import paths
 from repro.datasets import cifar, grey
 from repro.datasets.cache import CachedSplit, cached, file_sha256
 from repro.datasets.registry import SPLITS, DatasetInfo, info
 from repro.datasets.source import Source, damaged
 from repro.datasets.subset import area_resize, channel_stats, stratified_order
+from repro.datasets.transforms import Normalize
 from repro.errors import InputError, MissingDataError, check_choice, check_int
-from repro.transforms import Normalize
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -113,7 +113,7 @@ def load(
         size = check_int("size", size, minimum=1, maximum=256)
     check_int("subset_seed", subset_seed, minimum=0)
     size = None if size == entry.size else size
-    folder = runtime.data_root(root)
+    folder = paths.data_root(root)
     stored = _stored(entry, split, size, folder)
     train = stored if split == "train" else _stored(entry, "train", size, folder)
     whole = Dataset(
@@ -165,7 +165,7 @@ def batches(
 
     Args:
         shuffle: a new order from `generator` (default: torch's global one) for this pass.
-        transform: called as transform(images, generator) on (B, C, H, W) uint8; see repro.transforms.
+        transform: called as transform(images, generator) on (B, C, H, W) uint8; see repro.datasets.transforms.
         drop_last: leave out a last batch that is smaller than `batch_size`.
         device: move the uint8 images there before they are transformed.
     Yields:
@@ -191,7 +191,7 @@ def batches(
 
 def find(name: str, split: str, root: str | os.PathLike | None = None) -> Source | None:
     """Where a split lies, or None; MissingDataError if only a part of it is there."""
-    entry, folder = info(name), runtime.data_root(root)
+    entry, folder = info(name), paths.data_root(root)
     split = check_choice("split", split, SPLITS)
     if entry.name == "digits":
         return grey.locate_digits(split, folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from repro import runtime
+from repro import paths
 from repro.datasets import cache, cifar, grey
 from repro.datasets.core import find
 from repro.datasets.registry import REGISTRY, SPLITS, DatasetInfo, RemoteFile, info
@@ -80,7 +80,7 @@ def fetch(
     if present.present and not force and _is_whole(entry, root):
         say(f"{name} is already here: {present.found}; --force downloads the official files all the same.")
         return []
-    folder = runtime.data_root(root) / name
+    folder = paths.data_root(root) / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".fetch.lock"):
@@ -153,7 +153,7 @@ def verify(name: str, root: str | os.PathLike | None = None) -> list[tuple[bool,
             lines.append((False, str(error)))
             continue
         if source is None:
-            folder = runtime.data_root(root)
+            folder = paths.data_root(root)
             lines.append((False, f"{name} ({split}) is not in {folder}; run `python -m repro data fetch {name}`."))
         else:
             lines += _verify_source(entry, source)

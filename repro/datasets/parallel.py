@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from repro import runtime
+from repro import paths
 from repro.datasets.source import damaged, sha256_of
 from repro.errors import InputError, MissingDataError, check_choice
 
@@ -49,7 +49,7 @@ def load_parallel(
     if isinstance(languages, str) or len(set(languages)) != len(languages) or len(languages) < 2:
         raise InputError(f"languages={languages!r} is not allowed; give two or more different ones, as ('en', 'de').")
     languages = tuple(check_choice("languages", language, LANGUAGES[name]) for language in languages)
-    folder = runtime.data_root(root) / name
+    folder = paths.data_root(root) / name
     files = [_find(folder, f"{split}.{language}") for language in languages]
     sentences = tuple(_read_lines(file) for file in files)
     lengths = {file.name: len(lines) for file, lines in zip(files, sentences)}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from repro.errors import InputError, MissingDataError, nearest
-from repro.runtime import published_root
+from repro.paths import published_root
 
 OPERATIONS = (
     "skip_connect",

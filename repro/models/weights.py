@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from repro.errors import InputError
-from repro.runtime import atomic_path
+from repro.paths import atomic_path
 
 
 def save_weights(model: nn.Module, path: str | os.PathLike) -> Path:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from repro.errors import InputError
+from repro.paths import repo_root, results_root, write_text
 from repro.report.claims import places
 from repro.report.conform import conform
 from repro.report.published import PAPERS, claims, figure_ids, figure_index, table_ids, table_index, table_spec
 from repro.report.records import Record, latest, load_records
 from repro.report.verdicts import STATUSES, Verdict, criteria, judge
-from repro.runtime import repo_root, results_root, write_text
 
 BEGIN, END = "<!-- status-board:begin -->", "<!-- status-board:end -->"
 COUNTED = {

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from repro.errors import InputError
+from repro.paths import figures_root, write_text
 from repro.report.board import markdown_table
 from repro.report.compare import LONG_COLUMNS
-from repro.runtime import figures_root, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from repro.errors import InputError, check_choice
-from repro.runtime import published_root
+from repro.paths import published_root
 
 ROLES = ("key", "descriptor", "definition", "analytic", "empirical", "cost", "status", "note")
 METRIC_ROLES = ("definition", "analytic", "empirical", "cost", "status")

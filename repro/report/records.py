@@ -19,9 +19,9 @@ from typing import Any
 import pandas as pd
 
 from repro.errors import InputError, check_choice
+from repro.paths import results_root, write_text
 from repro.report.conform import conform
 from repro.report.published import figure_ids, table_ids
-from repro.runtime import results_root, write_text
 
 PRESETS = ("paper", "quick", "smoke")
 REQUIRED = ("preset", "dataset", "seeds", "git_revision", "git_clean", "versions", "device")

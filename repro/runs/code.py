@@ -13,7 +13,7 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
-from repro.runtime import repo_root
+from repro.paths import repo_root
 
 PACKAGE = "repro"
 # Places that a result cannot depend on: how it is stored, shown, timed or started, and which back end computed it.
@@ -25,7 +25,7 @@ IGNORED = (
     "repro.runs",
     "repro.runtime",
     "repro.errors",
-    "repro.cli",
+    "repro.cli.main",
     "repro.widgets",
 )
 

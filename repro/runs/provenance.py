@@ -10,7 +10,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-from repro.runtime import repo_root
+from repro.paths import repo_root
 
 PACKAGES = ("torch", "numpy", "numba", "triton", "pandas", "scipy", "scikit-learn")
 WRITTEN = ("data/results", "figures", "README.md")

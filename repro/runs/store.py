@@ -29,9 +29,9 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from repro.errors import InputError, check_int
+from repro.paths import runs_root, write_text
 from repro.runs.code import code_fingerprint
 from repro.runs.provenance import provenance
-from repro.runtime import runs_root, write_text
 
 RunState = Literal["done", "diverged", "failed", "running", "partial", "stale", "missing"]
 

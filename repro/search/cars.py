@@ -38,7 +38,7 @@ Objective = Callable[[list[Path]], Sequence[float]]
 
 
 def energy_objective(lookup) -> Objective:
-    """The objective that asks a `repro.cost.acghost.EnergyLookup` for energies in pJ."""
+    """The objective that asks a `repro.papers.acghostnet.energy.EnergyLookup` for energies in pJ."""
     return lambda paths: lookup.score([list(path) for path in paths])["energy_pj"].tolist()
 
 

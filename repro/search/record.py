@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 
 from repro.errors import MissingDataError
-from repro.runtime import write_text
+from repro.paths import write_text
 from repro.search.supernet import Path
 
 

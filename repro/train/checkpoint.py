@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from repro.errors import InputError
-from repro.runtime import atomic_path
+from repro.paths import atomic_path
 
 _FORMAT = "1"
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from repro.datasets.transforms import Normalize
 from repro.errors import InputError, MissingDataError, check_int
 from repro.train.data import WHOLE, Batch, Transform, steps_per_epoch
-from repro.transforms import Normalize
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import nn
 
+from repro.datasets.transforms import Compose, Cutout, RandomCrop, RandomFlip
 from repro.errors import InputError, check_choice, check_int
 from repro.train.data import Transform
 from repro.train.optim import MODES, AdaptiveLR
-from repro.transforms import Compose, Cutout, RandomCrop, RandomFlip
 
 OPTIMIZERS = ("sgd", "adam", "radam")
 SCHEDULES = ("cosine", "constant")

@@ -1,6 +1,6 @@
 """Tile shapes chosen by timing at the first launch of a shape class, and kept on disk.
 
-The file lies under `repro.runtime.cache_root()`/triton and is named after the GPU and the Triton version; its keys are
+The file lies under `repro.paths.cache_root()`/triton and is named after the GPU and the Triton version; its keys are
 program name and shape class (type, sizes with the batch rounded up to a power of two). It is JSON and safe to delete.
 Results are bitwise reproducible for a given tile; another tile adds the same terms in another order, so runs that must
 agree to the last bit should share the file or set REPRO_TRITON_TUNE=0, which takes a fixed choice per shape.
@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 from repro.errors import InputError
-from repro.runtime import cache_root, triton_interpreted, warn_once, write_text
+from repro.paths import cache_root, write_text
+from repro.runtime import triton_interpreted, warn_once
 from repro.triton.launch import Tile, cdiv
 
 FORMAT = 1

@@ -9,10 +9,10 @@ import shlex
 import numpy as np
 import pandas as pd
 
-from repro.cost.acghost import EnergyLookup
 from repro.errors import InputError, check_choice, check_int
 from repro.models.acghostnet import MODULE_TYPES, choice_name
 from repro.models.ghostnet import block_settings
+from repro.papers.acghostnet.energy import EnergyLookup
 
 KIND = "acghostnet"
 SAMPLES = 20_000
@@ -187,4 +187,4 @@ def training_command(choices, dataset: str = "cifar10", epochs: int = 100) -> st
     """The shell command that trains the architecture from scratch."""
     check_int("epochs", epochs, minimum=1)
     names = ",".join(check_choices(choices))
-    return f"python -m repro.experiments.one_network {names} --dataset {shlex.quote(dataset)} --epochs {epochs}"
+    return f"python -m repro.papers.acghostnet.one_network {names} --dataset {shlex.quote(dataset)} --epochs {epochs}"

@@ -206,6 +206,6 @@ class GhostExplorer:
 def acghostnet_explorer(seed: int = 0) -> widgets.Widget:
     """Choose the module type of sixteen blocks; mutate, undo, sample under a budget; keep and train the result.
 
-    Counts and energies are those of ACGhostNet's operation-energy model (`repro.cost.acghost`); nothing is trained.
+    Counts and energies are those of `repro.papers.acghostnet.energy`; nothing is trained.
     """
     return GhostExplorer(seed).view

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repro.cost import count, operation_energy_pj, pareto
-from repro.cost.acghost import EnergyLookup
 from repro.errors import InputError
 from repro.models import create
 from repro.models.acghostnet import MODULE_TYPES
+from repro.papers.acghostnet.energy import EnergyLookup
 
 
 @functools.cache

@@ -14,7 +14,7 @@ import pytest
 
 from repro.cost import count
 from repro.cost.skeleton import skeleton
-from repro.experiments.analytic import ANALYTIC
+from repro.papers.analytic_register import ANALYTIC
 from repro.report.published import published
 
 EXPECTED = pd.read_csv(Path(__file__).parent / "expected_counts.csv", dtype={"computed": str}, keep_default_na=False)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from repro.errors import InputError
-from repro.experiments import analytic_accountings as accountings
-from repro.experiments import analytic_shiftaddaug, analytic_shiftaddnas
-from repro.experiments.analytic import ANALYTIC
-from repro.experiments.analytic_rows import analytic_frame
+from repro.papers.accountings import networks as accountings
+from repro.papers.analytic import analytic_frame
+from repro.papers.analytic_register import ANALYTIC
+from repro.papers.shiftaddaug import counts as analytic_shiftaddaug
+from repro.papers.shiftaddnas import counts as analytic_shiftaddnas
 from repro.report import compare
 from repro.report.published import published, table_spec
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from repro.experiments import accountings
+from repro.papers.accountings import comparison as accountings
 from repro.report import judge
 
 
@@ -39,7 +39,7 @@ def test_claims_are_judged_under_each_accounting():
 
 
 def test_rounding_as_printed_decides_the_claim_that_was_computed_from_rounded_energies():
-    from repro.experiments.analytic_shiftaddaug import table_3
+    from repro.papers.shiftaddaug.counts import table_3
 
     ours = table_3()
     rounded = accountings.rounded_as_printed("shiftaddaug_t03", ours)

@@ -5,14 +5,14 @@ import dataclasses
 import pytest
 
 from repro import report
-from repro.experiments import run_table
-from repro.experiments.acghostnet_f03 import EXPERIMENT, RECIPES, settings
-from repro.experiments.acghostnet_networks import NetworkRun, network_counts
-from repro.experiments.acghostnet_search import energy_lookup, search_spec
 from repro.models.acghostnet import NUM_BLOCKS
+from repro.papers import run_table
+from repro.papers.acghostnet.f03 import EXPERIMENT, RECIPES, settings
+from repro.papers.acghostnet.found import energy_lookup, search_spec
+from repro.papers.acghostnet.networks import NetworkRun, network_counts
+from repro.papers.acghostnet.supernet import ghost_supernet
 from repro.report.ranking_figures import front_panels
 from repro.runs import Outcome
-from repro.search.ghost import ghost_supernet
 
 SMOKE = RECIPES["smoke", "digits"]
 

@@ -9,24 +9,24 @@ import torch
 
 from repro import report
 from repro.errors import InputError, MissingDataError
-from repro.experiments import acghostnet_search as searching
-from repro.experiments import run_table
-from repro.experiments.acghostnet_f05 import PLACES, drawn_models
-from repro.experiments.acghostnet_f06 import mean_blocks
-from repro.experiments.acghostnet_networks import NetworkRun, fingerprint, network_counts, top_accuracies
-from repro.experiments.acghostnet_search import SCALE, GhostShape, energy_lookup
-from repro.experiments.acghostnet_t01 import RECIPES as WIDTHS
-from repro.experiments.acghostnet_t01 import runs_of
-from repro.experiments.acghostnet_t04 import EXPERIMENT as TABLE_4
-from repro.experiments.acghostnet_t04 import RECIPES as MODELS
-from repro.experiments.acghostnet_t05 import RECIPES as SCALED
-from repro.experiments.acghostnet_t05 import baseline_runs, searched_runs
-from repro.experiments.data import DataRecipe
+from repro.papers import run_table
+from repro.papers.acghostnet import found as searching
+from repro.papers.acghostnet.f05 import PLACES, drawn_models
+from repro.papers.acghostnet.f06 import mean_blocks
+from repro.papers.acghostnet.found import SCALE, GhostShape, energy_lookup
+from repro.papers.acghostnet.networks import NetworkRun, fingerprint, network_counts, top_accuracies
+from repro.papers.acghostnet.t01 import RECIPES as WIDTHS
+from repro.papers.acghostnet.t01 import runs_of
+from repro.papers.acghostnet.t04 import EXPERIMENT as TABLE_4
+from repro.papers.acghostnet.t04 import RECIPES as MODELS
+from repro.papers.acghostnet.t05 import RECIPES as SCALED
+from repro.papers.acghostnet.t05 import baseline_runs, searched_runs
+from repro.papers.data import DataRecipe
 from repro.report import search_figures
 from repro.runs import Outcome, RunContext
 from repro.search.space import acghostnet_space
 from repro.train import TensorData, TrainRecipe
-from repro.widgets_search import best_within, generation_view
+from repro.widgets.search import best_within, generation_view
 
 SMOKE = searching.RECIPES["smoke", "digits"]
 PATHS = [("CCg1",) * 16, ("AAg2",) * 16, ("ACg1", "CAg2") * 8]
@@ -219,7 +219,7 @@ def test_views_refuse_in_one_sentence(candidates, call, message):
 
 
 def test_widgets_show_what_the_functions_say(candidates):
-    from repro.widgets_search import budget_picker, search_replay
+    from repro.widgets.search import budget_picker, search_replay
 
     picker = budget_picker(candidates)
     slider, message, readout = picker.children[1:]
@@ -245,7 +245,7 @@ def test_every_preset_states_its_scale_and_paper_has_the_papers_settings():
 def test_short_trainings_are_tested_with_re_estimated_batch_norm(monkeypatch, tmp_path):
     from types import SimpleNamespace
 
-    from repro.experiments import acghostnet_networks as networks
+    from repro.papers.acghostnet import networks
 
     seen = []
     record = lambda _model, batches: seen.append([len(batch) for batch in batches])  # noqa: E731
@@ -259,7 +259,7 @@ def test_short_trainings_are_tested_with_re_estimated_batch_norm(monkeypatch, tm
 
 
 def test_models_are_named_from_the_least_energy_to_the_most():
-    from repro.experiments.acghostnet_models import frames, models_by_energy
+    from repro.papers.acghostnet.models import frames, models_by_energy
 
     def survivor(path, accuracy, energy, place):
         return {

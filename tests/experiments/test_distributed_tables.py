@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from repro.errors import InputError
-from repro.experiments import run_table
-from repro.experiments.acghostnet_t01 import EXPERIMENT
-from repro.experiments.distributed import train_together
+from repro.papers import run_table
+from repro.papers.acghostnet.t01 import EXPERIMENT
+from repro.papers.distributed import train_together
 from repro.runs import load_result
 
 TABLE = "acghostnet_t01"
@@ -25,7 +25,7 @@ def test_two_processes_train_the_networks_of_a_table(tmp_path, monkeypatch):
     monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "together"))
     recipe, _ = EXPERIMENT.recipe("smoke")
     specs = EXPERIMENT.plan(recipe, [0])
-    command = [*TORCHRUN, "-m", "repro.experiments.distributed", TABLE, "--preset", "smoke"]
+    command = [*TORCHRUN, "-m", "repro.papers.distributed", TABLE, "--preset", "smoke"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     # Judged by what was written: gloo's threads may abort a process at exit, after all work.

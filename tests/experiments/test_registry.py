@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from repro.errors import InputError
-from repro.experiments import EXPERIMENTS, PRESETS, check_request, experiment, run_table
-from repro.experiments.registry import check_seeds
+from repro.papers import EXPERIMENTS, PRESETS, check_request, experiment, run_table
+from repro.papers.registry import check_seeds
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ def test_only_meaning_changes_the_digest(tmp_path, old, new, same):
 
 
 def test_a_run_covers_what_its_module_imports_but_no_kernels():
-    used = modules_used("repro.experiments.acghostnet_search")
-    assert {"repro.experiments.acghostnet_search", "repro.search.cars", "repro.train.loop"} <= set(used)
+    used = modules_used("repro.papers.acghostnet.found")
+    assert {"repro.papers.acghostnet.found", "repro.search.cars", "repro.train.loop"} <= set(used)
     assert not [name for name in used if name.startswith(("repro.cpu", "repro.report", "repro.runs"))]
-    assert len(code_fingerprint("repro.experiments.acghostnet_search")) == 12
+    assert len(code_fingerprint("repro.papers.acghostnet.found")) == 12

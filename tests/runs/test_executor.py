@@ -12,9 +12,9 @@ import pytest
 from filelock import FileLock
 
 from repro.errors import InputError
+from repro.paths import repo_root
 from repro.runs import RunSpec, run_many
 from repro.runs.executor import default_workers, forecast_s
-from repro.runtime import repo_root
 from tests.runs.run_functions import SumRecipe
 
 

@@ -15,12 +15,12 @@ import torch
 
 from repro.datasets import load, split_half
 from repro.errors import InputError, MissingDataError
+from repro.papers.acghostnet.scale import TABLE_5_SCALINGS, even_budgets, front_of, models_by_budget, scaled_network
+from repro.papers.acghostnet.supernet import ghost_supernet
+from repro.papers.acghostnet.toy import two_layer_supernet
 from repro.search.cars import Search, SearchRecipe, expand, run_search
-from repro.search.ghost import ghost_supernet
 from repro.search.record import Candidate, generations_frame, read_generations
-from repro.search.scale import TABLE_5_SCALINGS, even_budgets, front_of, models_by_budget, scaled_network
 from repro.search.space import SearchSpace, adder_share
-from repro.search.toy import two_layer_supernet
 from repro.search.warmup import Warmup
 from repro.train import TrainRecipe
 from repro.train.data import generator_for

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repro.errors import InputError
+from repro.papers.acghostnet.toy import six_block_space
 from repro.search.space import SearchSpace, acghostnet_space, adder_share
-from repro.search.toy import six_block_space
 from repro.search.warmup import adder_group, groups_present, path_sampler
 from repro.train.data import generator_for
 

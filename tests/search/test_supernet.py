@@ -10,10 +10,8 @@ from torch import nn
 
 from repro.errors import InputError
 from repro.models import create
-from repro.search.ghost import ghost_supernet, shared_operations
-from repro.search.space import acghostnet_space
-from repro.search.supernet import ChoiceBlock, SinglePathSupernet, Slot
-from repro.search.toy import (
+from repro.papers.acghostnet.supernet import ghost_supernet, shared_operations
+from repro.papers.acghostnet.toy import (
     six_block_network,
     six_block_space,
     six_block_supernet,
@@ -21,6 +19,8 @@ from repro.search.toy import (
     two_layer_space,
     two_layer_supernet,
 )
+from repro.search.space import acghostnet_space
+from repro.search.supernet import ChoiceBlock, SinglePathSupernet, Slot
 
 SMALL = {"in_channels": 1, "width": 0.25, "head": 32}
 IMAGES = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -10,9 +10,9 @@ import torch
 
 from repro.datasets import load, split_half
 from repro.errors import InputError
-from repro.search.ghost import ghost_supernet
+from repro.papers.acghostnet.supernet import ghost_supernet
+from repro.papers.acghostnet.toy import two_layer_space, two_layer_supernet
 from repro.search.space import SearchSpace
-from repro.search.toy import two_layer_space, two_layer_supernet
 from repro.search.train_supernet import SupernetRecipe, evaluate_paths, strategy, train_supernet
 from repro.search.warmup import Warmup
 from repro.train import TrainRecipe, evaluate, prepare

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from repro.runtime import cache_root, warn_once
+from repro.paths import cache_root
+from repro.runtime import warn_once
 from repro.triton import adder, tuning
 from repro.triton.launch import Tile
 

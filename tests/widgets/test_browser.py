@@ -4,9 +4,9 @@ import re
 import shutil
 
 import pytest
+from repro.cli.app.__main__ import command
 
-from repro.app.__main__ import command
-from repro.runtime import repo_root
+from repro.paths import repo_root
 from tests.widgets.browser_tools import CHROMIUM, free_port, page, server
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect

@@ -1,0 +1,193 @@
+"""Executes the notebooks with parameters, keeps what they showed, and makes HTML pages of it.
+
+A notebook's metadata say which tables it covers (`repro.tables`), which of them it needs trained (`repro.train`; if
+absent, all of them) and whether it runs when none is named (`repro.default`). Its executed copy and page go to
+`notebooks/executed/`; the copy carries a key of everything that went into it, and is not made again while that is the
+same. A notebook that fails leaves its partial copy and does not stop the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from repro.errors import InputError, check_choice
+from repro.paths import atomic_path, published_root, repo_root, results_root
+
+CELL_TIMEOUT_S = 6 * 3600
+
+
+@dataclasses.dataclass(frozen=True)
+class NotebookResult:
+    """What came of one notebook: `state` is "executed", "up to date" or "failed"."""
+
+    name: str
+    state: str
+    seconds: float = 0.0
+    message: str = ""
+    page: Path | None = None
+
+
+def notebooks_folder() -> Path:
+    """Where the committed notebooks are."""
+    return repo_root() / "notebooks"
+
+
+def executed_folder() -> Path:
+    """Where executed copies and pages go: $REPRO_EXECUTED, else notebooks/executed."""
+    configured = os.environ.get("REPRO_EXECUTED")
+    return Path(configured) if configured else notebooks_folder() / "executed"
+
+
+def _metadata() -> dict[str, dict]:
+    """`metadata.repro` of every committed notebook, in reading order."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8")).get("metadata", {}).get("repro", {})
+        for path in sorted(notebooks_folder().glob("*.ipynb"))
+    }
+
+
+def list_notebooks() -> dict[str, list[str]]:
+    """Name of every committed notebook, in reading order, with the tables and figures it covers."""
+    return {name: list(about.get("tables", [])) for name, about in _metadata().items()}
+
+
+def tables_to_train(names: Sequence[str]) -> list[str]:
+    """What the notebooks `names` need trained: the tables they cover, or those they list under `train`."""
+    about = _metadata()
+    wanted = [table for name in names for table in about[name].get("train", about[name].get("tables", []))]
+    return list(dict.fromkeys(wanted))
+
+
+def choose(tables: Sequence[str] = (), names: Sequence[str] = ()) -> list[str]:
+    """Notebooks that cover any of `tables`, or have one of `names`.
+
+    If neither is given: all but those whose metadata say `"default": false` (long searches, run when they are named).
+    """
+    known = list_notebooks()
+    covered = sorted({table for covers in known.values() for table in covers})
+    for table in tables:
+        check_choice("table", table, covered)
+    for name in names:
+        check_choice("notebook", name, known)
+    if not tables and not names:
+        return [name for name, about in _metadata().items() if about.get("default", True)]
+    return [name for name, covers in known.items() if name in names or set(covers) & set(tables)]
+
+
+def _key(source: str, parameters: Mapping[str, Any]) -> str:
+    """Digest of the notebook's source, its parameters, the package's source, the published numbers and the records."""
+    digest = hashlib.sha256()
+    cells = [cell["source"] for cell in json.loads(source)["cells"]]
+    digest.update(json.dumps([cells, dict(parameters)], sort_keys=True).encode())
+    files = [*(repo_root() / "repro").rglob("*.py"), *published_root().glob("*.csv"), *results_root().rglob("*.csv")]
+    for path in sorted(files):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _stored_key(copy: Path) -> str:
+    try:
+        return json.loads(copy.read_text(encoding="utf-8"))["metadata"]["repro"].get("key", "")
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+def execute(name: str, parameters: Mapping[str, Any], *, fresh: bool = False, progress: bool = True) -> NotebookResult:
+    """Execute one notebook with those of `parameters` that it declares, and write its page.
+
+    Returns a result rather than raising when a cell fails: the message names the cell and the error.
+    """
+    import papermill
+
+    check_choice("notebook", name, list_notebooks())
+    source = notebooks_folder() / f"{name}.ipynb"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        declared = papermill.inspect_notebook(str(source))
+    given = {key: value for key, value in parameters.items() if key in declared}
+    copy, page = executed_folder() / f"{name}.ipynb", executed_folder() / f"{name}.html"
+    text = source.read_text(encoding="utf-8")
+    if not fresh and page.exists() and _stored_key(copy) == _key(text, given):
+        return NotebookResult(name, "up to date", page=page)
+    started = time.perf_counter()
+    message = _execute_into(source, copy, given, progress)
+    if not message:
+        _stamp(copy, _key(text, given))
+    _write_page(copy, page)
+    state = "failed" if message else "executed"
+    return NotebookResult(name, state, round(time.perf_counter() - started, 1), message, page)
+
+
+def _execute_into(source: Path, copy: Path, parameters: Mapping[str, Any], progress: bool) -> str:
+    """Execute `source`; whatever came out of it is at `copy` afterwards. Returns "" or what went wrong."""
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    message = ""
+    with atomic_path(copy) as partial, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(partial),
+                parameters=dict(parameters),
+                kernel_name="python3",
+                cwd=str(repo_root()),
+                progress_bar={"desc": source.stem} if progress else False,
+                execution_timeout=CELL_TIMEOUT_S,
+                # Kernels listen on loopback only; their warning about it would hide our own messages.
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            )
+        except PapermillExecutionError as error:
+            # The number that the page prints beside the cell; a cell that never began has none.
+            message = f"cell {error.exec_count or error.cell_index + 1} failed: {error.ename}: {error.evalue}"
+        except (CellTimeoutError, DeadKernelError) as error:
+            message = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        if not partial.stat().st_size:
+            partial.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    return message
+
+
+def _stamp(copy: Path, key: str) -> None:
+    """Store the key in the executed copy and drop papermill's own metadata, which holds paths of this machine."""
+    notebook = json.loads(copy.read_text(encoding="utf-8"))
+    notebook["metadata"].setdefault("repro", {})["key"] = key
+    notebook["metadata"].pop("papermill", None)
+    for cell in notebook["cells"]:
+        cell["metadata"].pop("papermill", None)
+        cell["metadata"].pop("execution", None)
+    with atomic_path(copy) as partial:
+        partial.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
+
+
+def _write_page(copy: Path, page: Path) -> None:
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        notebook = nbformat.read(copy, as_version=4)
+        exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
+        body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": copy.stem}})
+    with atomic_path(page) as partial:
+        partial.write_text(body, encoding="utf-8")
+
+
+def parse_words(parameter: str, text: str) -> list[str]:
+    """Words separated by spaces or commas."""
+    words = text.replace(",", " ").split()
+    if len(set(words)) != len(words):
+        raise InputError(f"{parameter}={text!r} names something twice; give each once.")
+    return words

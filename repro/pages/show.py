@@ -1,0 +1,175 @@
+"""What notebooks display: thin wrappers that put tables, figures, verdicts and provenance on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from IPython.display import HTML, SVG, Markdown, display
+from pandas.io.formats.style import Styler
+
+from repro import report
+from repro.errors import check_choice
+from repro.report import wide
+
+VERDICT_COLOURS = {
+    "reproduced": "#1b7f4d",
+    "not reproduced": "#b3261e",
+    "undecided": "#8a6d00",
+    "not run": "#6b7280",
+    "not applicable at this preset": "#6b7280",
+}
+
+
+def label(frame: pd.DataFrame) -> None:
+    """What the numbers of a frame are from: preset, data set, seeds, and how that differs from the paper."""
+    facts = frame.attrs
+    if facts.get("dataset") != "architecture":
+        seeds = ", ".join(map(str, facts["seeds"]))
+        text = f"**Ours:** preset `{facts['preset']}`, data set `{facts['dataset']}`, seeds {seeds}. {facts['scale']}"
+    else:
+        text = f"**Ours:** computed from the architecture, nothing was trained. Convention: {facts['convention']}."
+    failed = facts.get("failed", [])
+    if failed:
+        text += f"\n\n**{len(failed)} runs failed:** " + "; ".join(failed[:5])
+    display(Markdown(text))
+
+
+def comparison(
+    frame: pd.DataFrame, *, layout: str = "long", columns: Sequence[str] | None = None, notes: bool = True
+) -> None:
+    """Published numbers beside ours, with the label of ours.
+
+    Args:
+        layout: "long" (one row per cell) or "wide" (one row per key, a pair of columns per metric).
+        columns: metrics of the wide layout (default: all).
+        notes: whether the wide layout ends with the rows' notes.
+    """
+    check_choice("layout", layout, ("long", "wide"))
+    label(frame)
+    compared = report.compare(frame.attrs["table_id"], frame)
+    display(
+        HTML(wide.render_wide(compared, columns, notes=notes) if layout == "wide" else report.render_table(compared))
+    )
+
+
+def agreement(*frames: pd.DataFrame) -> None:
+    """How many printed cells of each analytic column ours reproduces, over several tables."""
+    found = {frame.attrs["table_id"]: report.compare(frame.attrs["table_id"], frame) for frame in frames}
+    parts = [wide.agreement(compared).assign(table=table_id) for table_id, compared in found.items()]
+    rows = pd.concat(parts, ignore_index=True)
+    table(rows[["table", *rows.columns[:-1]]], digits=1)
+
+
+def mismatches(*frames: pd.DataFrame) -> None:
+    """Analytic cells that do not round to the printed value, with what explains them, over several tables."""
+    for frame in frames:
+        differing = wide.mismatches(report.compare(frame.attrs["table_id"], frame))
+        if len(differing):
+            display(Markdown(f"`{frame.attrs['table_id']}`: {len(differing)} cells differ from the printed digits."))
+            table(differing, digits=1)
+        else:
+            display(Markdown(f"`{frame.attrs['table_id']}`: every computed cell equals the printed one."))
+
+
+def table(frame: pd.DataFrame, digits: int = 3) -> None:
+    """A small frame without its index."""
+    numbers = frame.select_dtypes("number").columns
+    style = frame.style.hide(axis="index").format(precision=digits, subset=numbers, na_rep="–")
+    display(_left(style))
+
+
+def _left(style: Styler) -> Styler:
+    """Cells and their headers begin at the same place."""
+    left = [("text-align", "left"), ("vertical-align", "top")]
+    whole = [("white-space", "nowrap")]  # ids and names would break at their hyphens
+    rules = [("th, td", left), ("td:first-child", whole)]
+    return style.set_table_styles([{"selector": where, "props": props} for where, props in rules])
+
+
+def figure(drawing, name: str, *, data: pd.DataFrame | None = None, caption: str = "") -> None:
+    """Save a matplotlib figure as SVG beside the CSV it was drawn from, and show it with its caption."""
+    path = report.save_figure(drawing, name, data, caption)
+    display(SVG(filename=str(path)))
+    if caption:
+        display(Markdown(f"*{caption}*"))
+
+
+def say(*sentences: str) -> None:
+    """Sentences computed from numbers, as a list."""
+    display(Markdown("\n".join(f"- {sentence}" for sentence in sentences)))
+
+
+def keep(frame: pd.DataFrame) -> None:
+    """Write a regenerated table to the results folder with its provenance."""
+    report.save_record(frame.attrs["table_id"], frame, frame.attrs["provenance"])
+
+
+def claims_under_test(*table_ids: str) -> None:
+    """The claims that bear on these tables and figures, with what the printed numbers say of them."""
+    known = report.claims()
+    mine = known[known["table_or_figure"].map(lambda places: bool(set(places.split(";")) & set(table_ids)))]
+    view = mine[["claim_id", "claim", "origin", "published_verdict"]]
+    table(view.rename(columns={"claim_id": "id", "published_verdict": "printed numbers agree"}))
+
+
+def verdicts(tables: Mapping[str, pd.DataFrame]) -> None:
+    """One line per claim on these tables: our verdict, the evidence and the criterion."""
+    known = report.claims()
+    mine = known[known["table_or_figure"].map(lambda places: bool(set(places.split(";")) & set(tables)))]
+    rows = []
+    for claim in mine.itertuples():
+        verdict = report.judge(claim.claim_id, tables)
+        rows.append(
+            {"id": claim.claim_id, "claim": claim.claim, "verdict": verdict.status, "evidence": verdict.evidence}
+        )
+    frame = pd.DataFrame(rows, columns=["id", "claim", "verdict", "evidence"])
+    style = _left(frame.style.hide(axis="index"))
+    colour = {status: f"color: {code}; font-weight: 600" for status, code in VERDICT_COLOURS.items()}
+    display(style.map(lambda status: colour.get(status, ""), subset=["verdict"]))
+
+
+def provenance(*frames: pd.DataFrame) -> None:
+    """Revision, versions, device, seeds and time of each table on this page."""
+    rows = []
+    for frame in frames:
+        facts = frame.attrs.get("provenance", {})
+        versions = facts.get("versions", {})
+        rows.append(
+            {
+                "table": frame.attrs.get("table_id", ""),
+                "preset": facts.get("preset", "analytic"),
+                "data set": facts.get("dataset", ""),
+                "seeds": ", ".join(map(str, facts.get("seeds", []))),
+                "revision": facts.get("git_revision", "") + ("" if facts.get("git_clean") else " (changed)"),
+                "device": facts.get("device", ""),
+                "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+                "compute (s)": facts.get("compute_s", float("nan")),
+                "runs": facts.get("runs", 0),
+            }
+        )
+    table(pd.DataFrame(rows), digits=0)
+
+
+def environment() -> None:
+    """Revision, versions and device of this moment."""
+    from repro.runs import provenance as now
+
+    facts = now()
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    changed = "" if facts["git_clean"] else " (changed)"
+    display(Markdown(f"Revision `{facts['git_revision']}`{changed}; {facts['device']}; {versions}."))
+
+
+def reading_order() -> None:
+    """All notebooks with their question and the tables they cover, as links."""
+    import json
+
+    from repro.pages.execute import list_notebooks, notebooks_folder
+
+    rows = []
+    for name, covers in list_notebooks().items():
+        cells = json.loads((notebooks_folder() / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+        title = cells[0]["source"][0].lstrip("# ").strip() if cells else name
+        rows.append(f"| [{name}]({name}.ipynb) | {title} | {', '.join(covers)} |")
+    display(Markdown("\n".join(["| notebook | question | tables and figures |", "|---|---|---|", *rows])))
