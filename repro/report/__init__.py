@@ -7,7 +7,9 @@ from repro.report.figures import render_table, save_figure
 from repro.report.published import claims, figure_index, published, published_text, table_index
 from repro.report.published import figure_ids as published_figures
 from repro.report.published import table_ids as published_tables
-from repro.report.records import latest, load_records, save_record
+from repro.report.records import freshness, latest, load_records, save_record
+from repro.report.reference import compare_with_reference
+from repro.report.rounding import tidy
 from repro.report.verdicts import Verdict, criteria, judge, judge_all
 
 __all__ = [
@@ -15,7 +17,9 @@ __all__ = [
     "board_is_current",
     "claims",
     "compare",
+    "compare_with_reference",
     "criteria",
+    "freshness",
     "figure_index",
     "judge",
     "judge_all",
@@ -30,6 +34,7 @@ __all__ = [
     "save_figure",
     "save_record",
     "status_board",
+    "tidy",
     "table_index",
     "update_readme",
     "verdict_counts",
