@@ -2,11 +2,14 @@
 
 Each can be moved by an environment variable:
 
-    REPRO_DATA     data sets as they were downloaded      (default data/raw)
-    REPRO_CACHE    decoded data, tuned kernel settings    (default data/cache)
-    REPRO_RUNS     one folder per training run            (default data/runs)
-    REPRO_RESULTS  small records cited by tables          (default data/results)
-    REPRO_FIGURES  figures, each beside its CSV           (default figures)
+    REPRO_DATA     data sets as they were downloaded        (default data/raw)
+    REPRO_CACHE    decoded data, tuned kernel settings      (default data/cache)
+    REPRO_RUNS     one folder per training run              (default data/runs)
+    REPRO_RESULTS  the committed reference records          (default data/results)
+    REPRO_OUTPUT   records, figures and pages of a command  (default output, which git ignores)
+    REPRO_FIGURES  figures                                  (default output/figures)
+
+REPRO_REFERENCE=1 makes a command write the reference: records to data/results, figures to figures/.
 """
 
 from __future__ import annotations
@@ -46,13 +49,35 @@ def runs_root() -> Path:
 
 
 def results_root() -> Path:
-    """Small result records with provenance; committed when a table cites them."""
+    """The committed reference records, each with its provenance."""
     return _folder("REPRO_RESULTS", "data/results")
 
 
+def output_root() -> Path:
+    """What a command writes: records, figures, pages. Safe to delete."""
+    return _folder("REPRO_OUTPUT", "output")
+
+
+def reference_mode() -> bool:
+    """Whether a command writes the committed reference records ($REPRO_REFERENCE is 1)."""
+    return os.environ.get("REPRO_REFERENCE") == "1"
+
+
+def records_root() -> Path:
+    """Where a command writes its records: output/records, or data/results in reference mode."""
+    return results_root() if reference_mode() else output_root() / "records"
+
+
 def figures_root() -> Path:
-    """Generated figures, each beside the CSV it was drawn from."""
-    return _folder("REPRO_FIGURES", "figures")
+    """Where figures are drawn: $REPRO_FIGURES, else output/figures, or figures/ in reference mode."""
+    if reference_mode() or os.environ.get("REPRO_FIGURES"):
+        return _folder("REPRO_FIGURES", "figures")
+    return output_root() / "figures"
+
+
+def pages_root() -> Path:
+    """Where executed notebooks and their HTML pages go."""
+    return output_root() / "pages"
 
 
 def published_root() -> Path:
