@@ -63,15 +63,6 @@ reference: $(VENV)/.installed  ## as tables, but into the committed records; the
 	@$(RUN) tables --reference $(REQUEST)
 	@$(RUN) status --update-readme
 
-test: $(VENV)/.installed
-	@echo "Installing what the tests need ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,triton,dev]' || \
-	  { echo "Installation failed (see above). Check the network and about 1 GB of free disk, then try again."; exit 1; }
-	@touch $@
-
-tables: $(VENV)/.installed  ## regenerate tables, figures and pages under notebooks/executed/ (see PRESET, DATASET, TABLES)
-	@$(RUN) tables --preset "$(PRESET)" --dataset "$(DATASET)" --seeds "$(SEEDS)" --tables "$(TABLES)" $(if $(filter 1,$(FRESH)),--fresh)
-
 test: $(VENV)/.installed-test  ## run the tests on this machine's cores
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not gpu"
 
