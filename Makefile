@@ -10,12 +10,13 @@ JOBS    ?=
 VENV := .venv
 BIN  := $(VENV)/bin
 RUN  := $(BIN)/python -m repro
+REQUEST = --preset "$(PRESET)" --dataset "$(DATASET)" --seeds "$(SEEDS)" --tables "$(TABLES)" $(if $(filter 1,$(FRESH)),--fresh)
 export JOBS
 
 # Each target is one step or hands its parallelism to JOBS; running two of them side by side gains nothing.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help env tables test test-gpu lab app bench figures lint clean
+.PHONY: help env tables figures reference test test-gpu lab app bench lint clean
 
 help:  ## print the targets and variables
 	@echo "Targets"
@@ -52,8 +53,15 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	  { echo "Installation failed (see above). Check the network and about 1 GB of free disk, then try again."; exit 1; }
 	@touch $@
 
-tables: $(VENV)/.installed  ## regenerate tables, figures and pages under notebooks/executed/ (see PRESET, DATASET, TABLES)
-	@$(RUN) tables --preset "$(PRESET)" --dataset "$(DATASET)" --seeds "$(SEEDS)" --tables "$(TABLES)" $(if $(filter 1,$(FRESH)),--fresh)
+tables: $(VENV)/.installed  ## regenerate tables, figures and pages in output/ (see PRESET, DATASET, TABLES)
+	@$(RUN) tables $(REQUEST)
+
+figures: $(VENV)/.installed  ## draw all figures of the committed records into figures/
+	@$(RUN) figures
+
+reference: $(VENV)/.installed  ## as tables, but into the committed records; then redraw the README's status board
+	@$(RUN) tables --reference $(REQUEST)
+	@$(RUN) status --update-readme
 
 test: $(VENV)/.installed-test  ## run the tests on this machine's cores
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not gpu"
@@ -69,10 +77,10 @@ lab: $(VENV)/.installed  ## open JupyterLab on this machine only, protected by i
 	@$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=notebooks
 
 app: $(VENV)/.installed  ## serve the explorer as a page on this machine only; prints its address with a token
-	@$(BIN)/python -m repro.cli.app
+	@$(RUN) app
 
-clean:  ## remove executed notebooks, decoded data and caches; keeps finished runs, downloads and .venv
-	@rm -rf notebooks/executed data/cache build dist *.egg-info .ruff_cache .pytest_cache .hypothesis
+clean:  ## remove output/, decoded data and caches; keeps finished runs, downloads and .venv
+	@rm -rf output data/cache build dist *.egg-info .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 lint: $(VENV)/.installed-test  ## check style

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import secrets
 import socket
 import sys
+from typing import Annotated
 
+import typer
+
+from repro.errors import InputError
 from repro.paths import repo_root
 
 ADDRESS = "127.0.0.1"
@@ -43,14 +46,11 @@ def command(port: int, token: str) -> list[str]:
     ]
 
 
-def main() -> int:
-    """Print the address, then become the server; Ctrl+C ends it."""
-    parser = argparse.ArgumentParser(prog="python -m repro.cli.app", description=__doc__)
-    parser.add_argument("--port", type=int, default=FIRST_PORT, help="port to use if it is free (default %(default)s)")
-    port = free_port(parser.parse_args().port)
+def serve(port: Annotated[int, typer.Option(help="Port to use if it is free.")] = FIRST_PORT) -> None:
+    """Serve the explorer as a page on this machine only; prints its address with a token. Ctrl+C ends it."""
+    port = free_port(port)
     if importlib.util.find_spec("voila") is None:
-        print("The app needs Voila; install it with: pip install -e '.[notebooks]'", file=sys.stderr)
-        return 1
+        raise InputError("the app needs Voila, which is not installed; install it with: pip install -e '.[notebooks]'.")
     token = secrets.token_urlsafe(24)
     print(
         f"Open http://{ADDRESS}:{port}/?token={token}   (Ctrl+C stops; the first view takes about ten seconds)",
@@ -60,7 +60,3 @@ def main() -> int:
     path = os.pathsep.join(filter(None, [str(repo_root()), os.environ.get("PYTHONPATH")]))
     call = command(port, token)
     os.execve(call[0], call, os.environ | {"PYTHONPATH": path})
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import pandas as pd
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
+from repro.cli.text import print_frame, say
 from repro.errors import InputError
-
-console = Console()
-if not console.is_terminal:
-    console = Console(width=150)  # a log keeps its columns
 
 
 def bench(
@@ -31,24 +28,20 @@ def bench(
     groups = run.choose_groups(parse_words("only", only), quick)
     setting = run.settle(device, threads, quick)
     if setting.device == "cpu":
-        console.print(f"{run.NO_GPU}.", highlight=False)
+        say(f"{run.NO_GPU}.")
     keep = run.save if (record if record is not None else not quick) else None
-    outcome = run.run(groups, setting, progress=_say, keep=keep)
+    outcome = run.run(groups, setting, progress=lambda line: say(escape(line)), keep=keep)
     measured = records.frame(outcome.rows)
     print_summary(measured)
     print_bars(bars.judge(measured, (setting.device,)))
     for line in dict.fromkeys(outcome.left_out):
-        console.print(f"[yellow]left out: {line}[/yellow]", highlight=False, soft_wrap=True)
+        say(f"[yellow]left out: {escape(line)}[/yellow]")
     for line in outcome.refused:
-        console.print(f"[red]refused: {line}[/red]", highlight=False, soft_wrap=True)
+        say(f"[red]refused: {escape(line)}[/red]")
     if keep:
-        _say("Recorded in data/results/bench, below what was there.")
+        say("Recorded in data/results/bench, below what was there.")
     if outcome.refused:
         raise typer.Exit(1)
-
-
-def _say(line: str) -> None:
-    console.print(line, highlight=False, soft_wrap=True)
 
 
 def print_summary(measured) -> None:
@@ -57,26 +50,24 @@ def print_summary(measured) -> None:
 
     if measured.empty:
         raise InputError("nothing was measured; choose other groups with --only or see the messages above.")
-    view = Table(title="Medians over shapes (time of ours over the peer's: below 1 is faster)")
     table = summary(measured)
-    for column in table.columns:
-        view.add_column(column.replace("_", " "))
-    for line in table.itertuples(index=False):
-        view.add_row(*[_cell(value) for value in line])
-    console.print(view)
+    table.columns = [column.replace("_", " ") for column in table.columns]
+    print_frame(table, title="Medians over shapes (time of ours over the peer's: below 1 is faster)")
 
 
 def print_bars(judged) -> None:
     """The bars, what was reached, and whether that is enough."""
-    view = Table("bar", "demanded", "reached", "20 to 80 %", "cases", "met", "note", title="Bars")
-    marks = {True: "[green]yes[/green]", False: "[red]no[/red]"}
-    for line in judged.itertuples(index=False):
-        met = marks[bool(line.met)] if line.cases else ""
-        view.add_row(line.what, line.bar, _cell(line.reached), line.spread, str(line.cases), met, line.note)
-    console.print(view)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if value != value else f"{value:.3g}"
-    return str(value)
+    words = {True: "yes", False: "no"}
+    rows = [
+        {
+            "bar": line.what,
+            "demanded": line.bar,
+            "reached": line.reached,
+            "20 to 80 %": line.spread,
+            "cases": line.cases,
+            "met": words[bool(line.met)] if line.cases else "",
+            "note": line.note,
+        }
+        for line in judged.itertuples(index=False)
+    ]
+    print_frame(pd.DataFrame(rows), title="Bars")

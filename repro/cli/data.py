@@ -28,18 +28,21 @@ def fetch(
 @app.command("list")
 def list_(root: Root = None) -> None:
     """Show every data set: what it is, the size of its download, whether it is here and where."""
-    from rich.console import Console
-    from rich.table import Table
+    import pandas as pd
 
     from repro import paths
+    from repro.cli.text import print_frame
     from repro.datasets import list_datasets
 
-    table = Table("name", "what", "download", "here", "where, or what to do", show_edge=False)
+    rows = []
     for item in list_datasets(root):
         size = f"{item.download_mib:.0f} MiB" if item.download_mib else "none"
         where = item.found if item.present else f"{item.found}: {item.advice}"
-        table.add_row(item.name, item.title, size, "yes" if item.present else "no", where)
-    Console().print(table)
+        here = "yes" if item.present else "no"
+        rows.append(
+            {"name": item.name, "what": item.title, "download": size, "here": here, "where, or what to do": where}
+        )
+    print_frame(pd.DataFrame(rows))
     typer.echo(f"data root: {paths.data_root(root)}")
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
+from repro.cli.text import cell, print_frame, say
 from repro.errors import BackendError, InputError, MissingDataError, check_int
+from repro.papers import PRESETS
 
 app = typer.Typer(
     help="Regenerate the tables and figures of four papers on multiplication-free neural networks.",
@@ -17,15 +19,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
 
-PresetOption = Annotated[str, typer.Option(help="smoke (seconds), quick (minutes on two cores) or paper (GPUs).")]
+PresetOption = Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")]
 DatasetOption = Annotated[str, typer.Option(help="Data set; empty for the preset's default.")]
 SeedsOption = Annotated[str, typer.Option(help="Seeds, for example '0 1 2'; empty for the preset's default.")]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Repeat finished runs.")]
+EngineOption = Annotated[str, typer.Option(help="Where training runs; local is this machine.")]
+ReferenceOption = Annotated[
+    bool, typer.Option("--reference", help="Write the committed records in data/results instead of output/.")
+]
 
-
-# Columns of a comparison that a terminal has no room for; the record and the notebooks have them.
+# Columns of a comparison that a page of paper has no room for; --csv and --json have them.
 HIDDEN = ["unit", "role", "published_text", "ours_text", "relative_error", "matches_printed"]
 
 
@@ -41,6 +45,30 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from repro import __version__
+        from repro.runs.provenance import git_revision
+
+        revision, clean = git_revision()
+        typer.echo(f"repro {__version__}, revision {revision}{' (changed)' if clean is False else ''}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print version and git revision.")
+    ] = False,
+) -> None:
+    """What concerns no command in particular."""
+
+
+def _write_reference() -> None:
+    """From here on this process and its kernels write the committed records and figures/."""
+    os.environ["REPRO_REFERENCE"] = "1"
+
+
 @app.command()
 def tables(
     preset: PresetOption = "quick",
@@ -48,37 +76,30 @@ def tables(
     seeds: SeedsOption = "",
     tables: Annotated[str, typer.Option(help="Tables and figures, for example 'acghostnet_t06'; empty for all.")] = "",
     fresh: FreshOption = False,
+    engine: EngineOption = "local",
+    reference: ReferenceOption = False,
 ) -> None:
-    """Train what is missing, then execute the notebooks into notebooks/executed/ and write HTML pages."""
+    """Train what is missing, then execute the notebooks and write their HTML pages into output/pages/."""
     from repro.pages import execute as notebooks
-    from repro.pages.execute import NotebookResult, parse_words
     from repro.papers import check_request
 
-    wanted = parse_words("tables", tables)
+    wanted = notebooks.parse_words("tables", tables)
     names = notebooks.choose(wanted)
     seed_list = parse_seeds(seeds)
     check_request(preset, dataset)
-    failures = _train(wanted or notebooks.tables_to_train(names), preset, dataset, seed_list, fresh)
-    parameters = {
-        "preset": preset,
-        "dataset": dataset,
-        "seeds": seed_list,
-        "tables": wanted,
-        "interactive": False,
-    }
-    results = []
-    for name in names:
-        try:
-            results.append(notebooks.execute(name, parameters, fresh=fresh, progress=sys.stderr.isatty()))
-        except (InputError, OSError) as error:
-            results.append(NotebookResult(name, "failed", message=str(error)))
-        _print_result(results[-1])
-    _print_pages(results)
+    if reference:
+        _write_reference()
+    request = {"preset": preset, "dataset": dataset or None, "seeds": seed_list or None, "fresh": fresh}
+    failures = _train(wanted or notebooks.tables_to_train(names), **request, engine=engine)
+    parameters = {"preset": preset, "dataset": dataset, "seeds": seed_list, "tables": wanted, "interactive": False}
+    results = [_execute(name, parameters, fresh) for name in names]
+    notebooks.note_missing_pages()
+    _print_where()
     if failures or any(result.state == "failed" for result in results):
         raise typer.Exit(1)
 
 
-def _train(wanted: list[str], preset: str, dataset: str, seeds: list[int], fresh: bool) -> list[str]:
+def _train(wanted: list[str], **request) -> list[str]:
     """Run the experiments here, where a terminal shows their progress; the notebooks then reuse the runs."""
     from repro.papers import list_experiments, run_table
 
@@ -87,28 +108,36 @@ def _train(wanted: list[str], preset: str, dataset: str, seeds: list[int], fresh
         if table_id not in wanted:
             continue
         try:
-            frame = run_table(table_id, preset=preset, dataset=dataset or None, seeds=seeds or None, fresh=fresh)
+            frame = run_table(table_id, **request)
         except (InputError, MissingDataError, BackendError) as error:
             failures.append(table_id)
-            console.print(f"[red]{table_id}: {error}[/red]", highlight=False, soft_wrap=True)
+            say(f"[red]{table_id}: {escape(str(error))}[/red]")
             continue
         for line in frame.attrs["failed"]:
-            console.print(f"[yellow]{table_id}: {line}[/yellow]", highlight=False, soft_wrap=True)
+            say(f"[yellow]{table_id}: {escape(line)}[/yellow]")
     return failures
 
 
-def _print_result(result) -> None:
+def _execute(name: str, parameters: dict, fresh: bool):
+    """Execute one notebook and say what came of it; one that fails does not stop the others."""
+    from repro.pages import execute as notebooks
+
+    try:
+        result = notebooks.execute(name, parameters, fresh=fresh, progress=sys.stderr.isatty())
+    except (InputError, OSError) as error:
+        result = notebooks.NotebookResult(name, "failed", message=str(error))
     colour = {"executed": "green", "up to date": "cyan", "failed": "red"}[result.state]
     seconds = f" in {result.seconds:.0f} s" if result.seconds else ""
-    console.print(f"[{colour}]{result.name}: {result.state}{seconds}[/{colour}] {result.message}", soft_wrap=True)
+    say(f"[{colour}]{name}: {result.state}{seconds}[/{colour}] {escape(result.message)}".rstrip())
+    return result
 
 
-def _print_pages(results) -> None:
-    from repro.paths import repo_root
+def _print_where() -> None:
+    from repro.paths import pages_root, repo_root
 
-    for result in results:
-        if result.page is not None and result.page.is_relative_to(repo_root()):
-            console.print(f"  {result.page.relative_to(repo_root())}", highlight=False)
+    folder = pages_root()
+    shown = folder.relative_to(repo_root()) if folder.is_relative_to(repo_root()) else folder
+    say(f"Pages are in {shown}; start with {shown / '00_start_here.html'}.")
 
 
 @app.command()
@@ -119,36 +148,61 @@ def table(
     seeds: SeedsOption = "",
     columns: Annotated[str, typer.Option(help="all, or analytic for what needs no training.")] = "all",
     fresh: FreshOption = False,
+    engine: EngineOption = "local",
+    reference: ReferenceOption = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV only.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX tabular only.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON only: a list of rows.")] = False,
 ) -> None:
-    """Regenerate one table, keep it in data/results/, and print it beside the published numbers."""
+    """Regenerate one table or figure, keep its record, and print it beside the published numbers."""
     from repro.papers import run_table
     from repro.report import compare, published_tables, save_record
 
-    frame = run_table(
-        table_id,
-        preset=preset,
-        dataset=dataset or None,
-        seeds=parse_seeds(seeds) or None,
-        columns=columns,
-        fresh=fresh,
-    )
+    formats = [name for name, chosen in (("csv", csv), ("latex", latex), ("json", json)) if chosen]
+    if len(formats) > 1:
+        raise InputError(f"--{formats[0]} and --{formats[1]} exclude each other; choose one.")
+    if reference:
+        _write_reference()
+    request = {"preset": preset, "dataset": dataset or None, "seeds": parse_seeds(seeds) or None}
+    frame = run_table(table_id, **request, columns=columns, fresh=fresh, engine=engine)
+    if os.environ.get("RANK", "0") != "0":
+        return  # torchrun: the first process speaks for all
     save_record(table_id, frame, frame.attrs["provenance"])
-    shown = frame
-    if table_id in published_tables():
-        shown = compare(table_id, frame).drop(columns=HIDDEN, errors="ignore")
-    print_frame(shown, title=f"{table_id}: published and ours")
-    if frame.attrs.get("scale"):
-        console.print(frame.attrs["scale"], highlight=False)
+    compared = compare(table_id, frame) if table_id in published_tables() else frame
+    if formats:
+        typer.echo(_formatted(compared, formats[0]))
+    else:
+        _print_comparison(table_id, compared, frame.attrs.get("scale", ""))
 
 
-def print_frame(frame, title: str = "") -> None:
-    """A data frame on the terminal, whole."""
-    view = Table(title=title)
-    for column in frame.columns:
-        view.add_column(str(column))
-    for row in frame.itertuples(index=False):
-        view.add_row(*[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row])
-    console.print(view)
+def _formatted(frame, name: str) -> str:
+    if name == "csv":
+        return frame.to_csv(index=False, lineterminator="\n").rstrip("\n")
+    if name == "json":
+        return frame.to_json(orient="records", indent=1)
+    return frame.drop(columns=HIDDEN, errors="ignore").map(cell).to_latex(index=False, escape=True).rstrip("\n")
+
+
+def _print_comparison(table_id: str, compared, scale: str) -> None:
+    """The columns that a reader compares, and below them every note once."""
+    compares = "column" in compared.columns
+    key = list(compared.columns[: compared.columns.get_loc("column")]) if compares else []
+    notes = [note for note in dict.fromkeys(compared["note"]) if note] if compares else []
+    title = f"{table_id}: published and ours" if compares else table_id
+    print_frame(compared.drop(columns=[*HIDDEN, "note"], errors="ignore"), title, by=key)
+    for note in notes:
+        say(f"note: {escape(note)}")
+    if scale:
+        say(escape(scale))
+
+
+@app.command()
+def figures() -> None:
+    """Draw every figure of the committed records again, into figures/."""
+    from repro.papers import draw_figures
+
+    _write_reference()
+    draw_figures()
 
 
 @app.command()
@@ -156,46 +210,65 @@ def status(
     update: Annotated[bool, typer.Option("--update-readme", help="Write the status board into README.md.")] = False,
 ) -> None:
     """Show which runs are done, running, stale or failed, and which tables they serve."""
-    import pandas as pd
-
     from repro.report import status_board, update_readme
     from repro.runs import scan
 
-    runs = pd.DataFrame([{"experiment": s.experiment, "state": s.state, "seconds": s.wall_s or 0.0} for s in scan()])
-    if runs.empty:
-        console.print("No runs yet; 'make tables' or 'python -m repro table acghostnet_t06' makes some.")
-    else:
-        counts = runs.pivot_table(index="experiment", columns="state", values="seconds", aggfunc="count", fill_value=0)
-        counts["minutes"] = (runs.groupby("experiment")["seconds"].sum() / 60).round(1)
-        print_frame(counts.reset_index(), title="Runs")
-        for item in scan():
-            if item.state == "failed":
-                console.print(f"[red]{item.experiment}/{item.folder.name}: {item.message}[/red]", soft_wrap=True)
-    print_frame(status_board().drop(columns=["paper", "caption"]), title="Tables and figures")
+    _print_runs(scan())
+    print_frame(_short_board(status_board()), title="Tables and figures")
     if update:
+        _write_reference()
         update_readme()
+
+
+def _print_runs(known) -> None:
+    import pandas as pd
+
+    runs = pd.DataFrame([{"runs of": s.experiment, "state": s.state, "seconds": s.wall_s or 0.0} for s in known])
+    if runs.empty:
+        say("No runs yet; 'make tables' or 'python -m repro table acghostnet_t06' makes some.")
+        return
+    counts = runs.pivot_table(index="runs of", columns="state", values="seconds", aggfunc="count", fill_value=0)
+    counts["minutes"] = (runs.groupby("runs of")["seconds"].sum() / 60).round(1)
+    print_frame(counts.reset_index(), title="Runs")
+    for item in known:
+        if item.state == "failed":
+            say(f"[red]{item.experiment}/{item.folder.name}: {escape(item.message)}[/red]")
+
+
+def _short_board(board):
+    """The board for 80 columns: its counts of claims in words, without those that are not applicable."""
+    from repro.report.board import COUNTED
+
+    counts = list(COUNTED.values())
+    words = [
+        ", ".join(f"{row[name]} {name.replace('_', ' ')}" for name in counts if row[name])
+        for _, row in board[counts].iterrows()
+    ]
+    return board.drop(columns=["paper", "caption", *counts, "not_applicable"]).assign(claims=words)
 
 
 @app.command()
 def doctor() -> None:
     """Check versions, devices, back ends, data sets and the browser, and say what to do about what is missing."""
+    import pandas as pd
+
     from repro.cli.doctor import examine
 
     findings = examine()
-    view = Table("", "what", "found", "what to do")
-    marks = {"ok": "[green]ok[/green]", "missing": "[yellow]--[/yellow]", "broken": "[red]!![/red]"}
-    for finding in findings:
-        view.add_row(marks[finding.state], finding.subject, finding.found, finding.advice)
-    console.print(view)
+    marks = {"ok": "ok", "missing": "--", "broken": "!!"}
+    rows = [{"": marks[f.state], "what": f.subject, "found": f.found, "what to do": f.advice} for f in findings]
+    print_frame(pd.DataFrame(rows))
     if any(finding.state == "broken" for finding in findings):
         raise typer.Exit(1)
 
 
 def _mount() -> None:
+    from repro.cli.app import serve
     from repro.cli.bench import bench
     from repro.cli.data import app as data_app
 
     app.command()(bench)
+    app.command("app")(serve)
     app.add_typer(data_app, name="data", help="Fetch, list and verify data sets.")
 
 

@@ -1,9 +1,9 @@
-"""Executes the notebooks with parameters, keeps what they showed, and makes HTML pages of it.
+"""Executes the notebooks with parameters and keeps what they showed, as a notebook and as an HTML page.
 
 A notebook's metadata say which tables it covers (`repro.tables`), which of them it needs trained (`repro.train`; if
 absent, all of them) and whether it runs when none is named (`repro.default`). Its executed copy and page go to
-`notebooks/executed/`; the copy carries a key of everything that went into it, and is not made again while that is the
-same. A notebook that fails leaves its partial copy and does not stop the others.
+`output/pages/`; the copy carries a key of everything that went into it, and is not made again while that is the same.
+A notebook that fails leaves its partial copy and does not stop the others.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import InputError, check_choice
-from repro.paths import atomic_path, published_root, repo_root, results_root
+from repro.pages.html import write_notes, write_page
+from repro.paths import atomic_path, pages_root, published_root, records_root, reference_mode, repo_root, results_root
 
 CELL_TIMEOUT_S = 6 * 3600
 
@@ -39,12 +39,6 @@ class NotebookResult:
 def notebooks_folder() -> Path:
     """Where the committed notebooks are."""
     return repo_root() / "notebooks"
-
-
-def executed_folder() -> Path:
-    """Where executed copies and pages go: $REPRO_EXECUTED, else notebooks/executed."""
-    configured = os.environ.get("REPRO_EXECUTED")
-    return Path(configured) if configured else notebooks_folder() / "executed"
 
 
 def _metadata() -> dict[str, dict]:
@@ -84,13 +78,14 @@ def choose(tables: Sequence[str] = (), names: Sequence[str] = ()) -> list[str]:
 
 
 def _key(source: str, parameters: Mapping[str, Any]) -> str:
-    """Digest of the notebook's source, its parameters, the package's source, the published numbers and the records."""
+    """Digest of the notebook's cells, its parameters, the package's source, the published numbers and the records."""
     digest = hashlib.sha256()
-    cells = [cell["source"] for cell in json.loads(source)["cells"]]
-    digest.update(json.dumps([cells, dict(parameters)], sort_keys=True).encode())
-    files = [*(repo_root() / "repro").rglob("*.py"), *published_root().glob("*.csv"), *results_root().rglob("*.csv")]
+    cells = [[cell["source"], cell["metadata"].get("tags")] for cell in json.loads(source)["cells"]]
+    digest.update(json.dumps([cells, dict(parameters), reference_mode()], sort_keys=True).encode())
+    files = [*(repo_root() / "repro").rglob("*.py"), *published_root().glob("*.csv")]
+    files += [path for root in {results_root(), records_root()} for path in root.rglob("*.csv")]
     for path in sorted(files):
-        digest.update(path.name.encode())
+        digest.update(f"{path.parent.name}/{path.name}".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -115,7 +110,7 @@ def execute(name: str, parameters: Mapping[str, Any], *, fresh: bool = False, pr
         warnings.simplefilter("ignore")
         declared = papermill.inspect_notebook(str(source))
     given = {key: value for key, value in parameters.items() if key in declared}
-    copy, page = executed_folder() / f"{name}.ipynb", executed_folder() / f"{name}.html"
+    copy, page = pages_root() / f"{name}.ipynb", pages_root() / f"{name}.html"
     text = source.read_text(encoding="utf-8")
     if not fresh and page.exists() and _stored_key(copy) == _key(text, given):
         return NotebookResult(name, "up to date", page=page)
@@ -123,7 +118,7 @@ def execute(name: str, parameters: Mapping[str, Any], *, fresh: bool = False, pr
     message = _execute_into(source, copy, given, progress)
     if not message:
         _stamp(copy, _key(text, given))
-    _write_page(copy, page)
+    _read_into_page(copy, page)
     state = "failed" if message else "executed"
     return NotebookResult(name, state, round(time.perf_counter() - started, 1), message, page)
 
@@ -172,17 +167,18 @@ def _stamp(copy: Path, key: str) -> None:
         partial.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
 
 
-def _write_page(copy: Path, page: Path) -> None:
+def _read_into_page(copy: Path, page: Path) -> None:
     import nbformat
-    from nbconvert import HTMLExporter
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         notebook = nbformat.read(copy, as_version=4)
-        exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
-        body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": copy.stem}})
-    with atomic_path(page) as partial:
-        partial.write_text(body, encoding="utf-8")
+    write_page(notebook, page, linked=list_notebooks())
+
+
+def note_missing_pages() -> None:
+    """A short page for every notebook that has none, so that links to it say how to execute it."""
+    write_notes(pages_root(), list_notebooks())
 
 
 def parse_words(parameter: str, text: str) -> list[str]:
