@@ -5,7 +5,6 @@
     entry("acghostnet_t06")                        what an entry holds; `file_of` says where
 """
 
-from repro.papers.presets import PRESETS
 from repro.papers.regenerate import (
     check_request,
     check_seeds,
@@ -16,7 +15,7 @@ from repro.papers.regenerate import (
     run_table,
 )
 from repro.papers.registry import entry, file_of, list_ids
-from repro.papers.table import Drawing, Table
+from repro.papers.table import PRESETS, Drawing, Table
 
 __all__ = [
     "PRESETS",

@@ -1,10 +1,8 @@
-"""What the scaled-down presets of all papers share: their names, the CIFAR-10 subset, the short schedule."""
+"""What the scaled-down presets of all papers share: the CIFAR-10 subset and the short schedule."""
 
 from __future__ import annotations
 
 from repro.papers.data import DataRecipe
-
-PRESETS = ("smoke", "quick", "paper")
 
 SHORT = {"batch_size": 64, "lr": 0.05, "weight_decay": 3e-4, "eta": 0.5}
 """Settings of trainings of a few hundred to 2,000 steps; small sets need a smaller batch and a larger rate.

@@ -11,9 +11,8 @@ from typing import Any
 import pandas as pd
 
 from repro.errors import InputError, check_choice, check_int
-from repro.papers.presets import PRESETS
 from repro.papers.registry import entry, list_ids
-from repro.papers.table import ARCHITECTURE, Table
+from repro.papers.table import ARCHITECTURE, PRESETS, Table
 
 
 def check_request(preset: str, dataset: str = "") -> None:
@@ -89,7 +88,8 @@ def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, see
     run = runs.engine(options.pop("engine"), known=_seconds_of_records(table_id, preset, dataset), **options)
     frame = table.trained(recipe, seeds, run)
     extra = {name: tidy(part) for name, part in frame.attrs.get("extra", {}).items()}
-    frame = tidy(frame, table_id)
+    frame.attrs = {"table_id": table_id}
+    frame = tidy(frame)
     failed = [outcome for outcome in run.outcomes if not outcome.ok]
     frame.attrs = {
         "table_id": table_id,
@@ -146,13 +146,15 @@ def computed(table_id: str) -> pd.DataFrame:
     table = entry(table_id)
     if table.computed is None:
         raise InputError(f"columns='analytic' is not allowed for {table_id}: it has no analytic columns.")
-    raw = table.computed()
-    frame = tidy(raw, table_id)
-    about = {"preset": "paper", "dataset": ARCHITECTURE, "seeds": [], "convention": raw.attrs.get("convention", "")}
-    stamp = provenance(**about, code={COMPUTED: computed_code(table_id)})
+    frame = table.computed()
+    frame.attrs["table_id"] = table_id
+    frame = tidy(frame)
+    about = {"preset": "paper", "dataset": ARCHITECTURE, "seeds": []}
+    about["convention"] = frame.attrs.setdefault("convention", "")
+    code = {COMPUTED: computed_code(table_id)}
     # A table made of other records (the benchmark's) brings its own attributes.
-    known = {"scale": "", "failed": [], "extra": {}, "provenance": stamp} | about | {"table_id": table_id} | raw.attrs
-    frame.attrs = {**known, "provenance": {"code": stamp["code"]} | known["provenance"]}
+    known = {"scale": "", "failed": [], "extra": {}, "provenance": provenance(**about)} | about | frame.attrs
+    frame.attrs = {**known, "provenance": {**known["provenance"], "code": code}}
     return frame
 
 

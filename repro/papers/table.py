@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from repro.errors import InputError, check_choice
-from repro.papers.presets import PRESETS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from repro.runs import Engine
 
+PRESETS = ("smoke", "quick", "paper")
 ARCHITECTURE = "architecture"
 """Data set of what follows from the architecture: nothing is trained for it."""
 
