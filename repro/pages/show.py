@@ -154,9 +154,7 @@ def say(*sentences: str) -> None:
 
 def keep(frame: pd.DataFrame) -> None:
     """Write a regenerated table to the records folder with its provenance, and the frames that its pictures need."""
-    kept = papers.entry(frame.attrs["table_id"]).keeps
-    extra = {name: part for name, part in frame.attrs.get("extra", {}).items() if name in kept}
-    report.save_record(frame.attrs["table_id"], frame, frame.attrs["provenance"], extra=extra)
+    papers.keep(frame)
 
 
 def _about(table_ids: Iterable[str]) -> pd.DataFrame:

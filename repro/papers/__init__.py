@@ -1,8 +1,8 @@
 """The four papers: one file per published table or figure, `repro/papers/<paper>/<tNN|fNN|supp_tNN>.py`.
 
-    run_table("acghostnet_t06", preset="quick")    regenerate one by its id
-    list_ids()                                     all that can be regenerated
-    entry("acghostnet_t06")                        what an entry holds; `file_of` says where
+run_table("acghostnet_t06", preset="quick")    regenerate one by its id
+list_ids()                                     all that can be regenerated
+entry("acghostnet_t06")                        what an entry holds; `file_of` says where
 """
 
 from repro.papers.regenerate import (
@@ -12,6 +12,7 @@ from repro.papers.regenerate import (
     computed,
     draw_figures,
     drawings_of,
+    keep,
     run_table,
 )
 from repro.papers.registry import entry, file_of, list_ids
@@ -29,6 +30,7 @@ __all__ = [
     "drawings_of",
     "entry",
     "file_of",
+    "keep",
     "list_ids",
     "run_table",
 ]

@@ -1,9 +1,52 @@
-"""Which function does a kind of run: records name the kind, so a function may move without making them stale."""
+"""Which function does a kind of run, and its recipe: records name the kind, so that either may move.
 
-FUNCTIONS = {
-    "network": "repro.papers.jobs:train_network",
-    "weights": "repro.papers.weight_distributions:train_and_fit",
-    "acghostnet_search": "repro.papers.acghostnet.found:search",
-    "acghostnet_supernet": "repro.papers.acghostnet.ranking:train_shared",
-    "acghostnet_pair": "repro.papers.acghostnet.t03:train_pair",
+A record's provenance holds a fingerprint of the code for every label: the kind of a run and the model families that it
+names, for example "network+ghostnet".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import typing
+
+from repro.runs import RunSpec, code_fingerprint
+
+KINDS = {
+    "network": ("repro.papers.jobs:train_network", "Job"),
+    "weights": ("repro.papers.weight_distributions:train_and_fit", "WeightsRecipe"),
+    "acghostnet_search": ("repro.papers.acghostnet.found:search", "SearchRun"),
+    "acghostnet_supernet": ("repro.papers.acghostnet.ranking:train_shared", "SharedRun"),
+    "acghostnet_pair": ("repro.papers.acghostnet.t03:train_pair", "PairJob"),
 }
+"""Kind -> (run function, name of its recipe's class in the same module)."""
+
+
+def label_of(spec: RunSpec) -> str:
+    """Kind and model families of a run."""
+    return "+".join([spec.kind, *(module.rpartition(".")[2] for module in spec.uses)])
+
+
+def code_of(label: str) -> str | None:
+    """Fingerprint of the code behind a label as it is now; None for a kind that is no more."""
+    kind, *families = label.split("+")
+    if kind not in KINDS:
+        return None
+    function, recipe = KINDS[kind]
+    uses = tuple(f"repro.models.{family}" for family in families)
+    return code_fingerprint(function, uses=uses, recipe_classes=_classes(function.split(":")[0], recipe))
+
+
+@functools.cache
+def _classes(module: str, name: str) -> tuple[str, ...]:
+    """The recipe's class and the dataclasses that its fields may hold, as "module:Name"."""
+    found: dict[type, None] = {}
+    waiting = [getattr(importlib.import_module(module), name)]
+    while waiting:
+        cls = waiting.pop()
+        if dataclasses.is_dataclass(cls) and cls not in found:
+            found[cls] = None
+            for hint in typing.get_type_hints(cls).values():
+                waiting += [hint, *typing.get_args(hint)]
+    return tuple(sorted(f"{cls.__module__}:{cls.__qualname__}" for cls in found))

@@ -80,8 +80,9 @@ def run_table(
     )
 
 
-def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, seeds: list[int], **options) -> pd.DataFrame:
+def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, seeds: list[int], **options):
     from repro import runs
+    from repro.papers.kinds import code_of, label_of
     from repro.report.rounding import tidy
 
     started = time.perf_counter()
@@ -104,8 +105,8 @@ def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, see
             dataset=dataset,
             seeds=seeds,
             recipe=dataclasses.asdict(recipe),
-            recipe_digest=runs.recipe_digest(recipe),
-            code={label_of(outcome.spec): outcome.spec.code for outcome in run.outcomes},
+            recipe_digest=runs.RunSpec(table_id, ":", recipe, 0).recipe_digest,
+            code={label: code_of(label) for label in sorted({label_of(o.spec) for o in run.outcomes})},
             run_seconds=_run_seconds(run.outcomes),
             runs=len(run.outcomes),
             runs_failed=len(failed),
@@ -158,14 +159,18 @@ def computed(table_id: str) -> pd.DataFrame:
     return frame
 
 
+def keep(frame: pd.DataFrame) -> None:
+    """Write the record of a frame that `run_table` gave, with the extra frames that its pictures need."""
+    from repro.report import save_record
+
+    table_id, kept = frame.attrs["table_id"], entry(frame.attrs["table_id"]).keeps
+    extra = {name: part for name, part in frame.attrs.get("extra", {}).items() if name in kept}
+    save_record(table_id, frame, frame.attrs["provenance"], extra)
+
+
 # ------------------------------------------------------------------ whether a record is fresh
 
 COMPUTED = "computed"
-
-
-def label_of(spec) -> str:
-    """What made a run: its kind, and the model families that it names, for example "network+ghostnet"."""
-    return "+".join([spec.kind, *(module.rpartition(".")[2] for module in spec.uses)])
 
 
 def computed_code(table_id: str) -> str:
@@ -175,22 +180,15 @@ def computed_code(table_id: str) -> str:
 
     table = entry(table_id)
     families = tuple(sorted({family_of(model) for model in table.models}))
-    return code_fingerprint(f"{table.computed.__module__}:{table.computed.__name__}", families)
+    return code_fingerprint(f"{table.computed.__module__}:{table.computed.__name__}", uses=families)
 
 
-def code_now(table_id: str, provenance: Mapping[str, Any]) -> dict[str, str]:
+def code_now(table_id: str, provenance: Mapping[str, Any]) -> dict[str, str | None]:
     """Fingerprints that the code has today, under the labels of a record's provenance."""
-    from repro.papers.kinds import FUNCTIONS
-    from repro.runs import code_fingerprint
+    from repro.papers.kinds import code_of
 
-    found = {}
-    for label in provenance.get("code", {}):
-        kind, *families = label.split("+")
-        if label == COMPUTED:
-            found[label] = computed_code(table_id)
-        elif kind in FUNCTIONS:
-            found[label] = code_fingerprint(FUNCTIONS[kind], tuple(f"repro.models.{family}" for family in families))
-    return found
+    labels = provenance.get("code", {})
+    return {label: computed_code(table_id) if label == COMPUTED else code_of(label) for label in labels}
 
 
 # ------------------------------------------------------------------ pictures

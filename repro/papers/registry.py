@@ -1,6 +1,6 @@
 """Which published tables and figures have an entry: the folder is the register.
 
-`shiftaddaug_t03` is `repro/papers/shiftaddaug/t03.py`, `shiftaddaug_supp_t03` is `repro/papers/shiftaddaug/supp_t03.py`.
+`shiftaddaug_t03` is `repro/papers/shiftaddaug/t03.py`, and `shiftaddaug_supp_t03` is `supp_t03.py` beside it.
 """
 
 from __future__ import annotations

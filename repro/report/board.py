@@ -24,8 +24,8 @@ COUNTED = {
 }
 _FILLABLE = ("definition", "analytic", "empirical", "cost")
 
-CodeOf = Callable[[str, str, str], Mapping[str, str] | None]
-"""(id, preset, dataset) -> today's code fingerprint by kind of run, None if it has none."""
+CodeOf = Callable[[Record], Mapping[str, str] | None]
+"""Record -> today's code fingerprint by kind of run, None if it cannot be told."""
 FileOf = Callable[[str], str | None]
 """id -> the file that regenerates it, relative to the repository, None if nothing does."""
 
@@ -59,7 +59,7 @@ def _verdicts() -> dict[str, Verdict]:
 def _code(record: Record | None, code_of: CodeOf | None) -> str:
     if record is None:
         return ""
-    return freshness(record, code_of(record.table_id, record.preset, record.dataset) if code_of else None)
+    return freshness(record, code_of(record) if code_of else None)
 
 
 def status_board(code_of: CodeOf | None = None) -> pd.DataFrame:

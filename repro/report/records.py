@@ -31,14 +31,13 @@ _PATH = re.compile(r"(?:^|[\s'\"=:])(?:/[\w.-]+){2,}|[A-Za-z]:\\\\|\\\\\\\\")
 
 @dataclass(frozen=True)
 class Record:
-    """One stored result: id, rows (with attrs preset, dataset, provenance), provenance, name of its figure."""
+    """One stored result: id, rows (with attrs preset, dataset, provenance and extra frames), provenance."""
 
     table_id: str
     preset: str
     dataset: str
     frame: pd.DataFrame = field(repr=False)
     provenance: dict = field(repr=False)
-    figure: str | None = None
 
     @property
     def label(self) -> str:
@@ -98,15 +97,27 @@ def _says_the_same(path: Path, document: Mapping[str, Any]) -> bool:
             {key: value for key, value in each["provenance"].items() if key not in _CIRCUMSTANCES}
             for each in (stored, document)
         ]
-        heads = [(each["table_id"], each["figure"], each["sha256"]) for each in (stored, document)]
+        heads = [(each["table_id"], each["sha256"], each.get("extra_sha256", {})) for each in (stored, document)]
         clean = stored["provenance"]["git_clean"] is True
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
     return clean and heads[0] == heads[1] and lasting[0] == lasting[1] and _digest(text) == stored["sha256"]
 
 
+def _csv(frame: pd.DataFrame) -> str:
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def _beside(path: Path, name: str) -> Path:
+    """Where an extra frame of the record at `path` lies."""
+    return path.with_name(f"{path.stem}.{name}.csv")
+
+
 def save_record(
-    table_id: str, frame: pd.DataFrame, provenance: Mapping[str, object], figure: str | None = None
+    table_id: str,
+    frame: pd.DataFrame,
+    provenance: Mapping[str, object],
+    extra: Mapping[str, pd.DataFrame] | None = None,
 ) -> Path:
     """Store our rows of a table or figure with where they came from, in output/records; returns the path of the CSV.
 
@@ -119,19 +130,21 @@ def save_record(
         provenance: plain data with at least preset, dataset, seeds, git_revision, git_clean, versions and device;
             epochs, recipe, wall time, `recipe_digest` and `code` (see `freshness`) belong here too. Anything that looks
             like a path is refused.
-        figure: name of the figure under figures/ that shows these rows, without ending.
+        extra: further frames that the entry's pictures need, by name; each is a CSV beside the record.
     Raises: InputError, one sentence, for what does not fit.
     """
     known = _check_provenance(provenance, f"the record of {table_id}")
     path = _folder(records_root(), table_id) / f"{known['preset']}-{known['dataset']}.csv"
     if table_id in table_ids():
         conform(table_id, frame)
-    buffer = io.StringIO()
-    frame.to_csv(buffer, index=False, lineterminator="\n")
-    document = {"table_id": table_id, "figure": figure, "sha256": _digest(buffer.getvalue()), "provenance": known}
+    text, more = _csv(frame), {name: _csv(part) for name, part in (extra or {}).items()}
+    document = {"table_id": table_id, "sha256": _digest(text), "provenance": known}
+    document["extra_sha256"] = {name: _digest(part) for name, part in more.items()}
     if _says_the_same(path, document):
         return path
-    write_text(path, buffer.getvalue())
+    write_text(path, text)
+    for name, part in more.items():
+        write_text(_beside(path, name), part)
     write_text(path.with_suffix(".json"), json.dumps(document, indent=1, sort_keys=True) + "\n")
     return path
 
@@ -148,13 +161,22 @@ def read_record(path: Path) -> Record:
         raise InputError(
             f"result record {name} cannot be read ({error}); delete it and run the table again."
         ) from error
-    if digest != _digest(text):
+    texts = {"": (text, digest)}
+    for extra, known in document.get("extra_sha256", {}).items():
+        beside = _beside(path, extra)
+        texts[extra] = (beside.read_text(encoding="utf-8") if beside.is_file() else "", known)
+    if any(known != _digest(part) for part, known in texts.values()):
         raise InputError(f"result record {name} does not fit its CSV (one was edited or lost); run the table again.")
     provenance = _check_provenance(provenance, name)
-    frame = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
+    frames = {extra: _frame(part) for extra, (part, _) in texts.items()}
+    frame = frames.pop("")
     frame.attrs = {"table_id": table_id, "preset": provenance["preset"], "dataset": provenance["dataset"]}
-    frame.attrs |= {"provenance": provenance, "stands_for": provenance.get("stands_for", {})}
-    return Record(table_id, provenance["preset"], provenance["dataset"], frame, provenance, document.get("figure"))
+    frame.attrs |= {"provenance": provenance, "stands_for": provenance.get("stands_for", {}), "extra": frames}
+    return Record(table_id, provenance["preset"], provenance["dataset"], frame, provenance)
+
+
+def _frame(text: str) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""]) if text.strip() else pd.DataFrame()
 
 
 def load_records(table_id: str, root: Path | None = None) -> list[Record]:

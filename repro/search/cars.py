@@ -42,6 +42,12 @@ def energy_objective(lookup) -> Objective:
     return lambda paths: lookup.score([list(path) for path in paths])["energy_pj"].tolist()
 
 
+PAPER_TRAINING = TrainRecipe(
+    epochs=500, batch_size=128, lr=0.025, weight_decay=3e-4, adaptive="all", crop_padding=4, flip=True
+)
+"""ACGhostNet Sec. 4.1, Searching; crop and flip are the usual ones, not stated."""
+
+
 @dataclass(frozen=True)
 class SearchRecipe:
     """A search; the defaults are the paper's (ACGhostNet Sec. 4.1).
@@ -52,9 +58,7 @@ class SearchRecipe:
     `separate` warms up by sub-supernets, which share `warmup_epochs` between them.
     """
 
-    train: TrainRecipe = TrainRecipe(
-        epochs=500, batch_size=128, lr=0.025, weight_decay=3e-4, adaptive="all", crop_padding=4, flip=True
-    )
+    train: TrainRecipe = PAPER_TRAINING
     warmup_epochs: int = 50
     evolve_every: int = 10
     population: int = 128

@@ -3,9 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-
-from repro.errors import InputError
-from repro.report import compare, published, save_figure
 from repro.report.cost_figures import (
     energy_accuracy,
     errors_of,
@@ -19,6 +16,9 @@ from repro.report.cost_figures import (
     table_points,
     unit_ratios,
 )
+
+from repro.errors import InputError
+from repro.report import compare, published, save_figure
 from repro.report.wide import agreement, mismatches, render_wide
 
 

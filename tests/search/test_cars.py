@@ -15,7 +15,8 @@ import torch
 
 from repro.datasets import load, split_half
 from repro.errors import InputError, MissingDataError
-from repro.papers.acghostnet.scale import TABLE_5_SCALINGS, even_budgets, front_of, models_by_budget, scaled_network
+from repro.models import create
+from repro.papers.acghostnet.models import TABLE_5_SCALINGS, even_budgets, front_of, models_by_budget
 from repro.papers.acghostnet.supernet import ghost_supernet
 from repro.papers.acghostnet.toy import two_layer_supernet
 from repro.search.cars import Search, SearchRecipe, expand, run_search
@@ -207,7 +208,7 @@ def test_models_a_to_d_come_from_the_front_by_budget():
 
 def test_scaling_changes_filters_and_keeps_types():
     path = ("AAg1", "CCg2") * 8
-    small, large = (scaled_network(path, width=w, resolution=32, num_classes=10) for w in (0.5, 1.0))
+    small, large = (create("acghostnet", choices=path, width=w, form="cifar", num_classes=10) for w in (0.5, 1.0))
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in large.parameters())
     kinds = [type(block.ghost1.primary.conv).__name__ for block in small.blocks]
     assert kinds == ["AdderConv2d", "Conv2d"] * 8

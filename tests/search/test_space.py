@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repro.errors import InputError
+from repro.papers.acghostnet.supernet import ghost_space
 from repro.papers.acghostnet.toy import six_block_space
-from repro.search.space import SearchSpace, acghostnet_space, adder_share
+from repro.search.space import SearchSpace, adder_share
 from repro.search.warmup import adder_group, groups_present, path_sampler
 from repro.train.data import generator_for
 
@@ -41,7 +42,7 @@ def test_sampling_is_uniform_over_options():
 
 
 def test_constrained_samples_keep_the_constraint():
-    space, generator = acghostnet_space(), generator_for("constrained")
+    space, generator = ghost_space(), generator_for("constrained")
     paths = space.sample_distinct(50, generator, allowed=lambda path: path[0].startswith("CC"), what="a conv start")
     assert len(set(paths)) == 50 and all(path[0].startswith("CC") for path in paths)
     with pytest.raises(InputError, match="no path of the space met an impossible wish"):
@@ -57,15 +58,15 @@ def test_thirds_of_the_six_block_space():
 @pytest.mark.parametrize("group", [0, 1, 2])
 def test_sub_supernets_draw_only_their_own_paths(group):
     generator = generator_for("group")
-    for space in (six_block_space(), acghostnet_space()):
+    for space in (six_block_space(), ghost_space()):
         draw = path_sampler(space, group)
         assert all(adder_group(draw(generator)) == group for _ in range(20))
 
 
 def test_groups_without_paths_are_left_out():
-    assert groups_present(acghostnet_space()) == [2, 1, 0]
-    assert groups_present(acghostnet_space(["CCg1", "CCg2"])) == [0]
-    assert groups_present(acghostnet_space(["AAg1"], blocks=3)) == [2]
+    assert groups_present(ghost_space()) == [2, 1, 0]
+    assert groups_present(ghost_space(["CCg1", "CCg2"])) == [0]
+    assert groups_present(ghost_space(["AAg1"], blocks=3)) == [2]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_groups_without_paths_are_left_out():
         (lambda: SearchSpace([["a", "a"]]), "not a search space"),
         (lambda: six_block_space().check(("AAg1",)), "must name 6 options"),
         (lambda: six_block_space().check(("AAg1",) * 5 + ("ACg1",)), r"path\[5\]='ACg1'"),
-        (lambda: acghostnet_space().all_paths(), "sample it instead"),
+        (lambda: ghost_space().all_paths(), "sample it instead"),
         (lambda: six_block_space().sample_distinct(65, torch.Generator()), "only 64 paths"),
     ],
 )

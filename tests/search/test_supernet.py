@@ -10,20 +10,23 @@ from torch import nn
 
 from repro.errors import InputError
 from repro.models import create
-from repro.papers.acghostnet.supernet import ghost_supernet, shared_operations
+from repro.papers.acghostnet.supernet import ghost_space, ghost_supernet
 from repro.papers.acghostnet.toy import (
-    six_block_network,
+    SIX_BLOCK_FORM,
     six_block_space,
     six_block_supernet,
     two_layer_network,
     two_layer_space,
     two_layer_supernet,
 )
-from repro.search.space import acghostnet_space
 from repro.search.supernet import ChoiceBlock, SinglePathSupernet, Slot
 
-SMALL = {"in_channels": 1, "width": 0.25, "head": 32}
+SMALL = {"in_channels": 1, "num_classes": 10, "width": 0.25, "head": 32}
 IMAGES = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def six_blocks(path, **options):
+    return create("acghostnet", choices=path, **SIX_BLOCK_FORM, **options)
 
 
 def cases():
@@ -40,7 +43,7 @@ def cases():
         two_layer_network,
         two_layer_space("conv"),
     )
-    yield "table 6", six_block_supernet(**SMALL), six_block_network, six_block_space()
+    yield "table 6", six_block_supernet(**SMALL), six_blocks, six_block_space()
 
 
 @pytest.mark.parametrize("name", ["table 3, adder", "table 3, conv", "table 6"])
@@ -58,10 +61,11 @@ def test_subnet_equals_path_and_fits_the_standalone_network(name):
 
 def test_full_space_shares_operations_as_stated():
     supernet = ghost_supernet(num_classes=10, form="cifar", width=0.25, head=32, dropout=0.0)
-    space = acghostnet_space()
+    space = ghost_space()
     assert space.size == 8**16 and len(supernet.options) == 16 and set(map(len, supernet.options)) == {8}
     # Per block two ghost modules of two primary and four cheap operations each.
-    assert shared_operations(supernet) == 16 * 2 * (2 + 4)
+    held = [module for module in supernet.modules() if isinstance(module, ChoiceBlock)]
+    assert sum(len(module.candidates) for module in held) == 16 * 2 * (2 + 4)
     path = ("AAg1", "CCg2") * 8
     subnet = supernet.subnet(path)
     expected = create("acghostnet", choices=list(path), num_classes=10, form="cifar", width=0.25, head=32, dropout=0.0)

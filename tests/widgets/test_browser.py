@@ -4,8 +4,8 @@ import re
 import shutil
 
 import pytest
-from repro.cli.app import command
 
+from repro.cli.app import command
 from repro.paths import repo_root
 from tests.widgets.browser_tools import CHROMIUM, free_port, page, server
 

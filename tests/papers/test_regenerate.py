@@ -1,13 +1,15 @@
 """`run_table` refuses bad requests in one sentence and gives the same table whatever the number of workers."""
 
 import dataclasses
+import re
 
 import pandas as pd
 import pytest
 
 from repro.errors import InputError
-from repro.papers import EXPERIMENTS, PRESETS, check_request, experiment, run_table
-from repro.papers.registry import check_seeds
+from repro.papers import PRESETS, check_request, check_seeds, code_now, entry, list_ids, run_table
+
+TRAINED = [table_id for table_id in list_ids() if entry(table_id).trained is not None]
 
 
 @pytest.fixture(autouse=True)
@@ -42,23 +44,26 @@ def test_check_request_knows_presets_and_data_sets():
         check_request("smoke", "digit")
 
 
-@pytest.mark.parametrize("table_id", EXPERIMENTS)
-def test_every_experiment_has_frozen_recipes_seeds_and_a_scale_note_for_each_preset(table_id):
-    entry = experiment(table_id)
+@pytest.mark.parametrize("table_id", TRAINED)
+def test_every_trained_entry_has_frozen_recipes_seeds_and_a_scale_note_for_each_preset(table_id):
+    table = entry(table_id)
     for preset in PRESETS:
-        assert entry.datasets(preset), preset
-        assert entry.scale[preset]
-        assert check_seeds(None, entry.seeds[preset]) == list(entry.seeds[preset])
-    for recipe in entry.recipes.values():
+        assert table.datasets(preset), preset
+        assert table.scale[preset]
+        assert check_seeds(None, table.seeds[preset]) == list(table.seeds[preset])
+    for recipe in table.recipes.values():
         assert dataclasses.is_dataclass(recipe) and type(recipe).__dataclass_params__.frozen
 
 
-@pytest.mark.parametrize("table_id", EXPERIMENTS)
+@pytest.mark.parametrize("table_id", TRAINED)
 def test_smoke_fills_the_table_and_reuses_its_runs(table_id, capsys, shared_smoke_runs, monkeypatch):
     monkeypatch.setenv("REPRO_RUNS", str(shared_smoke_runs))
     first = run_table(table_id, preset="smoke", workers=2)
     assert len(first) and not first.attrs["failed"]
-    assert first.attrs["provenance"]["recipe"] and first.attrs["seeds"] == [0]
+    facts = first.attrs["provenance"]
+    assert facts["recipe"] and first.attrs["seeds"] == [0] and facts["run_seconds"]
+    assert re.fullmatch("[0-9a-f]{16}", facts["recipe_digest"])
+    assert facts["code"] and facts["code"] == code_now(table_id, facts)
     capsys.readouterr()
     again = run_table(table_id, preset="smoke", workers=1)
     pd.testing.assert_frame_equal(first, again)

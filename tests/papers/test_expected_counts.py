@@ -14,7 +14,7 @@ import pytest
 
 from repro.cost import count
 from repro.cost.skeleton import skeleton
-from repro.papers.analytic_register import ANALYTIC
+from repro.papers import computed
 from repro.report.published import published
 
 EXPECTED = pd.read_csv(Path(__file__).parent / "expected_counts.csv", dtype={"computed": str}, keep_default_na=False)
@@ -51,7 +51,7 @@ TRANSLATION = {
 
 @functools.cache
 def table(table_id: str) -> pd.DataFrame:
-    return ANALYTIC[table_id]()
+    return computed(table_id)
 
 
 def cell(frame: pd.DataFrame, column: str, **where) -> float:

@@ -9,26 +9,22 @@ import torch
 
 from repro import report
 from repro.errors import InputError, MissingDataError
-from repro.papers import run_table
-from repro.papers.acghostnet import found as searching
+from repro.papers import drawings_of, jobs, keep, run_table
+from repro.papers.acghostnet import f05, found, t01, t04, t05
 from repro.papers.acghostnet.f05 import PLACES, drawn_models
 from repro.papers.acghostnet.f06 import mean_blocks
-from repro.papers.acghostnet.found import SCALE, GhostShape, energy_lookup
-from repro.papers.acghostnet.networks import NetworkRun, fingerprint, network_counts, top_accuracies
-from repro.papers.acghostnet.t01 import RECIPES as WIDTHS
-from repro.papers.acghostnet.t01 import runs_of
-from repro.papers.acghostnet.t04 import EXPERIMENT as TABLE_4
-from repro.papers.acghostnet.t04 import RECIPES as MODELS
-from repro.papers.acghostnet.t05 import RECIPES as SCALED
-from repro.papers.acghostnet.t05 import baseline_runs, searched_runs
-from repro.papers.data import DataRecipe
-from repro.report import search_figures
+from repro.papers.acghostnet.found import energy_lookup
+from repro.papers.acghostnet.networks import ghost_job, model_job, network_counts
+from repro.papers.acghostnet.recipes import MODELS, SCALE, SEARCHES, GhostShape
+from repro.papers.acghostnet.supernet import ghost_space
+from repro.papers.data import DataRecipe, data_fingerprint
+from repro.papers.jobs import top_accuracies
+from repro.paths import records_root
 from repro.runs import Outcome, RunContext
-from repro.search.space import acghostnet_space
 from repro.train import TensorData, TrainRecipe
 from repro.widgets.search import best_within, generation_view
 
-SMOKE = searching.RECIPES["smoke", "digits"]
+SMOKE = SEARCHES["smoke", "digits"]
 PATHS = [("CCg1",) * 16, ("AAg2",) * 16, ("ACg1", "CAg2") * 8]
 
 
@@ -36,8 +32,7 @@ PATHS = [("CCg1",) * 16, ("AAg2",) * 16, ("ACg1", "CAg2") * 8]
 def smoke_runs(tmp_path_factory, shared_smoke_runs):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REPRO_RUNS", str(shared_smoke_runs))
-        patch.setenv("REPRO_RESULTS", str(tmp_path_factory.mktemp("results")))
-        patch.setenv("REPRO_FIGURES", str(tmp_path_factory.mktemp("figures")))
+        patch.setenv("REPRO_OUTPUT", str(tmp_path_factory.mktemp("output")))
         yield
 
 
@@ -58,8 +53,8 @@ def test_table_4_trains_what_the_search_found(table_4):
     assert table_4["accuracy_pct"].between(0, 100).all()
     # energies of the trained networks, counted on the real model, are those that the search saw
     trained = table_4.set_index("model")["energy_uj"][models["model"]]
-    assert trained.tolist() == pytest.approx(models["energy_uj"].tolist(), rel=1e-9)
-    report.save_record("acghostnet_t04", table_4, table_4.attrs["provenance"])
+    assert trained.tolist() == pytest.approx(models["energy_uj"].tolist(), rel=1e-7)
+    keep(table_4)
     assert report.judge("acghostnet-c16", {"acghostnet_t04": table_4}).status == "not applicable at this preset"
 
 
@@ -69,7 +64,9 @@ def test_figure_5_draws_every_block_of_the_found_models(figure_5):
     assert figure_5.attrs["extra"]["candidates"].groupby("generation")["kept"].sum().eq(4).all()
     verdict = report.judge("acghostnet-c40", {"acghostnet_f05": _at_quick(figure_5)})
     assert verdict.status in ("reproduced", "not reproduced", "undecided")
-    report.save_figure(search_figures.searched_networks(figure_5), "acghostnet_f05-smoke-digits", figure_5, "blocks")
+    keep(figure_5)
+    (record,) = report.load_records("acghostnet_f05", records_root())
+    assert list(drawings_of(record.frame)) == ["acghostnet_f05-smoke-digits", "acghostnet_f05_search-smoke-digits"]
 
 
 def test_figure_6_is_the_mean_of_the_found_models(smoke_runs, figure_5):
@@ -78,7 +75,7 @@ def test_figure_6_is_the_mean_of_the_found_models(smoke_runs, figure_5):
     models = figure_5.attrs["extra"]["models"]
     base = energy_lookup(SMOKE).base
     outside_uj = (0.9 * base["fadd"] + 3.7 * base["fmul"]) / 1e6
-    assert frame["energy_uj"].sum() + outside_uj == pytest.approx(models["energy_uj"].mean(), rel=1e-9)
+    assert frame["energy_uj"].sum() + outside_uj == pytest.approx(models["energy_uj"].mean(), rel=1e-7)
     verdict = report.judge("acghostnet-c41", {"acghostnet_f06": _at_quick(frame)})
     assert verdict.status in ("reproduced", "not reproduced", "undecided")
 
@@ -90,37 +87,40 @@ def _at_quick(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_table_5_shares_the_networks_of_table_4(table_4):
-    plain = {run for name, run in baseline_runs(SCALED["smoke", "digits"]).items() if name.endswith("GhostNet-1.0x")}
-    shared = {spec.recipe for spec in TABLE_4.plan(MODELS["smoke", "digits"], [0])[1:]}
-    assert plain == shared
+    recipe = MODELS["smoke", "digits"]
+    for name, model in t04.BASELINES.items():
+        assert jobs.spec(t05.baselines(recipe)[name], 0).folder == jobs.spec(model_job(recipe, model), 0).folder
 
 
 def test_scaled_models_keep_blocks_and_change_width_and_input_only():
-    recipe = SCALED["quick", "cifar10"]
+    recipe = t05.RECIPES["quick", "cifar10"]
     candidates = [
         {"path": "-".join(path), "accuracy_pct": 50.0 + i, "energy": 1e6 * (i + 1), "origin": "parent", "front": 0}
         | {"place": i}
         for i, path in enumerate([*PATHS, ("CCg2",) * 16])
     ]
     value = {"generations": [{"number": 1, "epoch": 40, "candidates": candidates, "seconds": {}}]}
-    search = Outcome(searching.search_spec(SMOKE, 0), "done", value)
-    runs = searched_runs(recipe, [search])
+    runs = t05.searched(recipe, Outcome(found.spec(SMOKE, 0), "done", value))
     assert set(runs) == {f"ACGhostNet-{name}" for name in ("A", "B", "C", "D", "A-S", "C-S", "D-S1", "D-S2")}
-    assert runs["ACGhostNet-D-S2"].path == runs["ACGhostNet-D"].path == "-".join(("CCg2",) * 16)
-    assert runs["ACGhostNet-D-S2"].shape.width == pytest.approx(1.1 * recipe.shape.width)
+    assert runs["ACGhostNet-D-S2"].options["choices"] == runs["ACGhostNet-D"].options["choices"] == ["CCg2"] * 16
+    assert runs["ACGhostNet-D-S2"].options["width"] == pytest.approx(1.1 * recipe.shape.width)
     assert (runs["ACGhostNet-C-S"].data.size, runs["ACGhostNet-D-S2"].data.size) == (17, 18)
 
 
 def test_a_diverged_search_leaves_the_searched_rows_out():
-    search = Outcome(searching.search_spec(SMOKE, 0), "diverged", {"generations": [], "warmup": [], "seconds": {}})
-    assert TABLE_4.follow(MODELS["smoke", "digits"], [0], [search]) == []
+    def run(specs):
+        return {key: Outcome(spec, "diverged", {"generations": [], "warmup": []}) for key, spec in specs.items()}
+
+    frame = t04.trained(MODELS["smoke", "digits"], [0], run)
+    assert frame["model"].tolist() == list(t04.BASELINES) and frame["accuracy_pct"].isna().all()
+    assert frame["note"].str.contains("diverged").all()
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_counts_of_a_run_equal_the_lookup(path):
-    run = NetworkRun("acghostnet", "-".join(path), SMOKE.data, SMOKE.shape, TrainRecipe())
+    job = ghost_job("acghostnet", SMOKE.data, SMOKE.shape, TrainRecipe(), path=path)
     score = energy_lookup(SMOKE).score([list(path)]).iloc[0]
-    counts = network_counts(run)
+    counts = network_counts(job)
     assert counts["fadd_m"] * 1e6 == pytest.approx(score["fadd"], abs=0.5)
     assert counts["energy_uj"] == pytest.approx(score["energy_pj"] / 1e6, rel=1e-12)
 
@@ -141,13 +141,21 @@ def test_places_and_operators_of_the_blocks():
 
 
 def test_widths_keep_the_printed_ratios():
-    for recipe in WIDTHS.values():
-        widths = [run.shape.width for run in runs_of(recipe).values()][::2]
-        assert [width / widths[0] for width in widths] == [1.0, 0.5, 0.25]
+    for (preset, dataset), recipe in t01.TABLE.recipes.items():
+        if dataset != "digits":
+            continue
+        asked = []
+
+        def run(specs, asked=asked):
+            asked += [spec.recipe.options["width"] for spec in specs.values()]
+            return {key: Outcome(spec, "failed") for key, spec in specs.items()}
+
+        t01.trained(recipe, [0], run)
+        assert [width / asked[0] for width in asked[::2]] == [1.0, 0.5, 0.25], preset
 
 
 def test_an_interrupted_search_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
-    whole = searching.search(SMOKE, 3, RunContext(tmp_path / "whole"))
+    whole = found.search(SMOKE, 3, RunContext(tmp_path / "whole"))
 
     class Killed(Exception):
         pass
@@ -158,8 +166,8 @@ def test_an_interrupted_search_ends_as_an_uninterrupted_one(tmp_path, monkeypatc
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(RunContext, "log", log_then_die)
-        searching.search(SMOKE, 3, RunContext(tmp_path / "cut"))
-    resumed = searching.search(SMOKE, 3, RunContext(tmp_path / "cut"))
+        found.search(SMOKE, 3, RunContext(tmp_path / "cut"))
+    resumed = found.search(SMOKE, 3, RunContext(tmp_path / "cut"))
     for first, second in zip(whole["generations"], resumed["generations"], strict=True):
         assert first["candidates"] == second["candidates"]
 
@@ -177,7 +185,7 @@ def test_top_accuracies_count_the_first_and_the_first_five():
 def test_imagenet_that_is_absent_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("REPRO_DATA", str(tmp_path))
     with pytest.raises(MissingDataError, match="imagenet/train"):
-        fingerprint(DataRecipe("imagenet", size=224))
+        data_fingerprint(DataRecipe("imagenet", size=224))
 
 
 @pytest.fixture
@@ -199,7 +207,8 @@ def test_views_of_a_search(candidates):
     }
     assert best_within(candidates, 1.2)["path"] == "a"  # d was dropped, e has no accuracy
     assert best_within(candidates, 9.0)["path"] == "c"  # as accurate as b and cheaper
-    search_figures.generation_fronts(candidates)
+    models = pd.DataFrame({"model": ["ACGhostNet-A"], "energy_uj": [1.0], "inherited_accuracy_pct": [50.0]})
+    assert f05.generation_fronts(candidates, models).axes
 
 
 @pytest.mark.parametrize(
@@ -210,7 +219,6 @@ def test_views_of_a_search(candidates):
         (lambda frame: generation_view(frame.drop(columns="path"), 1), "column of candidates='path'"),
         (lambda frame: best_within(frame, 0.5), "budget=0.5 µJ is not met .* cheapest needs 1 µJ"),
         (lambda frame: best_within(frame.iloc[:0], 0.5), "candidates is empty"),
-        (lambda frame: search_figures.block_shares(frame), "lacks the column 'block'"),
     ],
 )
 def test_views_refuse_in_one_sentence(candidates, call, message):
@@ -234,11 +242,11 @@ def test_widgets_show_what_the_functions_say(candidates):
 
 
 def test_every_preset_states_its_scale_and_paper_has_the_papers_settings():
-    paper = searching.RECIPES["paper", "cifar10"]
+    paper = SEARCHES["paper", "cifar10"]
     assert (paper.search.population, paper.search.expanded, paper.search.generations) == (128, 256, 45)
     assert (paper.shape.width, paper.data.held_out) == (1.0, 0.5)
     assert set(SCALE) == {"smoke", "quick", "paper"}
-    assert acghostnet_space().size == 8**16
+    assert ghost_space().size == 8**16
     assert dataclasses.replace(SMOKE, shape=GhostShape()) != SMOKE
 
 
@@ -259,7 +267,7 @@ def test_short_trainings_are_tested_with_re_estimated_batch_norm(monkeypatch, tm
 
 
 def test_models_are_named_from_the_least_energy_to_the_most():
-    from repro.papers.acghostnet.models import frames, models_by_energy
+    from repro.papers.acghostnet.models import frames
 
     def survivor(path, accuracy, energy, place):
         return {
@@ -273,8 +281,8 @@ def test_models_are_named_from_the_least_energy_to_the_most():
     paths = [(name,) * 16 for name in ("CCg1", "CCg2", "ACg1", "ACg2")]
     candidates = [survivor(paths[i], accuracies[i], energies[i], i) for i in range(4)]
     value = {"generations": [{"number": 1, "epoch": 1, "candidates": candidates, "seconds": {"evolve": 1.0}}]}
-    search = Outcome(searching.search_spec(SMOKE, 0), "done", value | {"warmup": [], "seconds": {"evolve": 1.0}})
-    named = models_by_energy(search)
+    search = Outcome(found.spec(SMOKE, 0), "done", value | {"warmup": [], "seconds": {"evolve": 1.0}})
+    named = found.models(search)
     assert [named[letter].energy for letter in "ABCD"] == [97.0, 98.0, 100.0, 200.0]
     models = frames(SMOKE, [search])["models"]
     assert models["model"].tolist() == [f"ACGhostNet-{letter}" for letter in "ABCD"]

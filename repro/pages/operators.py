@@ -1,12 +1,11 @@
-"""Figures of what single operators compute; every curve comes from the operators themselves."""
+"""Pictures of what single operators compute; every curve comes from the operators themselves."""
 
 from __future__ import annotations
 
 import torch
-from matplotlib.figure import Figure
 
-from repro.report.figures import new_figure
-from repro.report.ranking_figures import FAINT, INK, OPERATOR_COLOURS
+from repro.papers.table import Drawing
+from repro.report.figures import COLOURS, new_figure
 
 
 def edge_filter(size: int = 5) -> torch.Tensor:
@@ -15,7 +14,7 @@ def edge_filter(size: int = 5) -> torch.Tensor:
     return ramp.sign().mul(ramp.abs().sqrt()).expand(size, size)[None, None].clone()
 
 
-def operators_on_an_image(dataset: str = "digits", index: int = 7) -> Figure:
+def operators_on_an_image(dataset: str = "digits", index: int = 7) -> Drawing:
     """One picture of the data set, and what a convolution, an adder and a shift layer make of it with one filter."""
     from repro.datasets import load
     from repro.ops import adder_conv2d, round_to_power_of_two, shift_conv2d
@@ -46,7 +45,8 @@ def operators_on_an_image(dataset: str = "digits", index: int = 7) -> Figure:
     for axis in axes:
         axis.set_xticks([])
         axis.set_yticks([])
-    return figure
+    caption = "Convolution, adder and shift layer with one filter on one picture; adder output is at most zero."
+    return Drawing(figure, caption)
 
 
 def adder_term(distance: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -65,17 +65,19 @@ def adder_term(distance: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"y": y.detach().flatten(), "dy/dx": x.grad.flatten(), "dy/dw": torch.tensor(weight_gradients)}
 
 
-def adder_gradients(limit: float = 3.0) -> Figure:
+def adder_gradients(limit: float = 3.0) -> Drawing:
     """y = -|x - w| with its two surrogate gradients over x - w from -limit to limit."""
     distance = torch.linspace(-limit, limit, 121)
     curves = adder_term(distance)
     labels = {"y": "output  −|x − w|", "dy/dw": "gradient for w:  x − w", "dy/dx": "gradient for x:  HT(w − x)"}
-    colours = {"y": INK, "dy/dw": OPERATOR_COLOURS["conv"], "dy/dx": OPERATOR_COLOURS["adder"]}
+    colours = {"y": COLOURS["ink"], "dy/dw": COLOURS["conv"], "dy/dx": COLOURS["adder"]}
     figure, panels = new_figure(width_in=5.6, height_in=3.2)
     axis = panels[0, 0]
     for name, label in labels.items():
         axis.plot(distance, curves[name], label=label, color=colours[name])
-    axis.axhline(0, color=FAINT, linewidth=0.7)
+    axis.axhline(0, color=COLOURS["faint"], linewidth=0.7)
     axis.set(xlabel="x − w", ylabel="value")
     axis.legend(fontsize=8, frameon=False)
-    return figure
+    return Drawing(
+        figure, "One term of an adder layer and its two surrogate gradients, computed by the operator itself."
+    )

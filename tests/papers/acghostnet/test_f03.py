@@ -7,11 +7,11 @@ import pytest
 from repro import report
 from repro.models.acghostnet import NUM_BLOCKS
 from repro.papers import run_table
-from repro.papers.acghostnet.f03 import EXPERIMENT, RECIPES, settings
-from repro.papers.acghostnet.found import energy_lookup, search_spec
-from repro.papers.acghostnet.networks import NetworkRun, network_counts
+from repro.papers.acghostnet import f03, found
+from repro.papers.acghostnet.f03 import RECIPES, network, settings
+from repro.papers.acghostnet.found import energy_lookup
+from repro.papers.acghostnet.networks import ghost_job, network_counts
 from repro.papers.acghostnet.supernet import ghost_supernet
-from repro.report.ranking_figures import front_panels
 from repro.runs import Outcome
 
 SMOKE = RECIPES["smoke", "digits"]
@@ -27,8 +27,8 @@ def figure_3(shared_smoke_runs):
 def test_every_curve_has_a_search_of_its_own_and_shared_ones_run_once():
     for key, recipe in RECIPES.items():
         curves = settings(recipe)
-        assert [panel for panel, *_ in curves] == ["warmup"] * (1 + len(recipe.thresholds_pct)) + ["adaptive_lr"] * 2
-        named = {(panel, setting): run.search for panel, setting, run in curves}
+        assert [panel for panel, _ in curves] == ["warmup"] * (1 + len(recipe.thresholds_pct)) + ["adaptive_lr"] * 2
+        named = {curve: run.search for curve, run in curves.items()}
         assert named["warmup", "none"].separate is None
         for t in recipe.thresholds_pct:
             assert named["warmup", f"separate {t:g}%"].separate.threshold_pct == t
@@ -40,7 +40,8 @@ def test_every_curve_has_a_search_of_its_own_and_shared_ones_run_once():
             named["warmup", f"separate {t:g}%"] for t in recipe.thresholds_pct
         ]
         if key[1] == "digits":
-            assert len(EXPERIMENT.plan(recipe, [0, 1])) == 2 * (len(curves) - 1)
+            folders = {found.spec(run, seed).folder for run in curves.values() for seed in (0, 1)}
+            assert len(folders) == 2 * (len(curves) - 1)
 
 
 def test_the_claimed_threshold_is_among_those_of_every_preset():
@@ -55,18 +56,14 @@ def test_the_paper_preset_searches_all_sixteen_blocks():
 
 def test_it_holds_models_of_every_search_trained_alone(figure_3):
     assert not figure_3.attrs["failed"]
-    curves = {(panel, setting) for panel, setting, _ in settings(SMOKE)}
-    assert set(zip(figure_3["panel"], figure_3["setting"])) == curves
+    assert set(zip(figure_3["panel"], figure_3["setting"])) == set(settings(SMOKE))
     assert figure_3["accuracy_pct"].between(0, 100).all()
     assert figure_3["path"].str.split("-").str.len().eq(6).all()
     fronts = figure_3.attrs["extra"]["fronts"]
     on_front = set(zip(fronts["setting"], fronts["path"]))
     assert set(zip(figure_3["setting"], figure_3["path"])) <= on_front
-    energies = [
-        network_counts(NetworkRun("acghostnet", path, SMOKE.data, SMOKE.search.shape, SMOKE.train))["energy_uj"]
-        for path in figure_3["path"]
-    ]
-    assert figure_3["energy_uj"].tolist() == pytest.approx(energies, rel=1e-9)
+    energies = [network_counts(network(SMOKE, path.split("-")))["energy_uj"] for path in figure_3["path"]]
+    assert figure_3["energy_uj"].tolist() == pytest.approx(energies, rel=1e-7)
     for _, curve in figure_3.groupby(["panel", "setting", "seed"]):
         assert curve["energy_uj"].is_monotonic_increasing
     warmup = figure_3.attrs["extra"]["warmup"]
@@ -75,8 +72,8 @@ def test_it_holds_models_of_every_search_trained_alone(figure_3):
 
 
 def test_its_picture_and_its_verdicts(figure_3):
-    drawing = front_panels(figure_3, figure_3.attrs["extra"]["fronts"])
-    assert [len(axis.lines) for axis in drawing.axes] == [2, 2, 2, 2]
+    (drawing,) = f03.draw(figure_3)
+    assert [len(axis.lines) for axis in drawing.figure.axes] == [2, 2, 2, 2]
     at_quick = figure_3.copy()
     at_quick.attrs["preset"] = "quick"
     for claim in ("acghostnet-c38", "acghostnet-c39"):
@@ -85,10 +82,15 @@ def test_its_picture_and_its_verdicts(figure_3):
 
 
 def test_a_diverged_search_leaves_its_curve_out():
-    run = SMOKE.search
-    diverged = Outcome(search_spec(run, 0), "diverged", {"generations": [], "warmup": [], "seconds": {}})
-    assert EXPERIMENT.follow(SMOKE, [0], [diverged]) == []
-    frame = EXPERIMENT.tabulate(SMOKE, [diverged])
+    asked = []
+
+    def run(specs):
+        asked.extend(spec.kind for spec in specs.values())
+        value = {"generations": [], "warmup": [], "seconds": {}}
+        return {key: Outcome(spec, "diverged", value) for key, spec in specs.items()}
+
+    frame = f03.trained(SMOKE, [0], run)
+    assert set(asked) == {"acghostnet_search"}
     assert frame.empty and {"panel", "setting", "seed", "energy_uj", "accuracy_pct"} <= set(frame)
 
 
@@ -98,5 +100,5 @@ def test_a_search_in_fewer_blocks_has_their_supernet_and_energies():
     lookup = energy_lookup(dataclasses.replace(SMOKE.search, shape=shape))
     assert lookup.num_blocks == 7 < NUM_BLOCKS
     assert len(ghost_supernet(width=0.25, head=32, form="cifar", blocks=blocks).options) == 7
-    counted = network_counts(NetworkRun("acghostnet", "-".join(path), SMOKE.data, shape, SMOKE.train))
+    counted = network_counts(ghost_job("acghostnet", SMOKE.data, shape, SMOKE.train, path=path))
     assert lookup.score([path])["energy_pj"].item() / 1e6 == pytest.approx(counted["energy_uj"], rel=1e-12)
