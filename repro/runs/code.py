@@ -65,7 +65,7 @@ class _Code:
         self.checked_s = float("-inf")
         self.stamp: object = None
         self.outside: set[Path] = set()
-        self.paths: dict[str, Path | None] = {}
+        self.sources: dict[str, Source | None] = {}
         self.answers: dict[tuple, object] = {}
 
     def refresh(self) -> None:
@@ -78,7 +78,7 @@ class _Code:
         stamp = {(path, path.stat().st_mtime_ns, path.stat().st_size) for path in sources}
         if stamp != self.stamp:
             self.stamp = stamp
-            self.paths.clear()
+            self.sources.clear()
             self.answers.clear()
 
     def modules(self) -> Iterator[str]:
@@ -87,13 +87,11 @@ class _Code:
             yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
     def source(self, module: str) -> Source | None:
-        if module not in self.paths:
-            self.paths[module] = self._find(module)
-        path = self.paths[module]
-        if path is None:
-            return None
-        found = path.stat()
-        return read_source(path, found.st_mtime_ns, found.st_size)
+        if module not in self.sources:
+            path = self._find(module)
+            found = path.stat() if path else None
+            self.sources[module] = read_source(path, found.st_mtime_ns, found.st_size) if path else None
+        return self.sources[module]
 
     def _find(self, module: str) -> Path | None:
         if _is_ours(module):
@@ -167,6 +165,7 @@ def _hash(parts: Iterable[str]) -> str:
 
 def reached(roots: Iterable[Place]) -> dict[Place, set[str]]:
     """Every definition that the roots use, directly or not, each with its text and what its names stand for."""
+    _code.refresh()
     found: dict[Place, set[str]] = {}
     waiting = list(roots)
     while waiting:
