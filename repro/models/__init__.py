@@ -4,25 +4,9 @@
     list_models(), describe("ghostnet"), summary(model, 32)
 
 `op` names an operator for all layers but those that the paper of the family keeps multiplicative (`keep`), or maps
-roles and layer names to operators; see `repro.models.build`.
+roles and layer names to operators; see `repro.models.build`. A family is imported when one of its models is asked for.
 """
 
-# Importing a family registers its models.
-from repro.models import (  # noqa: F401
-    acghostnet,
-    cells,
-    fbnet,
-    ghostnet,
-    googlenet,
-    mobile,
-    resnet,
-    segmentation,
-    shiftaddnas,
-    shufflenet,
-    squeezenet,
-    translation,
-    vgg,
-)
 from repro.models.build import OPERATORS, ROLES, Builder
 from repro.models.registry import create, describe, list_models
 from repro.models.summary import summary

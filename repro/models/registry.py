@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -14,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from repro.errors import InputError, check_choice, check_int, nearest
 from repro.models.build import Builder, Operator, init_weights
+from repro.models.families import FAMILIES
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,23 @@ def register(
 
 def list_models() -> list[str]:
     """Names of all models, sorted."""
-    return sorted(_ENTRIES)
+    return sorted(FAMILIES.keys() | _ENTRIES.keys())
+
+
+def family_of(name: str) -> str:
+    """The module that builds the model, for `RunSpec.uses`: "repro.models.ghostnet"."""
+    check_choice("name", name, list_models())
+    return FAMILIES.get(name) or _ENTRIES[name].factory.__module__
+
+
+def _entry(name: str) -> Entry:
+    importlib.import_module(family_of(name))
+    return _ENTRIES[name]
 
 
 def describe(name: str) -> pd.DataFrame:
     """Options of one model with their defaults, and the roles that stay multiplicative per operator."""
-    entry = _ENTRIES[check_choice("name", name, list_models())]
+    entry = _entry(name)
     rows = [{"option": key, "default": value.default} for key, value in entry.options.items()]
     rows.append({"option": "op", "default": entry.op})
     rows += [{"option": f"keep (op={op!r})", "default": roles} for op, roles in entry.keep.items()]
@@ -99,7 +112,7 @@ def create(
     Returns: the module; `model.recipe` holds the name and every option, for records and weight files.
     Raises: InputError on an unknown model or option (with the nearest name) or impossible sizes.
     """
-    entry = _ENTRIES[check_choice("name", name, list_models())]
+    entry = _entry(name)
     if num_classes is not None:
         options["num_classes"] = check_int("num_classes", num_classes, minimum=1)
     if width is not None:

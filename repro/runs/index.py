@@ -14,7 +14,7 @@ from pathlib import Path
 
 from repro.errors import InputError
 from repro.paths import runs_root, write_text
-from repro.runs.code import could_be
+from repro.runs.code import still_means
 from repro.runs.spec import FOLDER
 from repro.runs.store import RunStatus, folder_status, read_json
 
@@ -77,7 +77,7 @@ def _entry(status: RunStatus, stamp: list[int]) -> dict:
 
 def _status(kind: str, folder: str, entry: dict) -> RunStatus:
     about = entry["code"]
-    fresh = could_be(
+    fresh = still_means(
         folder[-12:], about["function"] or "", tuple(about["uses"] or ()), tuple(about["recipe_classes"] or ())
     )
     return RunStatus(

@@ -66,3 +66,22 @@ def resume(recipe: SumRecipe, seed: int, context) -> dict:
         if step == 1 and first == 0:
             os.kill(os.getpid(), signal.SIGKILL)
     return {"started_at": first}
+
+
+def seen_recipe(recipe, seed: int, context) -> dict:
+    """The recipe that the function saw, and whether it found a checkpoint."""
+    plain = dataclasses.asdict(recipe) if dataclasses.is_dataclass(recipe) else dict(recipe)
+    return {**plain, "resumed": context.checkpoint.exists()}
+
+
+def add_up_together(recipe: SumRecipe, seed: int, context) -> dict:
+    """Sums the terms over all processes, each adding its share; alone it adds them all."""
+    import torch
+    import torch.distributed as dist
+
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    total = torch.tensor(sum(recipe.terms[rank::world]) + (seed if rank == 0 else 0))
+    if world > 1:
+        dist.all_reduce(total)
+    context.log(epoch=0, total=total.item())
+    return {"total": total.item(), "processes": world}
