@@ -53,7 +53,7 @@ class Verdict:
     """What our results say about one claim.
 
     status: one of STATUSES.  evidence: one or two sentences with our numbers.  criterion: what was asked, fixed before.
-    share: part of the resamples in which the predicate holds (1 or 0 where nothing is resampled), None if not judged.
+    share: part of the resamples in which the check holds (1 or 0 where nothing is resampled), None if not judged.
     """
 
     claim_id: str
