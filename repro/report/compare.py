@@ -29,6 +29,7 @@ LONG_COLUMNS = (
 
 NOTES = {
     "not run": "not run",
+    "one seed": "one seed has no spread",
     "no row": "the paper has no row for this data set",
     "no value": "the paper prints no value",
 }
@@ -58,10 +59,10 @@ def _relative_error(ours: float, published: float) -> float:
     return (ours - published) / published
 
 
-def _cell_note(cell: Cell, printed: str | None, note: str) -> str:
+def _cell_note(cell: Cell, printed: str | None, note: str, lone: bool) -> str:
     parts = []
     if not cell.filled:
-        parts.append(NOTES["not run"])
+        parts.append(NOTES["one seed" if lone else "not run"])
     if printed is None:
         parts.append(NOTES["no row"])
     elif printed == "" and cell.filled:
@@ -75,7 +76,8 @@ def _ours_text(cell: Cell, printed: str, column: ColumnSpec) -> str:
     return cell.text or shown_number(cell.mean, printed)
 
 
-def _compare_cell(cell: Cell, printed: str | None, column: ColumnSpec, note: str) -> dict:
+def _compare_cell(cell: Cell, printed: str | None, column: ColumnSpec, note: str, lone: bool) -> dict:
+    """One row of the comparison; `lone`: the column is the deviation of one that has a single seed."""
     number = printed_decimals(printed or "") is not None and column.numeric
     published = float(printed) if number else math.nan
     ours = cell.mean
@@ -98,7 +100,7 @@ def _compare_cell(cell: Cell, printed: str | None, column: ColumnSpec, note: str
         "difference": ours - published if both else math.nan,
         "relative_error": _relative_error(ours, published) if both and column.role == "analytic" else math.nan,
         "matches_printed": matches,
-        "note": _cell_note(cell, printed, note),
+        "note": _cell_note(cell, printed, note, lone),
     }
 
 
@@ -113,7 +115,10 @@ def compare_conformed(conformed: Conformed) -> pd.DataFrame:
             printed = text[name].iloc[i] if i < conformed.n_published else None
             if not cell.filled and not printed:
                 continue
-            rows.append(dict(zip(spec.key, key)) | _compare_cell(cell, printed, spec.columns[name], conformed.notes[i]))
+            twin = conformed.cells.get(name.replace("_std", "_mean"))
+            lone = not cell.filled and twin is not None and twin[i].filled
+            compared = _compare_cell(cell, printed, spec.columns[name], conformed.notes[i], lone)
+            rows.append(dict(zip(spec.key, key)) | compared)
     frame = pd.DataFrame(rows, columns=[*spec.key, *LONG_COLUMNS])
     frame["matches_printed"] = frame["matches_printed"].astype("boolean")
     for name in spec.key:

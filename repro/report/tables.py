@@ -12,7 +12,6 @@ from pandas.io.formats.style import Styler
 from repro.errors import InputError
 from repro.report.compare import LONG_COLUMNS, NOTES, shown_number
 
-NOT_RUN = NOTES["not run"]
 _RULES = [
     {"selector": "th, td", "props": "text-align:left;vertical-align:top;white-space:nowrap;padding:2px 8px"},
     {"selector": ".note", "props": "white-space:normal;min-width:20em"},
@@ -107,14 +106,21 @@ def spread_text(row: dict) -> str:
     return f" ± {shown_number(row['std'], row['published_text'])}"
 
 
+def ours_text(row: dict) -> str:
+    """Ours as shown: the value, 'not run', or a dash for the spread of one seed."""
+    return row["ours_text"] or ("–" if row["note"].startswith(NOTES["one seed"]) else NOTES["not run"])
+
+
 def _cells(row: dict) -> dict[str, str]:
     relative, spread = row["relative_error"], spread_text(row)
+    whole = "." not in row["published_text"] + row["ours_text"]
+    difference = shown_number(row["difference"], row["published_text"])
     return {
         "published": row["published_text"],
-        "ours": row["ours_text"] + (f"{spread} (n = {row['n_seeds']})" if spread else "") or NOT_RUN,
-        "difference": shown_number(row["difference"], row["published_text"]),
+        "ours": ours_text(row) + (f"{spread} (n = {row['n_seeds']})" if spread else ""),
+        "difference": f"{row['difference']:.0f}" if whole and difference else difference,
         "relative": "" if math.isnan(relative) else f"{100 * relative:+.1f} %",
-        "note": "" if row["note"] == NOT_RUN else row["note"],
+        "note": "" if row["note"] == NOTES["not run"] else row["note"],
     }
 
 

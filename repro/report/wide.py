@@ -11,7 +11,6 @@ from repro.errors import check_choice
 from repro.report.compare import NOTES
 from repro.report.published import printed_decimals
 from repro.report.tables import (
-    NOT_RUN,
     RenderedTable,
     harmless,
     heading,
@@ -19,6 +18,7 @@ from repro.report.tables import (
     key_text,
     keys_of,
     markdown_table,
+    ours_text,
     quantity,
     run_label,
     spread_text,
@@ -36,10 +36,9 @@ def cell_parts(row: dict) -> tuple[str, str, str]:
     Ours has one digit more than is printed, and the relative error behind it where the column is analytic
     and the error is not 0.0 %.
     """
-    ours = row["ours_text"]
-    if not ours:
-        return row["published_text"] or "–", NOT_RUN, "absent"
-    ours += spread_text(row)
+    if not row["ours_text"]:
+        return row["published_text"] or "–", ours_text(row), "absent"
+    ours = row["ours_text"] + spread_text(row)
     if math.isfinite(row["relative_error"]) and row["relative_error"]:
         error = f"{100 * row['relative_error']:+.1f}"
         ours += f" ({error} %)" if float(error) else ""
