@@ -3,13 +3,14 @@
 from repro.report.board import board_is_current, status_board, update_readme, verdict_counts
 from repro.report.claims import judge_published
 from repro.report.compare import compare
-from repro.report.figures import render_table, save_figure
+from repro.report.figures import save_figure
 from repro.report.published import claims, figure_index, published, published_text, table_index
 from repro.report.published import figure_ids as published_figures
 from repro.report.published import table_ids as published_tables
 from repro.report.records import freshness, latest, load_records, save_record
 from repro.report.reference import compare_with_reference
 from repro.report.rounding import tidy
+from repro.report.tables import printable, render_table
 from repro.report.verdicts import Verdict, criteria, judge, judge_all
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "judge_published",
     "latest",
     "load_records",
+    "printable",
     "published",
     "published_figures",
     "published_tables",

@@ -13,6 +13,7 @@ from repro.report.claims import places
 from repro.report.conform import conform
 from repro.report.published import PAPERS, claims, figure_ids, figure_index, table_ids, table_index, table_spec
 from repro.report.records import Record, freshness, latest, load_records
+from repro.report.tables import markdown_table
 from repro.report.verdicts import STATUSES, Verdict, criteria, judge
 
 BEGIN, END = "<!-- status-board:begin -->", "<!-- status-board:end -->"
@@ -109,17 +110,6 @@ def verdict_counts() -> pd.DataFrame:
     )
     counts.index = [PAPERS.get(paper, "between the papers") for paper in counts.index]
     return counts.rename_axis(index="paper", columns=None).reset_index()
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def markdown_table(frame: pd.DataFrame) -> str:
-    """A data frame as a Markdown table; pipes and line breaks in cells are made harmless."""
-    lines = [[_cell(name) for name in frame.columns], ["---"] * len(frame.columns)]
-    lines += [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def board_markdown(code_of: CodeOf | None = None, file_of: FileOf | None = None) -> str:

@@ -7,7 +7,6 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import pandas as pd
 
-from repro.errors import check_choice
 from repro.report.conform import Cell, Conformed, conform
 from repro.report.published import ColumnSpec, printed_decimals, published_text, unit
 
@@ -28,6 +27,22 @@ LONG_COLUMNS = (
 )
 
 
+NOTES = {
+    "not run": "not run",
+    "one seed": "one seed has no spread",
+    "no row": "the paper has no row for this data set",
+    "no value": "the paper prints no value",
+}
+
+
+def shown_number(value: float, printed: str) -> str:
+    """A number of ours with one digit more than is printed, three decimals where nothing is; '' for NaN."""
+    if not math.isfinite(value):
+        return ""
+    decimals = printed_decimals(printed)
+    return f"{value:.{3 if decimals is None else decimals + 1}f}"
+
+
 def matches_printed(value: float, printed: str) -> bool:
     """Whether `value`, rounded half up to the printed number of digits, is the printed number."""
     decimals = printed_decimals(printed)
@@ -44,18 +59,25 @@ def _relative_error(ours: float, published: float) -> float:
     return (ours - published) / published
 
 
-def _cell_note(cell: Cell, printed: str | None, note: str) -> str:
+def _cell_note(cell: Cell, printed: str | None, note: str, lone: bool) -> str:
     parts = []
     if not cell.filled:
-        parts.append("not run")
+        parts.append(NOTES["one seed" if lone else "not run"])
     if printed is None:
-        parts.append("the paper has no row for this data set")
+        parts.append(NOTES["no row"])
     elif printed == "" and cell.filled:
-        parts.append("the paper prints no value")
+        parts.append(NOTES["no value"])
     return "; ".join([*parts, note] if note else parts)
 
 
-def _compare_cell(cell: Cell, printed: str | None, column: ColumnSpec, note: str) -> dict:
+def _ours_text(cell: Cell, printed: str, column: ColumnSpec) -> str:
+    if column.type != "number" and cell.mean.is_integer():
+        return f"{cell.mean:.0f}"
+    return cell.text or shown_number(cell.mean, printed)
+
+
+def _compare_cell(cell: Cell, printed: str | None, column: ColumnSpec, note: str, lone: bool) -> dict:
+    """One row of the comparison; `lone`: the column is the deviation of one that has a single seed."""
     number = printed_decimals(printed or "") is not None and column.numeric
     published = float(printed) if number else math.nan
     ours = cell.mean
@@ -72,13 +94,13 @@ def _compare_cell(cell: Cell, printed: str | None, column: ColumnSpec, note: str
         "published": published,
         "published_text": printed or "",
         "ours": ours,
-        "ours_text": cell.text or "",
+        "ours_text": _ours_text(cell, printed or "", column),
         "std": cell.std,
         "n_seeds": cell.n,
         "difference": ours - published if both else math.nan,
         "relative_error": _relative_error(ours, published) if both and column.role == "analytic" else math.nan,
         "matches_printed": matches,
-        "note": _cell_note(cell, printed, note),
+        "note": _cell_note(cell, printed, note, lone),
     }
 
 
@@ -93,7 +115,10 @@ def compare_conformed(conformed: Conformed) -> pd.DataFrame:
             printed = text[name].iloc[i] if i < conformed.n_published else None
             if not cell.filled and not printed:
                 continue
-            rows.append(dict(zip(spec.key, key)) | _compare_cell(cell, printed, spec.columns[name], conformed.notes[i]))
+            twin = conformed.cells.get(name.replace("_std", "_mean"))
+            lone = not cell.filled and twin is not None and twin[i].filled
+            compared = _compare_cell(cell, printed, spec.columns[name], conformed.notes[i], lone)
+            rows.append(dict(zip(spec.key, key)) | compared)
     frame = pd.DataFrame(rows, columns=[*spec.key, *LONG_COLUMNS])
     frame["matches_printed"] = frame["matches_printed"].astype("boolean")
     for name in spec.key:
@@ -103,30 +128,17 @@ def compare_conformed(conformed: Conformed) -> pd.DataFrame:
     return frame
 
 
-def compare(table_id: str, ours: pd.DataFrame, *, layout: str = "long") -> pd.DataFrame:
-    """Published beside ours, one row per key and metric column (`long`) or one row per key (`wide`).
+def compare(table_id: str, ours: pd.DataFrame) -> pd.DataFrame:
+    """Published beside ours, one row per key and metric column.
 
     Args:
         table_id: a published table, e.g. 'acghostnet_t06'.
         ours: our results in the table's schema; rows and columns may be missing, see `repro.report.conform`.
-        layout: 'long' or 'wide' (columns are pairs: metric, then published / ours / std / n_seeds / difference /
-            relative_error).
     Returns:
-        published and ours as numbers (`*_text` for the printed string and for definitions), std and n_seeds of ours,
-        difference ours - published, relative_error for analytic columns only, matches_printed (equal after rounding to
-        the printed digits; NA where one side is missing) and note ('not run', ...).
-    Raises: InputError, one sentence, for an unknown table, column, key value or layout.
+        published and ours as numbers, published_text and ours_text to show (numbers and definitions alike; '' where
+        there is none), std (NaN for fewer than two seeds) and n_seeds of ours, difference ours - published,
+        relative_error for analytic columns only, matches_printed (equal after rounding to the printed digits; NA where
+        one side is missing) and note ('not run', ...).
+    Raises: InputError, one sentence, for an unknown table, column or key value.
     """
-    check_choice("layout", layout, ("long", "wide"))
-    frame = compare_conformed(conform(table_id, ours))
-    if layout == "long":
-        return frame
-    key = [name for name in frame.columns if name not in LONG_COLUMNS]
-    shown = ["published", "ours", "std", "n_seeds", "difference", "relative_error"]
-    indexed = frame.set_index([*key, "column"])[shown].unstack("column").swaplevel(axis=1)
-    metrics = list(dict.fromkeys(frame["column"]))
-    order = pd.MultiIndex.from_frame(frame[key].drop_duplicates()) if len(key) > 1 else frame[key[0]].drop_duplicates()
-    wide = indexed.reindex(columns=pd.MultiIndex.from_product([metrics, shown], names=["metric", "value"]))
-    wide = wide.reindex(index=order)
-    wide.attrs.update(frame.attrs)
-    return wide
+    return compare_conformed(conform(table_id, ours))

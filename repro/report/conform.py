@@ -188,9 +188,12 @@ class _Keys:
 
 
 def _add_row(cells: dict[str, Cell], row: dict, spec: TableSpec) -> None:
-    """Put one row of ours into the cells of its key."""
-    for name, column in spec.columns.items():
-        if column.role not in ("definition", "analytic", "empirical", "cost", "status"):
+    """Put one row of ours into the cells of its key; the spread of a single run says nothing and is left out."""
+    one_run = not is_empty(row.get("seed")) or row.get("n_seeds") == 1
+    for name in spec.metrics:
+        column = spec.columns[name]
+        twin = name.replace("_std", "_mean")
+        if one_run and twin != name and twin in spec.columns:
             continue
         value = row.get(name)
         if is_empty(value):
@@ -208,11 +211,11 @@ def _add_row(cells: dict[str, Cell], row: dict, spec: TableSpec) -> None:
             raise InputError(
                 f"{name}={value!r} in a row of ours is not a number; {spec.table_id} has numbers there."
             ) from None
-        std = next((row[alias] for alias in _std_names(name, spec) if not is_empty(row.get(alias))), None)
-        if std is not None:
-            cell.given_std = float(std)
         if not is_empty(row.get("n_seeds")):
             cell.given_n = int(row["n_seeds"])
+        std = next((row[alias] for alias in _std_names(name, spec) if not is_empty(row.get(alias))), None)
+        if std is not None and not one_run:
+            cell.given_std = float(std)
 
 
 def _std_names(column: str, spec: TableSpec) -> list[str]:
@@ -241,6 +244,22 @@ def _finish(cells: dict[str, Cell], spec: TableSpec) -> None:
         if twin != name and twin in spec.columns and not cell.filled and not math.isnan(cells[twin].std):
             cell.values = [cells[twin].std]
             cell.given_n = cells[twin].n
+
+
+def _rank(order: dict[tuple, dict[str, Cell]], spec: TableSpec, listed: list[tuple]) -> None:
+    """Ranks follow from the means over seeds, where all means are there."""
+    descriptors = published(spec.table_id)
+    for name, column in spec.columns.items():
+        if not column.rank_of:
+            continue
+        families = descriptors[column.within].tolist()
+        for family in dict.fromkeys(families):
+            cells = [order[key] for key, member in zip(listed, families) if member == family]
+            means = [cell[column.rank_of].mean for cell in cells]
+            if not any(map(math.isnan, means)):
+                for cell, mean in zip(cells, means):
+                    rank = 1.0 + sum(other > mean for other in means)
+                    cell[name] = Cell([rank], given_n=cell[column.rank_of].n)
 
 
 def _first(values: Iterable[object]) -> str | None:
@@ -275,6 +294,7 @@ def conform(table_id: str, ours: pd.DataFrame) -> Conformed:
             notes[key] = f"{notes[key]}; {note}".lstrip("; ")
     for cells in order.values():
         _finish(cells, spec)
+    _rank(order, spec, keys.published)
     listed = list(order)
     in_column = {name: ours[name] if name in ours.columns else [] for name in ("preset", "dataset")}
     return Conformed(

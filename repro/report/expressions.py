@@ -9,18 +9,24 @@ from __future__ import annotations
 import ast
 import functools
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from repro.errors import InputError, nearest
+from repro.report.functions import FUNCTIONS, OVER_ROWS, both, dominated, of_texts
 
 MAX_CHARACTERS, MAX_DEPTH = 4096, 40
-SLACK = 1e-9  # a difference printed to two decimals is not exact in binary; far below any printed digit
 
-_ARITHMETIC = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide, ast.Pow: np.power}
+_ARITHMETIC = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+}
 _COMPARE = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
@@ -67,15 +73,26 @@ def as_array(cells: pd.Series) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Value:
-    """What a part of an expression stands for.
+    """What a part of an expression stands for: masked cells (resamples or 1, rows) of bool, float64 or text.
 
-    kind: "number", "text" or "truth" (1, 0 or NaN).  cells: (resamples or 1, rows).
     rows: table and row numbers of a column; None for a single value, which meets every row.
     """
 
-    kind: str
-    cells: np.ndarray
+    cells: np.ma.MaskedArray
     rows: tuple[str, tuple[int, ...]] | None = None
+
+    @property
+    def kind(self) -> str:
+        """What the cells hold."""
+        return {"b": "truth", "O": "text"}.get(self.cells.dtype.kind, "number")
+
+    def need(self, kind: str, where: str) -> np.ma.MaskedArray:
+        """The cells if they are of a kind; truth values count as the numbers 1 and 0."""
+        if kind == "number" and self.kind == "truth":
+            return self.cells.astype(float)
+        if kind != self.kind:
+            raise ExpressionError(f"{where} needs a {kind} value; it is given a {self.kind} value.")
+        return self.cells
 
 
 @dataclass(frozen=True)
@@ -186,108 +203,6 @@ def tables_read(tree: ast.expr, table: str | None = None) -> list[str]:
     return list(dict.fromkeys(name for name in names if name is not None))
 
 
-# ------------------------------------------------------------------ functions over arrays (resamples, rows)
-
-
-def _over(none: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values with one row, empty where `none`."""
-    return np.where(none, np.nan, values)[:, None]
-
-
-def _all(cells: np.ndarray) -> np.ndarray:
-    return _over(np.isnan(cells).all(1), ~(cells == 0).any(1))
-
-
-def _extreme(choose: np.ufunc, neutral: float, *columns: np.ndarray) -> np.ndarray:
-    parts = [choose.reduce(np.where(np.isnan(c), neutral, c), axis=1, initial=neutral)[:, None] for c in columns]
-    empty = [np.isnan(c).all(1, keepdims=True) for c in columns]
-    return np.where(functools.reduce(np.logical_or, empty), np.nan, functools.reduce(choose, parts))
-
-
-def _mean(cells: np.ndarray) -> np.ndarray:
-    filled = (~np.isnan(cells)).sum(1)
-    return _over(filled == 0, np.nansum(cells, axis=1) / np.maximum(filled, 1))
-
-
-def _monotone(test: Callable, cells: np.ndarray) -> np.ndarray:
-    """Whether the filled cells follow each other as `test` says."""
-    rows = []
-    for row in cells:
-        filled = row[~np.isnan(row)]
-        rows.append(float(test(filled[:-1], filled[1:]).all()) if len(filled) else np.nan)
-    return np.array(rows)[:, None]
-
-
-def _round_half_up(cells: np.ndarray, digits: np.ndarray | float = 0.0) -> np.ndarray:
-    scale = 10.0 ** np.trunc(digits)  # printed decimals are meant: 0.285 is held as 0.28499999999999998 and rounds up
-    return np.copysign(np.floor(np.abs(cells) * scale + 0.5 + SLACK), cells) / scale
-
-
-def _tau(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Kendall's tau-b over the rows where both are filled."""
-    i, j = np.triu_indices(np.broadcast(a, b).shape[1], 1)
-    signs = [np.sign(column[:, i] - column[:, j]) for column in np.broadcast_arrays(a, b)]
-    known = ~np.isnan(signs[0] + signs[1])
-    concordance = np.where(known, signs[0] * signs[1], 0).sum(1)
-    untied = [(known & (sign != 0)).sum(1) for sign in signs]
-    scale = np.sqrt(untied[0] * untied[1])
-    return _over(scale == 0, concordance / np.where(scale == 0, 1, scale))
-
-
-def _dominated(cost: np.ndarray, score: np.ndarray, ref_cost: np.ndarray, ref_score: np.ndarray) -> np.ndarray:
-    """Per row: does some reference row cost no more and score no less, and one of the two strictly better?"""
-    cheaper, better = ref_cost[:, None] - cost[:, :, None], ref_score[:, None] - score[:, :, None]
-    found = ((cheaper <= 0) & (better >= 0) & ((cheaper < 0) | (better > 0))).any(2)
-    nothing = np.isnan(ref_cost + ref_score).all(1)[:, None]
-    return np.where(np.isnan(cost + score) | nothing, np.nan, found)
-
-
-def _noptions(cells: np.ndarray) -> np.ndarray:
-    def count(text: str | None) -> float:
-        return np.nan if text is None else len([part for part in text.split(";") if part.strip()])
-
-    return np.vectorize(count, otypes=[float])(cells)
-
-
-# name -> (fewest arguments, most arguments, what takes numbers or truth values row by row, or reduces one column)
-FUNCTIONS: dict[str, tuple[int, int, Callable | None]] = {
-    "all": (1, 1, _all),
-    "any": (1, 1, lambda cells: 1 - _all(1 - cells)),
-    "min": (1, 9, functools.partial(_extreme, np.minimum, np.inf)),
-    "max": (1, 9, functools.partial(_extreme, np.maximum, -np.inf)),
-    "mean": (1, 1, _mean),
-    "sum": (1, 1, lambda cells: _over(np.isnan(cells).all(1), np.nansum(cells, axis=1))),
-    "count": (1, 1, None),
-    "increasing": (1, 1, functools.partial(_monotone, operator.lt)),
-    "decreasing": (1, 1, functools.partial(_monotone, operator.gt)),
-    "tau": (2, 2, _tau),
-    "dominated": (4, 4, None),
-    "abs": (1, 1, np.abs),
-    "round": (1, 2, _round_half_up),
-    "approx": (3, 3, lambda a, b, tol: np.abs(a - b) <= tol + SLACK),
-    "within": (3, 3, lambda x, low, high: (x >= low - SLACK) & (x <= high + SLACK)),
-    "noptions": (1, 1, None),
-    "startswith": (2, 9, None),
-    "subset": (3, 3, None),
-    "in_table": (2, 2, None),
-}
-_REDUCE = ("all", "any", "min", "max", "mean", "sum", "increasing", "decreasing")
-_TRUTHS = ("all", "any", "increasing", "decreasing", "approx", "within")
-
-
-def _empty(cells: np.ndarray) -> np.ndarray:
-    return np.equal(cells, None).astype(bool) if cells.dtype == object else np.isnan(cells)
-
-
-def _single(kind: str, cell: float | str) -> Value:
-    return Value(kind, np.array([[cell]], dtype=object if kind == "text" else float))
-
-
-def _need(kind: str, value: Value, what: str) -> None:
-    if value.kind != kind and not (kind == "number" and value.kind == "truth"):
-        raise ExpressionError(f"{what} needs a {kind} value; it is given a {value.kind} value.")
-
-
 # ------------------------------------------------------------------ evaluation
 
 
@@ -300,11 +215,12 @@ class Evaluator:
 
     def truth(self, tree: ast.expr) -> np.ndarray:
         """The outcome per resample: 1, 0, or NaN where it hangs on empty cells."""
-        value = self.value(tree, self.default)
-        _need("truth", value, "the outcome")
+        with np.errstate(all="ignore"):  # a ratio to nothing is an empty cell
+            value = self.value(tree, self.default)
+        outcome = value.need("truth", "the outcome")
         if value.rows is not None:
             raise ExpressionError("the expression is a column of truth values; wrap it in all() or any().")
-        return value.cells[:, 0]
+        return outcome[:, 0].astype(float).filled(np.nan)
 
     def holds(self, tree: ast.expr) -> bool:
         """The outcome where nothing is resampled. Raises NoValuesError where it hangs on empty cells."""
@@ -316,18 +232,18 @@ class Evaluator:
     def value(self, node: ast.expr, table: str | None) -> Value:
         """The value of any node, its columns read from `table`."""
         match node:
-            case ast.Constant(value=str(text)):
-                return _single("text", text)
-            case ast.Constant(value=number):
-                return _single("number", float(number))
+            case ast.Constant(value=cell):
+                return Value(np.ma.array([[cell]], dtype=object if isinstance(cell, str) else float))
             case ast.Name(id=name):
                 return self.column(Reference(table, name, None))
             case ast.Subscript(value=ast.Name(id=name), slice=where):
                 return self.column(Reference(table, name, where))
-            case ast.UnaryOp(op=op, operand=operand):
-                inner, negate = self.value(operand, table), isinstance(op, ast.USub)
-                _need("number" if negate else "truth", inner, "'-'" if negate else "'not'")
-                return Value(inner.kind, -inner.cells if negate else 1 - inner.cells, inner.rows)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                inner = self.value(operand, table)
+                return Value(~inner.need("truth", "'not'"), inner.rows)
+            case ast.UnaryOp(operand=operand):
+                inner = self.value(operand, table)
+                return Value(-inner.need("number", "'-'"), inner.rows)
             case ast.BinOp():
                 return self._arithmetic(node, table)
             case ast.BoolOp(op=op, values=parts):
@@ -358,18 +274,18 @@ class Evaluator:
         if where is None:
             return list(range(next(iter(self.table(table).columns.values())).shape[1]))
         chosen = self.value(where, table)
-        _need("truth", chosen, "the condition in [ ]")
-        if chosen.rows is None or len(chosen.cells) != 1 or chosen.rows[0] != table:
+        holds = chosen.need("truth", "the condition in [ ]").filled(False)
+        if chosen.rows is None or len(holds) != 1 or chosen.rows[0] != table:
             raise ExpressionError(f"[{ast.unparse(where)}] must compare whole, unsampled columns of {table}.")
-        return [row for row, cell in zip(chosen.rows[1], chosen.cells[0]) if cell == 1]
+        return [row for row, met in zip(chosen.rows[1], holds[0]) if met]
 
     def column(self, ref: Reference) -> Value:
         """The cells that a reference names; a single value where a condition leaves one row."""
-        cells = self._cells(ref.table, ref.column)
-        kind = "text" if cells.dtype == object else "number"
-        rows = self.rows(ref.table, ref.where)
+        cells, rows = self._cells(ref.table, ref.column), self.rows(ref.table, ref.where)
         single = ref.where is not None and len(rows) == 1
-        return Value(kind, cells[:, rows], None if single else (ref.table, tuple(rows)))
+        empty, nothing = pd.isna(cells[:, rows]), "" if cells.dtype == object else 0.0
+        chosen = np.ma.array(np.where(empty, nothing, cells[:, rows]), mask=empty)
+        return Value(chosen, None if single else (ref.table, tuple(rows)))
 
     def _labels(self, rows: tuple[str, tuple[int, ...]], column: str) -> list:
         return [None if cell != cell else cell for cell in self.tables[rows[0]].columns[column][0, list(rows[1])]]
@@ -393,13 +309,14 @@ class Evaluator:
             f"{', '.join(keys) or 'no common key'} does not pair their rows one to one."
         )
 
-    def _joined(self, *values: Value) -> tuple[list[np.ndarray], tuple | None]:
+    def _joined(self, values: list[Value], kind: str, where: str) -> tuple[list[np.ma.MaskedArray], tuple | None]:
         """Cells of all values in the rows of the first column among them, and these rows."""
         rows = next((value.rows for value in values if value.rows is not None), None)
-        cells = [
-            v.cells if v.rows is None or v.rows == rows else v.cells[:, self._partners(rows, v.rows)] for v in values
-        ]
-        return cells, rows
+        joined = []
+        for value in values:
+            cells, same = value.need(kind, where), value.rows is None or value.rows == rows
+            joined.append(cells if same else cells[:, self._partners(rows, value.rows)])
+        return joined, rows
 
     # -------------------------------------------------------------- operators and calls
 
@@ -410,47 +327,39 @@ class Evaluator:
             node = node.left
         result = self.value(node, table)
         for step in reversed(chain):
-            right = self.value(step.right, table)
-            for value in (result, right):
-                _need("number", value, "arithmetic")
-            (a, b), rows = self._joined(result, right)
-            with np.errstate(all="ignore"):
-                cells = _ARITHMETIC[type(step.op)](a, b)
-            result = Value("number", np.where(np.isfinite(cells), cells, np.nan), rows)  # a ratio to nothing is empty
+            cells, rows = self._joined([result, self.value(step.right, table)], "number", "arithmetic")
+            result = Value(np.ma.masked_invalid(_ARITHMETIC[type(step.op)](*cells)), rows)
         return result
 
     def _logic(self, conjunction: bool, parts: list[Value]) -> Value:
-        """`and` or `or`: an empty part decides nothing, the others may."""
-        for part in parts:
-            _need("truth", part, "'and' / 'or'")
-        cells, rows = self._joined(*parts)
-        stacked = np.stack(np.broadcast_arrays(*cells))
-        stacked = stacked if conjunction else 1 - stacked
-        outcome = np.where((stacked == 0).any(0), 0.0, stacked.prod(0))
-        return Value("truth", outcome if conjunction else 1 - outcome, rows)
+        cells, rows = self._joined(parts, "truth", "'and' / 'or'")
+        if conjunction:
+            return Value(functools.reduce(both, cells), rows)
+        return Value(~functools.reduce(both, [~part for part in cells]), rows)
 
     def _comparison(self, node: ast.Compare, table: str | None) -> Value:
         left, parts = self.value(node.left, table), []
         for op, operand in zip(node.ops, node.comparators):
-            if isinstance(op, ast.In | ast.NotIn):
-                if not isinstance(operand, ast.Tuple):
-                    raise ExpressionError("a list in parentheses must stand behind 'in'.")
-                found = [self._compared(ast.Eq(), left, self.value(part, table)) for part in operand.elts]
-                part = self._logic(False, found or [_single("truth", 0.0)])
-                parts.append(Value("truth", part.cells if isinstance(op, ast.In) else 1 - part.cells, part.rows))
-            else:
+            if not isinstance(op, ast.In | ast.NotIn):
                 right = self.value(operand, table)
                 parts.append(self._compared(op, left, right))
                 left = right
-        return parts[0] if len(parts) == 1 else self._logic(True, parts)
+            elif isinstance(operand, ast.Tuple) and operand.elts:
+                found = [self._compared(ast.Eq(), left, self.value(part, table)) for part in operand.elts]
+                part = self._logic(False, found)
+                parts.append(part if isinstance(op, ast.In) else Value(~part.cells, part.rows))
+            else:
+                raise ExpressionError("a list in parentheses must stand behind 'in'.")
+        return self._logic(True, parts)
 
     def _compared(self, op: ast.cmpop, left: Value, right: Value) -> Value:
         if left.kind != right.kind:
             raise ExpressionError(f"a {left.kind} value cannot be compared with a {right.kind} value.")
         if left.kind == "text" and not isinstance(op, ast.Eq | ast.NotEq):
             raise ExpressionError("texts have no order; they can be compared with == and != only.")
-        (a, b), rows = self._joined(left, right)
-        return Value("truth", np.where(_empty(a) | _empty(b), np.nan, _COMPARE[type(op)](a, b)), rows)
+        (a, b), rows = self._joined([left, right], left.kind, "a comparison")
+        outcome = np.asarray(_COMPARE[type(op)](a.data, b.data), dtype=bool)
+        return Value(np.ma.array(outcome, mask=np.ma.getmaskarray(a) | np.ma.getmaskarray(b)), rows)
 
     def _call(self, name: str, args: list[ast.expr], table: str | None) -> Value:
         if name == "in_table":
@@ -458,40 +367,34 @@ class Evaluator:
         if name == "subset":
             return self._subset(*(arg.value for arg in args))
         values = [self.value(arg, table) for arg in args]
-        first = values[0]
         if name == "count":
-            return Value("number", (~_empty(first.cells)).sum(1, keepdims=True).astype(float))
-        if name in ("startswith", "noptions"):
-            _need("text", first, f"{name}()")
-            if name == "noptions":
-                return Value("number", _noptions(first.cells), first.rows)
-            heads = tuple(arg.value for arg in args[1:])
-            starts = [[np.nan if text is None else text.startswith(heads) for text in row] for row in first.cells]
-            return Value("truth", np.array(starts, dtype=float).reshape(first.cells.shape), first.rows)
-        for value in values:
-            _need("truth" if name in ("all", "any") else "number", value, f"{name}()")
-        function = FUNCTIONS[name][2]
-        kind = "truth" if name in _TRUTHS else "number"
-        if name in _REDUCE:
-            return Value(kind, function(*(value.cells for value in values)))
+            return Value(np.ma.array(values[0].cells.count(axis=1, keepdims=True), dtype=float))
+        if name == "noptions":
+            texts = values[0].need("text", "noptions()")
+            options = of_texts(lambda text: len([part for part in text.split(";") if part.strip()]), texts, float)
+            return Value(options, values[0].rows)
+        if name == "startswith":
+            heads, texts = tuple(arg.value for arg in args[1:]), values[0].need("text", "startswith()")
+            return Value(of_texts(lambda text: text.startswith(heads), texts, bool), values[0].rows)
         if name == "dominated":
-            mine, rows = self._joined(*values[:2])
-            return Value("truth", _dominated(*mine, *self._joined(*values[2:])[0]), rows)
-        cells, rows = self._joined(*values)
-        if name == "tau":
-            return Value("number", _tau(*cells))
-        empty = functools.reduce(np.logical_or, map(_empty, cells))
-        return Value(kind, np.where(empty, np.nan, function(*cells)), rows)
+            (mine, rows), (others, _) = (
+                self._joined(pair, "number", "dominated()") for pair in (values[:2], values[2:])
+            )
+            return Value(dominated(*mine, *others), rows)
+        kind, function = "truth" if name in ("all", "any") else "number", FUNCTIONS[name][2]
+        if name in OVER_ROWS:
+            return Value(function(*(value.need(kind, f"{name}()") for value in values)))
+        cells, rows = self._joined(values, kind, f"{name}()")
+        return Value(function(*cells), None if name == "tau" else rows)
 
     def _subset(self, small: str, large: str, columns: str) -> Value:
         """Whether every row of table `small`, restricted to `columns`, occurs in table `large`."""
         names = [name.strip() for name in columns.split(",")]
         parts = [[self._cells(table, name) for name in names] for table in (small, large)]
-        count = max(len(cells) for part in parts for cells in part)
 
         def rows(part: list[np.ndarray], resample: int) -> set[tuple]:
             cells = [column[resample % len(column)] for column in part]
             return {tuple(None if cell != cell else cell for cell in row) for row in zip(*cells)}
 
-        outcomes = [float(rows(parts[0], i) <= rows(parts[1], i)) for i in range(count)]
-        return Value("truth", np.array(outcomes)[:, None])
+        count = max(len(cells) for part in parts for cells in part)
+        return Value(np.ma.array([[rows(parts[0], i) <= rows(parts[1], i)] for i in range(count)]))

@@ -1,12 +1,11 @@
-"""Figures in one style, saved as SVG beside the CSV they were drawn from, and comparison tables for notebooks."""
+"""Figures in one style, saved as SVG beside the CSV they were drawn from."""
 
 from __future__ import annotations
 
-import html
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +15,6 @@ import pandas as pd
 
 from repro.errors import InputError
 from repro.paths import figures_root, write_text
-from repro.report.board import markdown_table
-from repro.report.compare import LONG_COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -226,89 +223,3 @@ def ranking_scatter(points: pd.DataFrame, *, name: str, label: str) -> tuple[Fig
         f"Kendall's tau: {'; '.join(taus)}."
     )
     return figure, caption
-
-
-# ------------------------------------------------------------------ tables for notebooks
-
-
-class RenderedTable(str):
-    """A comparison as HTML (the string itself) and Markdown; a notebook shows it by itself."""
-
-    markdown: str
-
-    def __new__(cls, html_text: str, markdown: str) -> RenderedTable:
-        table = super().__new__(cls, html_text)
-        table.markdown = markdown
-        return table
-
-    @property
-    def html(self) -> str:
-        """The table as HTML."""
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-    def _repr_markdown_(self) -> str:
-        return self.markdown
-
-
-def _number(value: float, decimals: int) -> str:
-    return "" if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"
-
-
-def _shown(row: Mapping) -> dict[str, str]:
-    from repro.report.published import printed_decimals
-
-    decimals = printed_decimals(row["published_text"])
-    decimals = 2 if decimals is None else decimals
-    ours = _number(row["ours"], decimals + 1) or row["ours_text"]
-    if ours and row["n_seeds"] > 1 and math.isfinite(row["std"]):
-        ours += f" ± {_number(row['std'], decimals + 1)} (n = {row['n_seeds']})"
-    relative = row["relative_error"]
-    return {
-        "published": row["published_text"],
-        "ours": ours or "not run",
-        "difference": _number(row["difference"], decimals + 1),
-        "relative": "" if not math.isfinite(relative) else f"{100 * relative:+.1f} %",
-        "note": "" if row["note"] == "not run" else row["note"],
-    }
-
-
-def render_table(compare_frame: pd.DataFrame, label: str = "") -> RenderedTable:
-    """A long comparison (from `compare`) as a table for people: published beside ours, with a label that says the run.
-
-    Args:
-        compare_frame: what `compare(table_id, ours)` returned.
-        label: preset, data set, epochs and seeds (`repro.report.records.provenance_label`); by default what the frame
-            knows of itself. Every number says its preset.
-    """
-    absent = [name for name in LONG_COLUMNS if name not in compare_frame.columns]
-    if absent:
-        raise InputError(f"compare_frame has no column {absent[0]!r}; it must be the long layout of compare().")
-    known = [str(compare_frame.attrs.get(name) or "") for name in ("preset", "dataset")]
-    label = label or ", ".join(part for part in known if part) or "no run"
-    key = [name for name in compare_frame.columns if name not in LONG_COLUMNS]
-    rows = []
-    for row in compare_frame.to_dict("records"):
-        column = f"{row['column']} ({row['unit']})" if row["unit"] else row["column"]
-        rows.append({name: row[name] for name in key} | {"quantity": column} | _shown(row))
-    columns = [*key, "quantity", "published", "ours", "difference", "relative", "note"]
-    frame = pd.DataFrame(rows, columns=columns).rename(columns={"ours": f"ours ({label})"})
-    if not frame["note"].any():
-        frame = frame.drop(columns="note")
-    if not frame["relative"].any():
-        frame = frame.drop(columns="relative")
-    title = f"{compare_frame.attrs.get('table_id', '')}: published and ours ({label})"
-    return RenderedTable(_html(frame, title), f"**{title}**\n\n{markdown_table(frame)}\n")
-
-
-def _html(frame: pd.DataFrame, title: str) -> str:
-    def line(cells: Sequence[object], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
-
-    body = "\n".join(line(row, "td") for row in frame.itertuples(index=False))
-    return (
-        f"<table><caption>{html.escape(title)}</caption>\n<thead>{line(frame.columns, 'th')}</thead>\n"
-        f"<tbody>\n{body}\n</tbody></table>"
-    )

@@ -53,7 +53,7 @@ class Verdict:
     """What our results say about one claim.
 
     status: one of STATUSES.  evidence: one or two sentences with our numbers.  criterion: what was asked, fixed before.
-    share: part of the resamples in which the predicate holds (1 or 0 where nothing is resampled), None if not judged.
+    share: part of the resamples in which the check holds (1 or 0 where nothing is resampled), None if not judged.
     """
 
     claim_id: str
@@ -293,7 +293,7 @@ def _share(ours: Mapping[str, _Ours], tree: ast.expr, default: str) -> float | N
 # ------------------------------------------------------------------ the verdict
 
 
-def _shown(cells: np.ndarray) -> str:
+def _shown(cells: list) -> str:
     shown = ["-" if pd.isna(c) else c if isinstance(c, str) else f"{c:.4g}" for c in cells[:8]]
     return ", ".join(shown) + (f", … ({len(cells)} values)" if len(cells) > 8 else "")
 
@@ -302,7 +302,7 @@ def _evidence(evaluator: Evaluator, refs: list[Reference], ours: Mapping[str, _O
     parts = []
     for ref in refs[:6]:
         place = "" if ref.table == evaluator.default else f" in {ref.table}"
-        parts.append(f"{ref}{place}: {_shown(evaluator.column(ref).cells[0])}")
+        parts.append(f"{ref}{place}: {_shown(evaluator.column(ref).cells[0].tolist())}")
     runs = sorted({f"{mine.preset or 'own'} on {mine.dataset or 'no data set'}" for mine in ours.values()})
     return f"Ours ({'; '.join(runs)}): " + "; ".join(parts) + "."
 

@@ -100,10 +100,39 @@ def test_data_set_names_are_matched_without_case_or_hyphen_and_may_stand_for_ano
     assert compare("shiftaddaug_t04", ours)["matches_printed"].sum() == 1
 
 
-def test_wide_layout_has_one_row_per_key_in_printed_order():
-    wide = compare("acghostnet_t03", published("acghostnet_t03"), layout="wide")
-    assert list(wide.index) == list(published("acghostnet_t03")["model"])
-    assert (wide[("search_accuracy_mean_pct", "difference")] == 0).all()
+def test_text_and_number_columns_have_something_to_show_on_both_sides():
+    definitions = compare("acghostnet_t02", published("acghostnet_t02"))
+    assert (definitions["published_text"] == definitions["ours_text"]).all() and (definitions["ours_text"] != "").all()
+    row = compare("acghostnet_t04", pd.DataFrame({"model": ["ACGhostNet-A"], "fadd_m": [71.04]})).set_index("column")
+    assert row.loc["fadd_m", ["published_text", "ours_text"]].to_numpy().tolist()[2] == ["71", "71.0"]
+
+
+def test_ranks_are_whole_and_follow_the_means_of_the_seeds():
+    rows = [
+        {
+            "model": f"c{i},c{j}",
+            "seed": seed,
+            "search_accuracy_mean_pct": 10 * i + j + 3 * seed * (i == j),
+            "search_rank": 9,
+        }
+        for i in (3, 5)
+        for j in (3, 5)
+        for seed in (0, 1)
+    ]
+    frame = compare("acghostnet_t03", pd.DataFrame(rows))
+    ranks = frame[(frame["column"] == "search_rank") & frame["model"].str.startswith("c")].set_index("model")
+    assert ranks["ours_text"].to_dict() == {"c5,c5": "1", "c5,c3": "2", "c3,c5": "3", "c3,c3": "4"}
+    assert ranks["std"].isna().all() and set(ranks["n_seeds"]) == {2}
+
+
+@pytest.mark.parametrize("frame", [{"seed": [0]}, {"n_seeds": [1]}])
+def test_one_seed_has_no_spread(frame):
+    ours = pd.DataFrame(
+        {"model": ["a3,a3"], "search_accuracy_mean_pct": [40.0], "search_accuracy_std_pct": [0.0]} | frame
+    )
+    found = compare("acghostnet_t03", ours).set_index(["model", "column"]).loc["a3,a3"]
+    assert math.isnan(found.loc["search_accuracy_mean_pct", "std"])
+    assert found.loc["search_accuracy_std_pct", ["ours_text", "note"]].tolist() == ["", "one seed has no spread"]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,10 @@ from repro.report.cost_figures import (
 
 from repro.errors import InputError
 from repro.report import compare, published, save_figure
+<<<<<<< HEAD
 from repro.report.wide import agreement, mismatches, render_wide
+=======
+>>>>>>> h1
 
 
 @pytest.fixture(autouse=True)
@@ -35,36 +38,6 @@ def ours():
         {"model": "Adder-GhostNet-1.0x", "params_m": 4.4, "fadd_m": 81.2, "note": "too wide"},
     ]
     return pd.DataFrame(rows)
-
-
-def test_a_wide_table_has_a_row_per_key_and_says_what_was_not_run():
-    text = render_wide(compare("acghostnet_t04", ours()), ["params_m", "accuracy_pct"])
-    assert text.count("<tr>") == 2 + len(published("acghostnet_t04"))
-    assert "3.91 (+0.4 %)" in text and "not run" in text and "too wide" in text
-    assert "fadd_m" not in text and "| GhostNet-1.0x | 3.9 |" in text.markdown
-
-
-def test_an_unknown_column_of_a_wide_table_is_refused():
-    with pytest.raises(InputError, match="params_m"):
-        render_wide(compare("acghostnet_t04", ours()), ["param_m"])
-
-
-def test_only_cells_beyond_the_printed_digits_are_mismatches():
-    found = mismatches(compare("acghostnet_t04", ours()))
-    assert list(found["model"]) == ["Adder-GhostNet-1.0x"] and list(found["explanation"]) == ["too wide"]
-    assert found["last_digits"].item() == pytest.approx(5)
-
-
-def test_a_mismatch_without_a_note_is_called_rounding_only_within_one_digit():
-    near = ours().assign(params_m=[3.96, 4.4], note="")
-    explained = mismatches(compare("acghostnet_t04", near)).set_index("model")["explanation"]
-    assert explained["GhostNet-1.0x"] == "at most one unit of the last printed digit"
-    assert explained["Adder-GhostNet-1.0x"] == "not explained"
-
-
-def test_agreement_counts_printed_computed_and_equal_cells():
-    row = agreement(compare("acghostnet_t04", ours())).set_index("quantity").filter(like="params", axis=0).iloc[0]
-    assert (row["printed"], row["computed"], row["equal"]) == (6, 2, 1)
 
 
 def test_printed_points_make_a_front_that_contains_the_most_accurate_row():

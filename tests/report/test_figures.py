@@ -1,4 +1,4 @@
-"""Figures are byte-stable, labelled and saved with their data; comparison tables say which run they show."""
+"""Figures are byte-stable, labelled and saved with their data."""
 
 import math
 
@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from repro.errors import InputError
-from repro.report import compare
-from repro.report.figures import fit_line, new_figure, ranking_scatter, render_table, save_figure
+from repro.report.figures import fit_line, new_figure, ranking_scatter, save_figure
 
 
 @pytest.fixture
@@ -84,22 +83,3 @@ def test_fit_line_recovers_a_line_and_ignores_gaps():
 def test_ranking_scatter_names_what_is_missing():
     with pytest.raises(InputError, match="true_accuracy_pct"):
         ranking_scatter(points().drop(columns="true_accuracy_pct"), name="acghostnet_f04", label="")
-
-
-def test_rendered_table_shows_both_numbers_the_spread_and_the_run():
-    ours = pd.DataFrame({"adaptive_lr": [1, 1], "separate_warmup": [1, 1], "seed": [0, 1], "kendall_tau": [0.4, 0.5]})
-    table = render_table(compare("acghostnet_t06", ours), "quick, digits, seeds 0 1")
-    for text in (table.html, table.markdown):
-        assert "0.442" in text and "0.4500 ± 0.0707 (n = 2)" in text and "not run" in text
-        assert "quick, digits, seeds 0 1" in text
-    assert table._repr_html_() == table.html and table.html.count("<tr>") == 5
-
-
-def test_rendered_table_escapes_html():
-    ours = pd.DataFrame({"model": ["ACGhostNet-A"], "fadd_m": [71.0], "note": ["<script>"]})
-    assert "<script>" not in render_table(compare("acghostnet_t04", ours)).html
-
-
-def test_only_a_long_comparison_can_be_rendered():
-    with pytest.raises(InputError, match="long layout"):
-        render_table(pd.DataFrame({"a": [1]}))

@@ -7,7 +7,7 @@ import pytest
 
 from repro.errors import InputError
 from repro.report import board_is_current, latest, load_records, save_record, status_board, update_readme
-from repro.report.board import BEGIN, END, board_markdown, markdown_table
+from repro.report.board import BEGIN, END, board_markdown
 from repro.report.records import Record, freshness
 
 PROVENANCE = {
@@ -209,10 +209,6 @@ def test_missing_markers_are_one_sentence(results, tmp_path):
     readme.write_text("nothing here")
     with pytest.raises(InputError, match="no status board markers"):
         update_readme(readme)
-
-
-def test_markdown_cells_cannot_break_the_table():
-    assert markdown_table(pd.DataFrame({"a": ["x|y\nz"]})) == "| a |\n| --- |\n| x\\|y z |"
 
 
 def test_stored_json_is_sorted_and_holds_the_checksum(results):

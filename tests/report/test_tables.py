@@ -1,0 +1,101 @@
+"""Comparison tables say which run they show, escape what comes from data, and scroll sideways where they are wide."""
+
+import pandas as pd
+import pytest
+
+from repro.errors import InputError
+from repro.report import compare, printable, published, render_table
+from repro.report.tables import markdown_table
+from repro.report.wide import agreement, mismatches, render_wide
+
+
+def ours():
+    """Two rows of ACGhostNet table 4, one parameter count beyond rounding."""
+    rows = [
+        {"model": "GhostNet-1.0x", "params_m": 3.914, "fadd_m": 42.7, "note": ""},
+        {"model": "Adder-GhostNet-1.0x", "params_m": 4.4, "fadd_m": 81.2, "note": "too wide"},
+    ]
+    return pd.DataFrame(rows)
+
+
+def taus():
+    return pd.DataFrame({"adaptive_lr": [1, 1], "separate_warmup": [1, 1], "seed": [0, 1], "kendall_tau": [0.4, 0.5]})
+
+
+def test_a_rendered_table_shows_both_numbers_the_spread_and_the_run():
+    table = render_table(compare("acghostnet_t06", taus()), "quick, digits, seeds 0 1")
+    for text in (table.html, table.markdown):
+        assert "0.442" in text and "0.4500 ± 0.0707 (n = 2)" in text and "not run" in text
+        assert "quick, digits, seeds 0 1" in text
+    assert table._repr_html_() == table.html and table.html.count("<tr>") == 5
+
+
+@pytest.mark.parametrize("render", [render_table, render_wide])
+def test_what_comes_from_data_is_escaped(render):
+    frame = pd.DataFrame({"model": ["ACGhostNet-A"], "fadd_m": [71.0], "note": ["<script>|"]})
+    table = render(compare("acghostnet_t04", frame), label="<b>mine</b>")
+    for text in (table.html, table.markdown):
+        assert "<script>" not in text and "<b>" not in text and "&lt;script" in text
+    assert "\\|" in table.markdown
+
+
+@pytest.mark.parametrize("render", [render_table, render_wide])
+def test_a_table_is_the_same_bytes_each_time_in_a_box_that_scrolls(render):
+    first, second = (render(compare("acghostnet_t04", ours())).html for _ in range(2))
+    assert first == second and first.startswith('<div style="overflow-x:auto')
+
+
+def test_texts_and_numbers_print_in_the_same_columns():
+    texts = printable(compare("acghostnet_t02", published("acghostnet_t02")))
+    assert list(texts.columns) == ["module_type", "quantity", "published", "ours", "difference", "note"]
+    assert (texts["published"] == texts["ours"]).all() and set(texts["ours"]) == {"adder", "conv", "N", "N/2"}
+    numbers = printable(compare("acghostnet_t06", taus()))
+    assert numbers["ours"].tolist() == ["not run"] * 3 + ["0.4500 ± 0.0707 (n = 2)"]
+    assert numbers["adaptive_lr"].tolist() == ["0", "0", "1", "1"]
+
+
+def test_only_a_long_comparison_can_be_rendered():
+    for render in (render_table, render_wide, printable):
+        with pytest.raises(InputError, match="long layout"):
+            render(pd.DataFrame({"a": [1]}))
+
+
+def test_markdown_cells_cannot_break_the_table():
+    lines = markdown_table(pd.DataFrame({"a|b": ["x|y\nz<script>", 1.50]})).splitlines()
+    assert [lines[0], *lines[2:]] == ["| a\\|b |", "| x\\|y z&lt;script> |", "| 1.5 |"]
+    assert set(lines[1]) == {"|", "-"}
+
+
+def test_a_wide_table_has_a_row_per_key_and_says_what_was_not_run():
+    text = render_wide(compare("acghostnet_t04", ours()), ["params_m", "accuracy_pct"])
+    assert text.count("<tr>") == 2 + len(published("acghostnet_t04"))
+    assert "3.91 (+0.4 %)" in text and "not run" in text and "too wide" in text
+    assert "fadd_m" not in text and "| GhostNet-1.0x | 3.9 |" in text.markdown
+
+
+def test_a_cell_of_a_wide_table_says_whether_it_rounds_to_the_printed_digits():
+    text = render_wide(compare("acghostnet_t04", ours()), ["params_m"])
+    assert 'match" >3.91' in text and 'differs" >4.40' in text
+
+
+def test_an_unknown_column_of_a_wide_table_is_refused():
+    with pytest.raises(InputError, match="params_m"):
+        render_wide(compare("acghostnet_t04", ours()), ["param_m"])
+
+
+def test_only_cells_beyond_the_printed_digits_are_mismatches():
+    found = mismatches(compare("acghostnet_t04", ours()))
+    assert list(found["model"]) == ["Adder-GhostNet-1.0x"] and list(found["explanation"]) == ["too wide"]
+    assert found["last_digits"].item() == pytest.approx(5)
+
+
+def test_a_mismatch_without_a_note_is_called_rounding_only_within_one_digit():
+    near = ours().assign(params_m=[3.96, 4.4], note="")
+    explained = mismatches(compare("acghostnet_t04", near)).set_index("model")["explanation"]
+    assert explained["GhostNet-1.0x"] == "at most one unit of the last printed digit"
+    assert explained["Adder-GhostNet-1.0x"] == "not explained"
+
+
+def test_agreement_counts_printed_computed_and_equal_cells():
+    row = agreement(compare("acghostnet_t04", ours())).set_index("quantity").filter(like="params", axis=0).iloc[0]
+    assert (row["printed"], row["computed"], row["equal"]) == (6, 2, 1)
