@@ -18,21 +18,12 @@ from repro.errors import InputError
 from repro.paths import figures_root, write_text
 from repro.report.board import markdown_table
 from repro.report.compare import LONG_COLUMNS
+from repro.report.palette import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colour-blind safe (Okabe and Ito); the operators keep their colour in every figure.
-COLOURS = {
-    "conv": "#0072B2",
-    "adder": "#D55E00",
-    "shift": "#009E73",
-    "shiftadd": "#CC79A7",
-    "published": "#555555",
-    "ours": "#0072B2",
-    "fit": "#000000",
-}
 STYLE = {
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
