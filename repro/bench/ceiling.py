@@ -145,12 +145,3 @@ def cpu_ceiling(threads: int, repeats: int = 7, seconds: float = 0.03) -> Ceilin
     with ThreadPoolExecutor(threads) as pool:
         rates = {kind: _rate(kind, threads, pool, repeats, seconds) for kind in ("multiply", "l1", "clip")}
     return Ceiling(**rates, copy=_copy_rates(repeats), how=f"measured on {threads} threads")
-
-
-def ceiling(device: str, threads: int) -> Ceiling:
-    """The ceiling of "cpu" or "cuda"."""
-    if device == "cuda":
-        from repro.bench.gpu_ceiling import gpu_ceiling
-
-        return gpu_ceiling()
-    return cpu_ceiling(threads)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from repro.ops.reference import output_size
+from repro.geometry import output_sizes
 
 BROADCAST_LIMIT_MIB = 256
 """The broadcast baseline is timed only where its largest tensor stays below this size."""
@@ -22,7 +22,7 @@ def _columns(x: Tensor, weight: Tensor, stride: int, padding: tuple[int, int]) -
 
 
 def _map(y: Tensor, x: Tensor, weight: Tensor, stride: int, padding: tuple[int, int]) -> Tensor:
-    rows, cols = (output_size(x.shape[2 + a], weight.shape[2 + a], stride, padding[a], 1) for a in (0, 1))
+    rows, cols = output_sizes(x.shape[2:], weight.shape[2:], (stride, stride), padding, (1, 1))
     return y.reshape(x.shape[0], weight.shape[0], rows, cols)
 
 

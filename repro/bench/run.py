@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from repro.bench import memory, records, selection, timer, training
-from repro.bench.ceiling import Ceiling, ceiling
+from repro.bench.ceiling import Ceiling, cpu_ceiling
 from repro.bench.gate import CheckFailed
 from repro.bench.records import Row
 from repro.bench.registry import GROUPS as OPERATOR_GROUPS
@@ -107,6 +107,15 @@ def run(
             keep(outcome.rows[before:])
         progress(f"{name}: {len(outcome.rows) - before} rows")
     return outcome
+
+
+def ceiling(device: str, threads: int) -> Ceiling:
+    """The ceiling of "cpu" or "cuda"."""
+    if device == "cuda":
+        from repro.bench.gpu_ceiling import gpu_ceiling  # loads Triton
+
+        return gpu_ceiling()
+    return cpu_ceiling(threads)
 
 
 def _describe(limits: Ceiling) -> str:

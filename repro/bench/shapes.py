@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass, replace
 
 from repro.errors import InputError
+from repro.geometry import output_size, output_sizes
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,7 @@ class ConvShape:
     @property
     def out_size(self) -> tuple[int, int]:
         """Rows and columns of the output."""
-        return tuple(
-            (size + 2 * padding - kernel) // self.stride + 1
-            for size, padding, kernel in zip((self.height, self.width), self.padding, self.kernel)
-        )
+        return output_sizes((self.height, self.width), self.kernel, (self.stride,) * 2, self.padding, (1, 1))
 
     @property
     def x_elements(self) -> int:
@@ -96,7 +94,7 @@ def _padding(layer, axis: int) -> int:
     size, out = ((layer.height, layer.out_height), (layer.width, layer.out_width))[axis]
     kernel = layer.kernel[axis]
     for padding in (kernel // 2, 0):
-        if (size + 2 * padding - kernel) // layer.stride + 1 == out:
+        if output_size(size, kernel, layer.stride, padding, 1) == out:
             return padding
     raise InputError(f"layer {layer.name} turns {size} pixels into {out}, which no usual padding does.")
 

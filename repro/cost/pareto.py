@@ -35,12 +35,17 @@ def as_minimised(points: pd.DataFrame, objectives: Mapping[str, str]) -> np.ndar
     return values
 
 
+def fronts(values: np.ndarray) -> list[np.ndarray]:
+    """The non-dominated fronts of (n, k) finite values, smaller is better: row numbers, ascending in each front."""
+    return [np.sort(members) for members in NonDominatedSorting().do(values)] if len(values) else []
+
+
 def ranks(points: pd.DataFrame, objectives: Mapping[str, str]) -> np.ndarray:
     """Front number of every row: 0 for the Pareto front, 1 for the front of the rest, and so on."""
-    values = as_minimised(points, objectives)
-    if not len(values):
-        return np.zeros(0, dtype=int)
-    return np.asarray(NonDominatedSorting().do(values, return_rank=True)[1], dtype=int)
+    found = np.zeros(len(points), dtype=int)
+    for rank, members in enumerate(fronts(as_minimised(points, objectives))):
+        found[members] = rank
+    return found
 
 
 def front(points: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from repro import layers as operators
 from repro.errors import InputError
+from repro.geometry import output_sizes
 
 OPERATORS = ("conv", "shift", "adder")
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
@@ -98,10 +99,6 @@ def _pair(value: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, Sequence) else (value, value)
 
 
-def _out_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-
-
 def _run_shape_only(module: nn.Module, x: Tensor) -> Tensor:
     """The output of an operator module by its sizes alone."""
     if _is_linear(module):
@@ -117,11 +114,11 @@ def _run_shape_only(module: nn.Module, x: Tensor) -> Tensor:
             "check input_size."
         )
     if module.padding == "same":
-        sizes = list(x.shape[2:])
+        sizes = x.shape[2:]
     else:
         padding = 0 if module.padding == "valid" else module.padding
         geometry = (module.kernel_size, module.stride, padding, module.dilation)
-        sizes = [_out_size(*values) for values in zip(x.shape[2:], *(_pair(value)[:spatial] for value in geometry))]
+        sizes = output_sizes(x.shape[2:], *(_pair(value)[:spatial] for value in geometry))
     if min(sizes) < 1:
         raise InputError(
             f"a map of {tuple(x.shape[2:])} is too small for a layer with kernel {tuple(_pair(module.kernel_size))}; "

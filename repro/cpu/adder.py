@@ -18,7 +18,7 @@ import math
 import torch
 
 from repro.cpu import dense, depthwise, linear
-from repro.cpu.checks import WIDENED, check_linear, check_shapes, check_tensors, output_size
+from repro.cpu.checks import WIDENED, check_linear, check_shapes, check_tensors
 from repro.cpu.layout import to_channels_last, to_nchw
 from repro.cpu.weight_gradient import weight_products
 
@@ -30,7 +30,6 @@ __all__ = [
     "adder_linear_bwd_input",
     "adder_linear_bwd_weight",
     "adder_linear_fwd",
-    "output_size",
 ]
 
 _Pair = tuple[int, int]

@@ -15,11 +15,11 @@ import torch
 
 from repro.cpu import byte_rows, correlate, memory, sad
 from repro.cpu.adder import adder_conv2d_fwd
-from repro.cpu.checks import output_size
 from repro.cpu.dense import Call, forward_walk, is_pointwise
 from repro.cpu.runner import TICKET, launch, thread_count
 from repro.cpu.simd import PIECE, ROWS
 from repro.errors import BackendError, InputError
+from repro.geometry import output_sizes
 
 _Pair = tuple[int, int]
 CHANNELS = 8  # bytes of one element
@@ -160,7 +160,7 @@ def adder_conv2d_int8(
     Raises: InputError, BackendError: shapes, dtypes or a device that do not fit.
     """
     _check(x, weight, groups)
-    size = [output_size(x.shape[2 + i], weight.shape[2 + i], stride[i], padding[i], dilation[i]) for i in range(2)]
+    size = output_sizes(x.shape[2:], weight.shape[2:], stride, padding, dilation)
     if min(size) < 1:
         raise InputError(
             f"x of {x.shape[2]}x{x.shape[3]} pixels is smaller than the filter; the output would be empty."

@@ -5,14 +5,10 @@ from __future__ import annotations
 import torch
 
 from repro.errors import BackendError, InputError
+from repro.geometry import output_sizes
 
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 WIDENED = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
-
-
-def output_size(size: int, kernel_size: int, stride: int, padding: int, dilation: int) -> int:
-    """Rows (or columns) of a convolution's output."""
-    return (size + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1
 
 
 def check_tensors(
@@ -49,9 +45,7 @@ def check_shapes(
             f"weight has shape {tuple(weight_shape)}, but x has {x_shape[1]} channels in {groups} groups; "
             f"it must be (a multiple of {groups}, {x_shape[1] // groups}, kernel rows, kernel columns)."
         )
-    rows, cols = (
-        output_size(x_shape[2 + i], weight_shape[2 + i], stride[i], padding[i], dilation[i]) for i in range(2)
-    )
+    rows, cols = output_sizes(x_shape[2:], weight_shape[2:], stride, padding, dilation)
     if rows < 1 or cols < 1:
         raise InputError(
             f"x of {x_shape[2]}x{x_shape[3]} pixels is smaller than the filter of {weight_shape[2]}x{weight_shape[3]} "

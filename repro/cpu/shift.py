@@ -24,10 +24,10 @@ from numba.extending import intrinsic
 
 from repro.codes import GROUP, check_packed, check_shift_format, pack_shift_weight, unpack_shift_weight
 from repro.cpu import memory
-from repro.cpu.checks import output_size
 from repro.cpu.runner import TICKET, launch, thread_count
 from repro.cpu.simd import _pointer
 from repro.errors import BackendError, InputError
+from repro.geometry import output_sizes
 
 __all__ = [
     "pack_shift_weight",
@@ -183,10 +183,10 @@ def _decode(packed: torch.Tensor, columns: int, weight_bits: int, p_min: int) ->
     return out
 
 
-def _check_conv(x: torch.Tensor, weight_shape, groups: int, stride, padding, dilation) -> list[int]:
+def _check_conv(x: torch.Tensor, weight_shape, groups: int, stride, padding, dilation) -> tuple[int, ...]:
     if groups < 1 or weight_shape[0] % groups or x.shape[1] != weight_shape[1] * groups:
         raise InputError(f"groups={groups} does not fit x of {x.shape[1]} channels and weights of {weight_shape}.")
-    size = [output_size(x.shape[2 + i], weight_shape[2 + i], stride[i], padding[i], dilation[i]) for i in range(2)]
+    size = output_sizes(x.shape[2:], weight_shape[2:], stride, padding, dilation)
     if min(size) < 1:
         raise InputError(
             f"x of {x.shape[2]}x{x.shape[3]} pixels is smaller than the filter; the output would be empty."

@@ -8,9 +8,10 @@ Arguments follow `torch.nn.Conv2d` and `torch.nn.Linear`; options of the operato
 from repro.layers.adder import AdderConv2d, AdderLinear
 from repro.layers.convert import ConversionReport, ConversionRow, convert, to_conv
 from repro.layers.factory import OPERATORS, make_conv2d, make_linear
+from repro.layers.inference import quantize_adders, quantize_shifts
 from repro.layers.mixed import MixedConv2d, MixedLinear
-from repro.layers.packed import PackedShiftConv2d, PackedShiftLinear, quantize_shifts
-from repro.layers.quantized import QuantizedAdderConv2d, QuantizedAdderLinear, quantize_adders
+from repro.layers.packed import PackedShiftConv2d, PackedShiftLinear
+from repro.layers.quantized import QuantizedAdderConv2d, QuantizedAdderLinear
 from repro.layers.shift import ShiftConv2d, ShiftLinear
 from repro.layers.shiftadd import ShiftAddConv2d, ShiftAddLinear
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from repro.layers.geometry import Conv2dGeometry, LinearGeometry, conv_arguments, like, reset_bias
+from repro.layers.quantized import quantize_adder
 from repro.ops import adder_conv2d, adder_linear
 from repro.ops.dispatch import check_backend
 
@@ -35,8 +36,6 @@ class _Adder(nn.Module):
             sample: typical inputs to take it from.
         Raises: InputError unless exactly one of the two is given.
         """
-        from repro.layers.quantized import quantize_adder
-
         return quantize_adder(self, input_abs_max, sample)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from repro import codes
 from repro.errors import InputError, check_choice
 from repro.layers.geometry import Conv2dGeometry, LinearGeometry, conv_arguments
+from repro.layers.shift import ShiftConv2d, ShiftLinear
 from repro.ops import dispatch, fixed_point_round, shift_exponents
 
 ARITHMETIC = ("product", "fixed")
@@ -98,8 +99,6 @@ class PackedShiftConv2d(_PackedShift, Conv2dGeometry):
     @classmethod
     def from_float(cls, conv: nn.Conv2d, *, arithmetic: str = "product", **options) -> PackedShiftConv2d:
         """Round an ordinary convolution to powers of two and pack it; `options` as in `ShiftConv2d`."""
-        from repro.layers.shift import ShiftConv2d
-
         return ShiftConv2d.from_float(conv, **options).quantize(arithmetic)
 
     @torch.no_grad()
@@ -136,8 +135,6 @@ class PackedShiftLinear(_PackedShift, LinearGeometry):
     @classmethod
     def from_float(cls, linear: nn.Linear, *, arithmetic: str = "product", **options) -> PackedShiftLinear:
         """Round an ordinary linear layer to powers of two and pack it; `options` as in `ShiftLinear`."""
-        from repro.layers.shift import ShiftLinear
-
         return ShiftLinear.from_float(linear, **options).quantize(arithmetic)
 
     @torch.no_grad()
@@ -165,20 +162,5 @@ class PackedShiftLinear(_PackedShift, LinearGeometry):
         return kernel(rows, self.packed, weight_bits=self.weight_bits)
 
 
-def quantize_shift(layer: nn.Module, arithmetic: str = "product") -> nn.Module:
-    """The packed layer of a `ShiftConv2d` or `ShiftLinear`; see `ShiftConv2d.quantize`."""
-    return (PackedShiftConv2d if isinstance(layer, Conv2dGeometry) else PackedShiftLinear)(layer, arithmetic)
-
-
-def quantize_shifts(model: nn.Module, arithmetic: str = "product") -> nn.Module:
-    """Replace every shift layer of `model` by its packed form, in place; returns the model (or the new layer)."""
-    from repro.layers.shift import ShiftConv2d, ShiftLinear
-
-    new = {m: quantize_shift(m, arithmetic) for m in model.modules() if isinstance(m, (ShiftConv2d, ShiftLinear))}
-    if model in new:
-        return new[model]
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
-            if child in new:
-                setattr(parent, name, new[child])
-    return model
+ShiftConv2d.packed_form = PackedShiftConv2d
+ShiftLinear.packed_form = PackedShiftLinear

@@ -7,13 +7,10 @@ both clamped to [-127, 127], zero point 0 (so zero padding is exact). y = s * y_
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 
 from repro.errors import InputError
-from repro.layers.adder import AdderConv2d, AdderLinear
 from repro.layers.geometry import Conv2dGeometry, LinearGeometry, conv_arguments
 from repro.ops import dispatch, reference
 from repro.runtime import warn_once
@@ -50,7 +47,7 @@ class _QuantizedAdder(nn.Module):
 class QuantizedAdderConv2d(_QuantizedAdder, Conv2dGeometry):
     """`AdderConv2d` on 8-bit integers, inference only: (N, C_in, H, W) float in, float32 out. Made by `quantize()`."""
 
-    def __init__(self, source: AdderConv2d, scale: float):
+    def __init__(self, source: nn.Module, scale: float):
         super().__init__(*conv_arguments(source), {"device": source.weight.device})
         self._fill(source, scale)
 
@@ -69,7 +66,7 @@ class QuantizedAdderConv2d(_QuantizedAdder, Conv2dGeometry):
 class QuantizedAdderLinear(_QuantizedAdder, LinearGeometry):
     """`AdderLinear` on 8-bit integers, inference only: (..., C_in) float in, (..., C_out) float32 out."""
 
-    def __init__(self, source: AdderLinear, scale: float):
+    def __init__(self, source: nn.Module, scale: float):
         super().__init__(source.in_features, source.out_features, source.bias is not None, {})
         self._fill(source, scale)
 
@@ -91,44 +88,5 @@ def quantize_adder(layer: nn.Module, input_abs_max: float | None = None, sample:
     if not 0 <= largest < float("inf"):
         raise InputError(f"input_abs_max={largest!r} is not allowed; it must be a finite number, at least 0.")
     scale = max(largest, float(layer.weight.detach().abs().max())) / LEVELS
-    quantized = QuantizedAdderConv2d if isinstance(layer, AdderConv2d) else QuantizedAdderLinear
+    quantized = QuantizedAdderConv2d if isinstance(layer, Conv2dGeometry) else QuantizedAdderLinear
     return quantized(layer, scale or 1.0)
-
-
-@torch.no_grad()
-def quantize_adders(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
-    """Replace every adder layer of `model` by its 8-bit form, inputs' ranges taken from `batches`; in place.
-
-    Args:
-        model: in evaluation mode while it is calibrated.
-        batches: typical inputs, one forward each.
-    Returns: `model`, or the new layer if `model` itself is one.
-    Raises: InputError if there are no batches, or a layer was never reached by them.
-    """
-    layers = {m: name for name, m in model.named_modules() if isinstance(m, (AdderConv2d, AdderLinear))}
-    largest: dict[nn.Module, float] = {}
-
-    def watch(module: nn.Module, args: tuple) -> None:
-        largest[module] = max(largest.get(module, 0.0), float(args[0].abs().max()) if args[0].numel() else 0.0)
-
-    handles = [layer.register_forward_pre_hook(watch) for layer in layers]
-    was_training = model.training
-    try:
-        model.eval()
-        for batch in batches:
-            model(batch)
-    finally:
-        model.train(was_training)
-        for handle in handles:
-            handle.remove()
-    for layer, name in layers.items():
-        if layer not in largest:
-            raise InputError(f"layer {name!r} saw no input from batches; give batches that reach it.")
-    new = {layer: quantize_adder(layer, largest[layer]) for layer in layers}
-    if model in new:
-        return new[model]
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
-            if child in new:
-                setattr(parent, name, new[child])
-    return model

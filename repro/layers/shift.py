@@ -30,6 +30,9 @@ Bits = int | tuple[int, int] | None
 class _Shift(nn.Module):
     """Parameters, initialisation and options of both shift layers."""
 
+    packed_form: type[nn.Module]
+    """The layer's form for inference; `repro.layers.packed`, which builds on this module, puts it here."""
+
     def _make(self, mode, weight_bits, activation_bits, stochastic, gradient, backend, factory) -> None:
         check_backend(backend)
         shift_exponents(weight_bits)
@@ -97,9 +100,7 @@ class _Shift(nn.Module):
             arithmetic: "product" (codes decoded in front of a product) or "fixed" (integer shifts and additions).
         Raises: InputError if weight_bits is not 4 or 5, or the activations' format does not suit the arithmetic.
         """
-        from repro.layers.packed import quantize_shift
-
-        return quantize_shift(self, arithmetic)
+        return self.packed_form(self, arithmetic)
 
     def extra_repr(self) -> str:
         text = f"{super().extra_repr()}, mode={self.mode!r}, weight_bits={self.weight_bits}"

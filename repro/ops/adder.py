@@ -15,8 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from repro.geometry import output_sizes
 from repro.ops import dispatch
-from repro.ops.reference import output_size
 
 NO_DOUBLE_BACKWARD = (
     "the gradient of an adder operator is a surrogate and has no derivative of its own: "
@@ -204,7 +204,7 @@ _CONV_ARGS = "Tensor x, Tensor weight, int[2] stride, int[2] padding, int[2] dil
 
 
 def _conv2d_fake(x, weight, stride, padding, dilation, groups, backend):
-    size = [output_size(x.shape[2 + a], weight.shape[2 + a], stride[a], padding[a], dilation[a]) for a in (0, 1)]
+    size = output_sizes(x.shape[2:], weight.shape[2:], stride, padding, dilation)
     return x.new_empty((x.shape[0], weight.shape[0], *size)).contiguous(memory_format=_format(x))
 
 

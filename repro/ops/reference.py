@@ -17,16 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from repro.geometry import output_size as output_size
+from repro.geometry import output_sizes
+
 Pair = tuple[int, int]
 
 
 def _wide(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def output_size(size: int, kernel_size: int, stride: int, padding: int, dilation: int) -> int:
-    """Number of filter positions along one axis, as in `torch.nn.Conv2d`."""
-    return (size + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1
 
 
 def _patches(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Tensor:
@@ -44,9 +42,7 @@ def adder_conv2d_fwd(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dil
     filters = _wide(weight).flatten(1)
     per_group = weight.shape[0] // groups
     y = [-(patches[:, t // per_group] - filters[t][:, None]).abs().sum(1) for t in range(weight.shape[0])]
-    height, width = (
-        output_size(x.shape[2 + a], weight.shape[2 + a], stride[a], padding[a], dilation[a]) for a in (0, 1)
-    )
+    height, width = output_sizes(x.shape[2:], weight.shape[2:], stride, padding, dilation)
     return torch.stack(y, 1).reshape(x.shape[0], weight.shape[0], height, width).to(x.dtype)
 
 

@@ -143,30 +143,6 @@ def table_points(
     return pd.concat(parts, ignore_index=True)
 
 
-def unit_ratios(frame: pd.DataFrame) -> Figure:
-    """ShiftAddNAS figure 1: how many times less energy an operation needs than a multiplication.
-
-    Args:
-        frame: operation, number_format, node, ratio (quoted), computed_ratio (from unit energies, may be empty).
-    """
-    _need(frame, ["operation", "number_format", "node", "ratio", "computed_ratio"], "unit ratios")
-    nodes = sorted(frame["node"].unique(), reverse=True)
-    figure, panels = new_figure(1, len(nodes), width_in=3.4, height_in=2.8)
-    for axes, node in zip(panels.flat, nodes):
-        mine = frame[frame["node"] == node].reset_index(drop=True)
-        places = np.arange(len(mine))
-        axes.bar(places - 0.2, mine["ratio"], width=0.4, color=COLOURS["published"], label="quoted")
-        axes.bar(places + 0.2, mine["computed_ratio"].fillna(0), width=0.4, color=COLOURS["ours"], label="computed")
-        for place, row in zip(places, mine.itertuples()):
-            axes.text(place - 0.2, row.ratio, f"{row.ratio:g}", ha="center", va="bottom", fontsize=7)
-            if math.isfinite(row.computed_ratio):
-                axes.text(place + 0.2, row.computed_ratio, f"{row.computed_ratio:.1f}", ha="center", fontsize=7)
-        axes.set_xticks(places, [f"{row.operation}\n{row.number_format}" for row in mine.itertuples()])
-        axes.set(xlabel="operation and format", ylabel="times less than a multiplication", title=node, yscale="log")
-    panels.flat[0].legend(fontsize=8)
-    return figure
-
-
 def _stack(axes, table: pd.DataFrame, labels: Sequence[str], *, horizontal: bool = True) -> None:
     """Stacked bars of the level columns of `table`, one bar per row."""
     places, start = np.arange(len(table)), np.zeros(len(table))

@@ -15,21 +15,12 @@ import pandas as pd
 
 from repro.errors import InputError
 from repro.paths import figures_root, write_text
+from repro.report.palette import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colour-blind safe (Okabe and Ito); the operators keep their colour in every figure.
-COLOURS = {
-    "conv": "#0072B2",
-    "adder": "#D55E00",
-    "shift": "#009E73",
-    "shiftadd": "#CC79A7",
-    "published": "#555555",
-    "ours": "#0072B2",
-    "fit": "#000000",
-}
 STYLE = {
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
@@ -174,52 +165,3 @@ def scatter_with_fit(
         axes.plot(ends, slope * ends + intercept, color=COLOURS["fit"], linewidth=1)
     axes.set(xlabel=x_label, ylabel=y_label, title=title)
     return slope, intercept
-
-
-def ranking_scatter(points: pd.DataFrame, *, name: str, label: str) -> tuple[Figure, str]:
-    """ACGhostNet figure 4: predicted against true accuracy, one panel per training strategy.
-
-    Args:
-        points: adaptive_lr, separate_warmup, path, predicted_accuracy_pct, true_accuracy_pct, optionally seed; several
-            seeds are averaged per path, which gives one point per architecture.
-        name: of the figure, for messages.  label: preset, data set and seeds, put into the caption.
-    Returns: (figure, caption); the title of each panel holds Kendall's tau of the points drawn.
-    """
-    from scipy import stats
-
-    key = ["adaptive_lr", "separate_warmup"]
-    accuracies = ["predicted_accuracy_pct", "true_accuracy_pct"]
-    missing = [column for column in [*key, "path", *accuracies] if column not in points.columns]
-    if missing:
-        raise InputError(f"points of figure {name} lack the column {missing[0]!r}.")
-    mean = points.groupby([*key, "path"], as_index=False)[accuracies].mean().dropna()
-    strategies = sorted(map(tuple, mean[key].drop_duplicates().to_numpy()))
-    if not strategies:
-        raise InputError(f"points of figure {name} hold no row with both accuracies.")
-    columns = min(2, len(strategies))
-    figure, panels = new_figure(math.ceil(len(strategies) / columns), columns)
-    taus = []
-    for axes, (adaptive, warmup) in zip(panels.flat, strategies):
-        mine = mean[(mean["adaptive_lr"] == adaptive) & (mean["separate_warmup"] == warmup)]
-        tau = stats.kendalltau(mine["predicted_accuracy_pct"], mine["true_accuracy_pct"]).statistic
-        words = [
-            "adaptive rate on " + ("both" if adaptive else "adders"),
-            "separate warm-up" if warmup else "no warm-up",
-        ]
-        scatter_with_fit(
-            axes,
-            mine["true_accuracy_pct"],
-            mine["predicted_accuracy_pct"],
-            x_label="true accuracy (%)",
-            y_label="predicted accuracy (%)",
-            title=f"{words[0]},\n{words[1]}: tau = {tau:.3f}",
-        )
-        taus.append(f"{tau:.3f} ({', '.join(words)})")
-    for axes in list(panels.flat)[len(strategies) :]:
-        axes.set_axis_off()
-    count = int(mean.groupby(key).size().max())
-    caption = (
-        f"Supernet accuracy against stand-alone accuracy of {count} architectures with the fitted line ({label}). "
-        f"Kendall's tau: {'; '.join(taus)}."
-    )
-    return figure, caption

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from repro.cost.pareto import fronts
 from repro.errors import InputError, check_choice, check_int
 
 METHODS = ("pnsga3", "nsga2", "nsga3")
@@ -69,9 +70,8 @@ def select(
     if (energy[finite] <= 0).any():
         raise InputError(f"energy={energy[finite].min():g} is not allowed; energies must be positive.")
     good, bad = np.flatnonzero(finite), np.flatnonzero(~finite)
-    fronts = _fronts(accuracy[good], energy[good])
     front = np.full(len(accuracy), -1)
-    for rank, members in enumerate(fronts):
+    for rank, members in enumerate(fronts(np.column_stack([-accuracy[good], energy[good]]))):
         front[good[members]] = rank
     if method == "nsga3":
         directions = _check_directions(keep if directions is None else directions, keep)
@@ -91,25 +91,17 @@ def merged_order(accuracy: np.ndarray, energy: np.ndarray) -> np.ndarray:
     sorts = [_ordered_fronts(accuracy, cost) for cost in (energy, 1 / energy)]
     merged: dict[int, None] = {}
     for level in range(max(map(len, sorts))):
-        for fronts in sorts:
-            if level < len(fronts):
-                merged.update(dict.fromkeys(fronts[level].tolist()))
+        for ordered in sorts:
+            if level < len(ordered):
+                merged.update(dict.fromkeys(ordered[level].tolist()))
     return np.fromiter(merged, dtype=int)
-
-
-def _fronts(accuracy: np.ndarray, cost: np.ndarray) -> list[np.ndarray]:
-    from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
-
-    if len(accuracy) == 0:
-        return []
-    return [np.sort(front) for front in NonDominatedSorting().do(np.column_stack([-accuracy, cost]))]
 
 
 def _ordered_fronts(accuracy: np.ndarray, cost: np.ndarray) -> list[np.ndarray]:
     from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
 
     ordered = []
-    for front in _fronts(accuracy, cost):
+    for front in fronts(np.column_stack([-accuracy, cost])):
         objectives = np.column_stack([-accuracy[front], cost[front]])
         crowding = calc_crowding_distance(objectives) if len(front) > 2 else np.full(len(front), np.inf)
         # lexsort: last key first
@@ -154,7 +146,7 @@ def pareto_front(accuracy: Sequence[float], energy: Sequence[float]) -> list[int
     good = np.flatnonzero(np.isfinite(accuracy) & np.isfinite(energy))
     if len(good) == 0:
         return []
-    first = good[_fronts(accuracy[good], energy[good])[0]]
+    first = good[fronts(np.column_stack([-accuracy[good], energy[good]]))[0]]
     return first[np.lexsort((first, -accuracy[first], energy[first]))].tolist()
 
 

@@ -15,6 +15,7 @@ import math
 import torch
 from torch import Tensor
 
+from repro.geometry import output_sizes
 from repro.runtime import triton_interpreted
 from repro.triton import launch as run
 from repro.triton.launch import INTERPRETER_TILE, Tile, cdiv
@@ -65,12 +66,6 @@ def _tiles(tiles: tuple[Tile, ...], dot: bool = False) -> tuple[Tile, ...]:
     return tiles
 
 
-def _out_size(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
-    return tuple(
-        (x.shape[2 + a] + 2 * padding[a] - dilation[a] * (weight.shape[2 + a] - 1) - 1) // stride[a] + 1 for a in (0, 1)
-    )
-
-
 def _window(weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> dict[str, int]:
     kh, kw = weight.shape[2:]
     (sh, sw), (ph, pw), (dh, dw) = stride, padding, dilation
@@ -92,7 +87,9 @@ def adder_conv2d_fwd(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dil
     Raises: BackendError if Triton or the device cannot run this.
     """
     run.check_available(x, weight)
-    y = run.empty_like_format(x, (x.shape[0], weight.shape[0], *_out_size(x, weight, stride, padding, dilation)))
+    y = run.empty_like_format(
+        x, (x.shape[0], weight.shape[0], *output_sizes(x.shape[2:], weight.shape[2:], stride, padding, dilation))
+    )
     return _fwd_into(y, x, weight, stride, padding, dilation, groups)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from repro.errors import InputError
+from repro.geometry import output_sizes
 from repro.runtime import triton_interpreted
 from repro.triton import launch as run
 from repro.triton.launch import INTERPRETER_TILE, Tile, cdiv
@@ -36,9 +37,7 @@ def adder_conv2d_int8(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, di
         raise InputError(
             f"a filter of {weight[0].numel()} values could overflow int32; at most {MAX_TERMS} are allowed."
         )
-    out_size = tuple(
-        (x.shape[2 + a] + 2 * padding[a] - dilation[a] * (weight.shape[2 + a] - 1) - 1) // stride[a] + 1 for a in (0, 1)
-    )
+    out_size = output_sizes(x.shape[2:], weight.shape[2:], stride, padding, dilation)
     y = torch.empty((x.shape[0], *out_size, weight.shape[0]), dtype=torch.int32, device=x.device)
     if y.numel() == 0:
         return y.permute(0, 3, 1, 2).contiguous()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from repro.codes import GROUP, check_packed, check_shift_format, pack_shift_weight, unpack_shift_weight
 from repro.errors import BackendError, InputError
+from repro.geometry import output_sizes
 from repro.runtime import triton_interpreted
 from repro.triton import launch as run
 from repro.triton.launch import INTERPRETER_TILE, Tile, cdiv
@@ -138,9 +139,7 @@ def _conv2d(x, packed, weight_shape, bias, stride, padding, dilation, groups, we
         raise InputError(f"groups={groups} does not fit x of {x.shape[1]} channels and weights of {weight_shape}.")
     k_count, filters = channels * kh * kw, out_channels // groups
     check_packed(packed, out_channels, k_count, weight_bits)
-    out_size = tuple(
-        (x.shape[2 + a] + 2 * padding[a] - dilation[a] * (weight_shape[2 + a] - 1) - 1) // stride[a] + 1 for a in (0, 1)
-    )
+    out_size = output_sizes(x.shape[2:], weight_shape[2:], stride, padding, dilation)
     y = run.empty_like_format(x, (x.shape[0], out_channels, *out_size), dtype)
     if y.numel() == 0:
         return y

@@ -1,13 +1,12 @@
 """Interactive views for notebooks and the app: thin ipywidgets front ends over ordinary functions.
 
-    explorer()                 every view below in tabs (notebook 03, `make app`)
+    explorer(more)             the next two and `more` in tabs (`repro.papers.explorers` adds those of the papers)
     design_explorer()          a model, its operators and the modelled chip: counts, energy, latency, Pareto front
-    acghostnet_explorer()      the 8^16 networks of ACGhostNet, block by block
     weight_explorer()          remapping and rounding of a layer's weights
     adder_term_explorer()      one term of an adder layer with its surrogate gradients (notebook 01)
     ranking_explorer(points)   predicted against true accuracy of a supernet's networks (notebook 10)
 
-What is computed lives in modules without a widget (`design`, `published`, `ghost`, `weights`, `small`); those named
+What is computed lives in modules without a widget (`design`, `published`, `weights`, `small`); those named
 `*_view` only lay out controls, pass values on, and put what comes back into figures. Nothing here trains.
 """
 
@@ -18,7 +17,6 @@ import importlib
 _VIEWS = {
     "explorer": "repro.widgets.explorer_view",
     "design_explorer": "repro.widgets.design_view",
-    "acghostnet_explorer": "repro.widgets.ghost_view",
     "weight_explorer": "repro.widgets.weights_view",
     "adder_term_explorer": "repro.widgets.small_view",
     "ranking_explorer": "repro.widgets.small_view",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ipywidgets as widgets
 
 from repro.cost import ACCOUNTINGS, CONVENTIONS, Hardware
-from repro.cost.eyeriss import LEVELS, RULES
+from repro.cost.eyeriss import RULES
 from repro.errors import InputError
+from repro.report.palette import COLOURS, LEVELS
 from repro.widgets import design
 from repro.widgets.design import Chip, Network
-from repro.widgets.parts import COLOURS, Message, beside, button, column, control, figure, heading, row, table_html
+from repro.widgets.parts import Message, beside, button, column, control, figure, heading, row, table_html
 from repro.widgets.published import SOURCES, published_front, published_points, quantities, standing
 
-LEVEL_COLOURS = dict(zip(LEVELS, ("#4c4c4c", "#8fb8de", "#5a8fc7", "#e0a13a", "#b5532a")))
 LAYER_QUANTITIES = {
     "energy_mj": "energy (mJ)",
     "latency_ms": "latency (ms)",
@@ -113,7 +113,7 @@ class DesignExplorer:
         self.levels = figure(title="Energy by level", x="energy (mJ)", width=440, height=230, barmode="stack")
         self.levels.chart.update_layout(legend={"y": -0.6, "traceorder": "normal"}, margin={"l": 20, "b": 70})
         self.levels.chart.update_yaxes(showticklabels=False)
-        for name, colour in LEVEL_COLOURS.items():
+        for name, colour in LEVELS.items():
             self.levels.chart.add_bar(
                 x=[0], y=[""], orientation="h", name=design.LEVEL_NAMES[name], marker={"color": colour}
             )

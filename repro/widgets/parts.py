@@ -10,11 +10,9 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 
 from repro.errors import InputError
-from repro.report.figures import COLOURS as REPORT_COLOURS
+from repro.report.palette import COLOURS
 from repro.widgets.plot import Plot
 
-INK = "#222222"
-COLOURS = REPORT_COLOURS | {"ink": INK, "faint": "#9aa0a6", "chosen": "#b3261e"}
 LABEL_WIDTH = "150px"
 CONTROL_WIDTH = "400px"
 
@@ -53,10 +51,8 @@ class Message(widgets.HTML):
 
     def error(self, text: object) -> None:
         """Show what is wrong with the value of the control."""
-        self.value = (
-            f'<div role="alert" class="repro-error" style="color:#b3261e;max-width:{self.width};line-height:1.35">'
-            f"{html.escape(str(text))}</div>"
-        )
+        style = f"color:{COLOURS['chosen']};max-width:{self.width};line-height:1.35"
+        self.value = f'<div role="alert" class="repro-error" style="{style}">{html.escape(str(text))}</div>'
 
     def note(self, text: str) -> None:
         """Show a remark."""
@@ -94,7 +90,7 @@ def figure(*, title: str = "", x: str = "", y: str = "", width: int = 460, heigh
     made.update_layout(
         template="plotly_white",
         title={"text": title, "font": {"size": 14}, "x": 0.02, "xanchor": "left"},
-        font={"size": 12, "color": INK},
+        font={"size": 12, "color": COLOURS["ink"]},
         margin={"l": 60, "r": 20, "t": 44, "b": 46},
         width=width,
         height=height,

@@ -60,7 +60,8 @@ def search_replay(candidates: pd.DataFrame):
     """Step or play through the generations of a search; hovering shows a network's blocks. Returns a widget."""
     import ipywidgets as widgets
 
-    from repro.widgets.parts import COLOURS, beside, column, control, figure, table_html
+    from repro.report.palette import COLOURS
+    from repro.widgets.parts import beside, column, control, figure, table_html
 
     check_candidates(candidates)
     seeds = sorted(candidates["seed"].unique().tolist())

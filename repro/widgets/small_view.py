@@ -6,7 +6,8 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 
-from repro.widgets.parts import COLOURS, Message, beside, column, control, figure, guarded, table_html
+from repro.report.palette import COLOURS
+from repro.widgets.parts import Message, beside, column, control, figure, guarded, table_html
 from repro.widgets.small import MEAN, adder_share, adder_term_at, ranking_view, strategies
 
 LIMIT = 3.0

@@ -42,7 +42,8 @@ def default_designs(model: str = DEFAULT_MODEL) -> tuple[pd.DataFrame, pd.DataFr
 
 def layer_figure(layers: pd.DataFrame, model: str = DEFAULT_MODEL) -> Figure:
     """Modelled energy per layer, one panel per operator preset."""
-    from repro.report.figures import COLOURS, new_figure
+    from repro.report.figures import new_figure
+    from repro.report.palette import COLOURS
 
     figure, panels = new_figure(len(DEFAULT_PRESETS), 1, width_in=7.2, height_in=1.9)
     for axis, preset in zip(panels[:, 0], DEFAULT_PRESETS):

@@ -8,8 +8,9 @@ import numpy as np
 from repro.augment.remap import PIECES, gaussian_to_laplacian
 from repro.errors import InputError
 from repro.ops.quantize import shift_exponents
+from repro.report.palette import COLOURS
 from repro.widgets import weights
-from repro.widgets.parts import COLOURS, Message, beside, column, control, figure, heading, row, table_html
+from repro.widgets.parts import Message, beside, column, control, figure, heading, row, table_html
 
 
 class WeightExplorer:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from repro.geometry import output_size
+
 # n, c_in, height, width, c_out, kernel, stride, padding, dilation, groups
 CASES = [
     (2, 3, 8, 8, 5, 3, 1, 1, 1, 1),
@@ -67,4 +69,4 @@ def exact(x, weight, grad_out, stride, padding, dilation, groups):
 def output_shape(case):
     """Shape of the layer's output."""
     n, _, height, width, filters, kernel, stride, padding, dilation, _ = case
-    return n, filters, *((s + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 for s in (height, width))
+    return n, filters, *(output_size(size, kernel, stride, padding, dilation) for size in (height, width))

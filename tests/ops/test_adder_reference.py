@@ -6,6 +6,7 @@ import itertools
 
 import torch
 
+from repro.geometry import output_sizes
 from repro.ops import reference
 
 ONE = ((1, 1), (0, 0), (1, 1), 1)
@@ -53,9 +54,7 @@ def loops(x, weight, stride, padding, dilation, groups):
     """The formula, one scalar at a time: y, and both surrogate gradients for an upstream gradient of ones."""
     n, _, h, w = x.shape
     filters, per_group, kh, kw = weight.shape
-    size = [
-        reference.output_size(x.shape[2 + a], weight.shape[2 + a], stride[a], padding[a], dilation[a]) for a in (0, 1)
-    ]
+    size = output_sizes(x.shape[2:], weight.shape[2:], stride, padding, dilation)
     y, dx, dw = torch.zeros(n, filters, *size, dtype=x.dtype), torch.zeros_like(x), torch.zeros_like(weight)
     spans = map(range, (n, filters, *size, per_group, kh, kw))
     for b, t, m, q, c, i, j in itertools.product(*spans):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from repro.report.cost_figures import (
+from repro.report.charts import (
     energy_accuracy,
     errors_of,
     layer_breakdown,
@@ -14,15 +14,10 @@ from repro.report.cost_figures import (
     relative_errors,
     savings_by_accounting,
     table_points,
-    unit_ratios,
 )
 
 from repro.errors import InputError
 from repro.report import compare, published, save_figure
-<<<<<<< HEAD
-from repro.report.wide import agreement, mismatches, render_wide
-=======
->>>>>>> h1
 
 
 @pytest.fixture(autouse=True)
@@ -94,11 +89,3 @@ def test_relative_errors_keep_analytic_cells_only():
     errors = errors_of({"acghostnet_t04": compare("acghostnet_t04", ours())})
     assert set(errors["quantity"]) == {"params_m", "fadd_m"} and len(errors) == 4
     save_figure(relative_errors(errors), "errors-test", errors, "Errors.")
-
-
-def test_unit_ratios_have_a_panel_per_platform():
-    frame = pd.DataFrame(
-        [("shift", "INT32", "FPGA", 196.0, float("nan")), ("add", "FP32", "45 nm CMOS", 4.1, 4.11)],
-        columns=["operation", "number_format", "node", "ratio", "computed_ratio"],
-    )
-    assert [axes.get_title() for axes in unit_ratios(frame).axes] == ["FPGA", "45 nm CMOS"]

@@ -9,7 +9,6 @@ pytest.importorskip("anywidget", reason="the notebooks extra is not installed")
 
 from repro.widgets import design
 from repro.widgets.design_view import DesignExplorer
-from repro.widgets.ghost_view import GhostExplorer
 from repro.widgets.parts import figure
 from repro.widgets.weights_view import WeightExplorer
 
@@ -104,16 +103,6 @@ def test_a_design_that_does_not_fit_says_so_and_comes_back():
     assert view.chip_message.value == "" and view.levels.chart.layout.title.text == energy
     view.width.value = -1.0
     assert "width=-1.0" in view.network_message.value and view.levels.chart.layout.title.text == energy
-
-
-def test_a_click_on_a_block_gives_its_next_type():
-    view = GhostExplorer()
-    charts = sent(view, "drawing", "energy")
-    view.drawing._handle_custom_msg({"trace": 0, "point": 4}, [])
-    assert view.editor.choices[4] != "CCg1" and view.dropdowns[4].value == view.editor.choices[4]
-    assert sorted(charts) == ["drawing", "energy"]
-    view.dropdowns[4].value = "CCg1"
-    assert view.editor.steps == 2
 
 
 def test_weight_sliders_send_only_what_they_change():

@@ -1,7 +1,5 @@
 """What the explorers compute, without a widget."""
 
-import json
-
 import pytest
 import torch
 
@@ -10,7 +8,7 @@ from repro.cost import Hardware, model_cost, skeleton
 from repro.cost.trace import trace
 from repro.errors import InputError
 from repro.report import published
-from repro.widgets import design, ghost, weights
+from repro.widgets import design, weights
 from repro.widgets.published import SOURCES, published_front, published_points, standing
 
 
@@ -81,54 +79,6 @@ def test_published_points_are_the_printed_rows_and_no_front_point_is_beaten(titl
         better = (points["arithmetic_mj"] < item.arithmetic_mj) & (points["accuracy_pct"] >= item.accuracy_pct)
         assert not better.any()
     assert "nothing to compare" in standing(title, "arithmetic_mj", 0.0)
-
-
-def test_editor_undoes_every_change():
-    editor = ghost.GhostEditor(seed=1)
-    start = editor.choices
-    editor.mutate()
-    assert sum(a != b for a, b in zip(start, editor.choices)) == 1
-    editor.random()
-    editor.set_block(15, "AAg2")
-    assert editor.choices[15] == "AAg2"
-    while editor.undo():
-        pass
-    assert editor.choices == start and not editor.undo()
-
-
-def test_best_under_keeps_the_budget_and_beats_the_other_samples():
-    inputs = next(iter(ghost.INPUTS))
-    editor = ghost.GhostEditor(seed=0)
-    tight = editor.best_under(0.12, inputs)
-    loose = editor.best_under(0.18, inputs)
-    assert tight["energy_pj"] <= 0.12e9 and loose["energy_pj"] <= 0.18e9
-    assert loose["fmul"] > tight["fmul"]
-    assert ghost.lookup(inputs).score(list(editor.choices))["energy_pj"].item() == loose["energy_pj"]
-    with pytest.raises(InputError, match=r"budget=0\.01"):
-        editor.best_under(0.01, inputs)
-
-
-def test_architectures_survive_the_file():
-    editor = ghost.GhostEditor(seed=3)
-    editor.random()
-    text = ghost.to_json(editor.choices, next(iter(ghost.INPUTS)))
-    assert ghost.from_json(text) == editor.choices
-    assert ",".join(editor.choices) in ghost.training_command(editor.choices)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "not valid JSON"),
-        ("3", "list of 16"),
-        ('{"model": "resnet20", "choices": []}', "model='resnet20'"),
-        (json.dumps(["CCg1"] * 15), "15 entries"),
-        (json.dumps(["CCg3"] * 16), "Did you mean 'CCg"),
-    ],
-)
-def test_malformed_architectures_say_why(text, message):
-    with pytest.raises(InputError, match=message):
-        ghost.from_json(text)
 
 
 def test_remapping_gives_a_laplace_distribution_and_keeps_the_order():

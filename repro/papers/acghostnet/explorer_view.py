@@ -9,11 +9,17 @@ import ipywidgets as widgets
 
 from repro.errors import InputError
 from repro.models.acghostnet import MODULE_TYPES
-from repro.widgets import ghost
-from repro.widgets.parts import COLOURS, Message, beside, button, column, control, figure, heading, row, table_html
+from repro.papers.acghostnet import explorer
+from repro.report.palette import COLOURS, lighter
+from repro.widgets.parts import Message, beside, button, column, control, figure, heading, row, table_html
 
 # Hue says the primary operation, lightness the cheap one; a bold frame means N/2 groups.
-TYPE_COLOURS = {"AA": COLOURS["adder"], "AC": "#f2b583", "CA": "#86bfe3", "CC": COLOURS["conv"]}
+TYPE_COLOURS = {
+    "AA": COLOURS["adder"],
+    "AC": lighter(COLOURS["adder"], 0.5),
+    "CA": lighter(COLOURS["conv"], 0.5),
+    "CC": COLOURS["conv"],
+}
 DRAWN = "The network in order of execution (as figure 5 of the paper draws it): click a block for its next type."
 
 
@@ -21,9 +27,9 @@ class GhostExplorer:
     """State and widgets of one ACGhostNet view; `view` is what is displayed."""
 
     def __init__(self, seed: int = 0):
-        self.editor = ghost.GhostEditor(seed=seed)
-        for inputs in ghost.INPUTS:  # a second each, now rather than at the first change of the images
-            ghost.lookup(inputs)
+        self.editor = explorer.GhostEditor(seed=seed)
+        for inputs in explorer.INPUTS:  # a second each, now rather than at the first change of the images
+            explorer.lookup(inputs)
         self.busy = False
         self._make_controls()
         self._make_blocks()
@@ -38,7 +44,7 @@ class GhostExplorer:
         self._show()
 
     def _make_controls(self) -> None:
-        self.inputs = control(widgets.Dropdown, "images", options=list(ghost.INPUTS), width="350px")
+        self.inputs = control(widgets.Dropdown, "images", options=list(explorer.INPUTS), width="350px")
         self.inputs.observe(lambda _: self._new_inputs(), "value")
         self.actions = [
             button("mutate", "give one random block another type", lambda: self._do(self.editor.mutate)),
@@ -48,13 +54,13 @@ class GhostExplorer:
             button("all AAg1", "adders in every block", lambda: self._do(lambda: self.editor.set(["AAg1"] * 16))),
         ]
         self.budget = control(widgets.FloatText, "energy budget (mJ)", value=0.15, step=0.005, width="350px")
-        self.best = button("best under budget", ghost.PROXY, self._best)
+        self.best = button("best under budget", explorer.PROXY, self._best)
         self.budget_message = Message("560px")
-        self.budget_message.note(ghost.PROXY)
+        self.budget_message.note(explorer.PROXY)
 
     def _make_blocks(self) -> None:
         self.dropdowns = []
-        for index, stage in enumerate(ghost.stage_of_blocks()):
+        for index, stage in enumerate(explorer.stage_of_blocks()):
             made = widgets.Dropdown(
                 options=list(MODULE_TYPES),
                 description=f"block {index + 1}",
@@ -81,13 +87,13 @@ class GhostExplorer:
         self.drawing.chart.update_layout(bargap=0.06, margin={"l": 20, "r": 20, "b": 40}, title_font_size=12)
         self.drawing.chart.update_xaxes(title="block", dtick=1, range=[0.3, 16.7], showgrid=False)
         self.drawing.chart.update_yaxes(visible=False, range=[0, 1.25])
-        numbers = list(range(1, ghost.NUM_BLOCKS + 1))
+        numbers = list(range(1, explorer.NUM_BLOCKS + 1))
         self.drawing.chart.add_bar(
             x=numbers, y=[1] * len(numbers), showlegend=False, textposition="inside", insidetextanchor="middle"
         )
         self.drawing.on_click(self._clicked)
-        for stage in sorted(set(ghost.stage_of_blocks())):
-            mine = [n for n, s in zip(numbers, ghost.stage_of_blocks()) if s == stage]
+        for stage in sorted(set(explorer.stage_of_blocks())):
+            mine = [n for n, s in zip(numbers, explorer.stage_of_blocks()) if s == stage]
             self.drawing.chart.add_annotation(x=sum(mine) / len(mine), y=1.14, text=f"stage {stage}", showarrow=False)
         self.energy = figure(title="Energy of each block", x="block", y="energy (µJ)", width=860, height=270)
         self.energy.chart.update_layout(barmode="stack", margin={"l": 60, "r": 20}, legend_y=-0.36)
@@ -128,7 +134,7 @@ class GhostExplorer:
         self._do(lambda: self.editor.set_block(block, following))
 
     def _new_inputs(self) -> None:
-        low, high = (energy * 1e-9 for energy in ghost.lookup(self.inputs.value).energy_range_pj())
+        low, high = (energy * 1e-9 for energy in explorer.lookup(self.inputs.value).energy_range_pj())
         self.budget.value = round(low + 0.5 * (high - low), 4)
         self._show()
 
@@ -138,12 +144,12 @@ class GhostExplorer:
         except InputError as error:
             self.budget_message.error(error)
             return
-        self.budget_message.note(ghost.PROXY)
+        self.budget_message.note(explorer.PROXY)
         self._show()
 
     def _load(self) -> None:
         try:
-            self.editor.set(ghost.from_json(self.text.value))
+            self.editor.set(explorer.from_json(self.text.value))
         except InputError as error:
             self.file_message.error(error)
             return
@@ -153,9 +159,9 @@ class GhostExplorer:
 
     def _show(self) -> None:
         choices, inputs = self.editor.choices, self.inputs.value
-        frame = ghost.block_frame(choices, inputs)
-        total = ghost.lookup(inputs).score(list(choices)).iloc[0]
-        low, high = (energy * 1e-9 for energy in ghost.lookup(inputs).energy_range_pj())
+        frame = explorer.block_frame(choices, inputs)
+        total = explorer.lookup(inputs).score(list(choices)).iloc[0]
+        low, high = (energy * 1e-9 for energy in explorer.lookup(inputs).energy_range_pj())
         self.busy = True
         for dropdown, choice in zip(self.dropdowns, choices):
             dropdown.value = choice
@@ -189,8 +195,8 @@ class GhostExplorer:
 
     def _show_files(self, choices, inputs: str) -> None:
         self.file_message.clear()
-        self.text.value = ghost.to_json(choices, inputs)
-        self.command.value = ghost.training_command(choices)
+        self.text.value = explorer.to_json(choices, inputs)
+        self.command.value = explorer.training_command(choices)
         quoted = html.escape(self.command.value, quote=True)
         encoded = self.text.value.encode().hex(" ").replace(" ", "%")
         self.download.value = (

@@ -1,0 +1,107 @@
+"""Imports point down and never in a circle: what a lower layer knows, it knows without the ones above."""
+
+import ast
+import graphlib
+
+import pytest
+
+from repro.paths import repo_root
+
+PACKAGE = repo_root() / "repro"
+# Low to high. A part may import those of the lines before its own, and itself.
+LAYERS = [
+    {"errors", "geometry"},
+    {"codes", "paths"},
+    {"runtime"},
+    {"cpu", "triton"},
+    {"ops"},
+    {"layers"},
+    {"models"},
+    {"augment", "cost", "datasets"},
+    {"train"},
+    {"search"},
+    {"runs"},
+    {"report"},
+    {"bench", "widgets"},
+    {"papers"},
+    {"pages"},
+    {"cli"},
+    {"__main__"},
+]
+ONLY = {  # what knows less than its place allows
+    "datasets": {"errors", "paths"},
+    "runs": {"errors", "paths", "runtime"},  # stores and executes; knows nothing of networks
+    "report": {"errors", "paths", "ops", "datasets"},  # judges and draws what is stored; trains and searches nothing
+}
+PARTS = set().union(*LAYERS)
+
+
+def modules():
+    """Every module of the package by dotted name."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imported(tree, *, everywhere):
+    """Dotted names of our modules that a module imports: at its top, or `everywhere` in it."""
+    found = set()
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where a name comes from"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else node.module for name in names}
+    return {name for name in found if name in MODULES}
+
+
+def part(name):
+    """`repro.layers.adder` belongs to `layers`."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def allowed(name):
+    """The parts that a part may import."""
+    (level,) = [i for i, layer in enumerate(LAYERS) if name in layer]
+    return ONLY.get(name, set().union(*LAYERS[:level])) | {name, ""}
+
+
+def upward(name):
+    """'repro.a.b imports repro.c.d' for each import of a module that its part may not make."""
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    targets = sorted(imported(tree, everywhere=True))
+    return [f"{name} imports {target}" for target in targets if part(target) not in allowed(part(name))]
+
+
+def test_every_part_has_one_place():
+    assert {part(name) for name in MODULES} - {""} == PARTS and sum(map(len, LAYERS)) == len(PARTS)
+
+
+@pytest.mark.parametrize("layer", sorted(PARTS))
+def test_imports_point_down(layer):
+    assert [line for name in MODULES if part(name) == layer for line in upward(name)] == []
+
+
+def test_no_module_imports_itself_by_a_detour():
+    graph = {
+        name: imported(ast.parse(path.read_text(encoding="utf-8")), everywhere=True) - {name}
+        for name, path in MODULES.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_a_paper_imports_no_other_paper():
+    papers = {path.name for path in (PACKAGE / "papers").iterdir() if (path / "__init__.py").exists()} - {"accountings"}
+    found = []
+    for name, path in MODULES.items():
+        own = next((paper for paper in papers if name.startswith(f"repro.papers.{paper}.")), None)
+        targets = imported(ast.parse(path.read_text(encoding="utf-8")), everywhere=True) if own else ()
+        others = tuple(f"repro.papers.{paper}." for paper in papers - {own})
+        found += [f"{name} imports {target}" for target in targets if target.startswith(others)]
+    assert found == []
