@@ -1,16 +1,24 @@
-"""What notebooks display: thin wrappers that put tables, figures, verdicts and provenance on the page."""
+"""What notebooks display: thin wrappers that put tables, figures, verdicts and provenance on the page.
+
+`page(id)` does what most tables need: run, keep the record, compare with the printed numbers and with the committed
+record, draw. The rest is for pages that say more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import html
+import json
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 from IPython.display import HTML, SVG, Markdown, display
 from pandas.io.formats.style import Styler
 
-from repro import report
+from repro import papers, report
 from repro.errors import check_choice
+from repro.papers.table import ARCHITECTURE, Drawing
 from repro.report import wide
+from repro.report.reference import compare_with_reference
 
 VERDICT_COLOURS = {
     "reproduced": "#1b7f4d",
@@ -21,10 +29,30 @@ VERDICT_COLOURS = {
 }
 
 
+def page(table_id: str, *, layout: str | None = None, shown: Sequence[str] | None = None, **request) -> pd.DataFrame:
+    """Regenerate one table or figure and show it: label, comparison, standing against the reference, pictures.
+
+    Args:
+        layout, shown: as in `comparison`; by default the entry's own.
+        request: what `repro.papers.run_table` takes.
+    Returns: the frame, for what the page says next. Its record is kept.
+    """
+    table = papers.entry(table_id)
+    frame = papers.run_table(table_id, **request)
+    keep(frame)
+    if table_id in report.published_tables():
+        comparison(frame, layout=layout or table.layout, columns=shown or table.shown, notes=layout != "wide")
+    else:
+        label(frame)
+    against_reference(frame)
+    pictures(frame)
+    return frame
+
+
 def label(frame: pd.DataFrame) -> None:
     """What the numbers of a frame are from: preset, data set, seeds, and how that differs from the paper."""
     facts = frame.attrs
-    if facts.get("dataset") != "architecture":
+    if facts.get("dataset") != ARCHITECTURE:
         seeds = ", ".join(map(str, facts["seeds"]))
         text = f"**Ours:** preset `{facts['preset']}`, data set `{facts['dataset']}`, seeds {seeds}. {facts['scale']}"
     else:
@@ -48,9 +76,32 @@ def comparison(
     check_choice("layout", layout, ("long", "wide"))
     label(frame)
     compared = report.compare(frame.attrs["table_id"], frame)
+    chosen = [name for name in columns or () if name in set(compared["column"])] or None
     display(
-        HTML(wide.render_wide(compared, columns, notes=notes) if layout == "wide" else report.render_table(compared))
+        HTML(wide.render_wide(compared, chosen, notes=notes) if layout == "wide" else report.render_table(compared))
     )
+
+
+def against_reference(frame: pd.DataFrame) -> None:
+    """Yours against the committed record of the same table, preset and data set: a line, and the cells that differ."""
+    cells, summary = compare_with_reference(frame)
+    display(Markdown(f"*{html.escape(summary)}*"))
+    differing = cells[cells["result"] == "different"] if len(cells) else cells
+    if len(differing):
+        table(differing.drop(columns="result"))
+
+
+def pictures(frame: pd.DataFrame) -> None:
+    """The entry's pictures of a frame."""
+    for name, drawing in papers.drawings_of(frame).items():
+        figure(drawing, name)
+
+
+def figure(drawing: Drawing, name: str) -> None:
+    """Save a drawing as SVG and show it with its caption."""
+    path = report.save_figure(drawing.figure, name, drawing.caption)
+    display(SVG(filename=str(path)))
+    display(Markdown(f"*{drawing.caption}*"))
 
 
 def agreement(*frames: pd.DataFrame) -> None:
@@ -72,10 +123,19 @@ def mismatches(*frames: pd.DataFrame) -> None:
             display(Markdown(f"`{frame.attrs['table_id']}`: every computed cell equals the printed one."))
 
 
+def errors(paper: str, *frames: pd.DataFrame) -> None:
+    """Relative error of every analytic cell of a paper's tables, as a picture."""
+    from repro.report.charts import errors_of, relative_errors
+
+    found = {frame.attrs["table_id"]: report.compare(frame.attrs["table_id"], frame) for frame in frames}
+    caption = "Relative error of every cell that follows from a published architecture and could be computed."
+    figure(Drawing(relative_errors(errors_of(found)), caption), f"{paper}_errors-paper-architecture")
+
+
 def table(frame: pd.DataFrame, digits: int = 3) -> None:
     """A small frame without its index."""
-    numbers = frame.select_dtypes("number").columns
-    style = frame.style.hide(axis="index").format(precision=digits, subset=numbers, na_rep="–")
+    numbers = frame.select_dtypes("float").columns
+    style = frame.style.hide(axis="index").format(precision=digits, subset=numbers, na_rep="–", escape="html")
     display(_left(style))
 
 
@@ -87,44 +147,37 @@ def _left(style: Styler) -> Styler:
     return style.set_table_styles([{"selector": where, "props": props} for where, props in rules])
 
 
-def figure(drawing, name: str, *, data: pd.DataFrame | None = None, caption: str = "") -> None:
-    """Save a matplotlib figure as SVG beside the CSV it was drawn from, and show it with its caption."""
-    path = report.save_figure(drawing, name, data, caption)
-    display(SVG(filename=str(path)))
-    if caption:
-        display(Markdown(f"*{caption}*"))
-
-
 def say(*sentences: str) -> None:
     """Sentences computed from numbers, as a list."""
     display(Markdown("\n".join(f"- {sentence}" for sentence in sentences)))
 
 
 def keep(frame: pd.DataFrame) -> None:
-    """Write a regenerated table to the results folder with its provenance."""
-    report.save_record(frame.attrs["table_id"], frame, frame.attrs["provenance"])
+    """Write a regenerated table to the records folder with its provenance, and the frames that its pictures need."""
+    kept = papers.entry(frame.attrs["table_id"]).keeps
+    extra = {name: part for name, part in frame.attrs.get("extra", {}).items() if name in kept}
+    report.save_record(frame.attrs["table_id"], frame, frame.attrs["provenance"], extra=extra)
+
+
+def _about(table_ids: Iterable[str]) -> pd.DataFrame:
+    known, wanted = report.claims(), set(table_ids)
+    return known[known["table_or_figure"].map(lambda places: bool(set(places.split(";")) & wanted))]
 
 
 def claims_under_test(*table_ids: str) -> None:
     """The claims that bear on these tables and figures, with what the printed numbers say of them."""
-    known = report.claims()
-    mine = known[known["table_or_figure"].map(lambda places: bool(set(places.split(";")) & set(table_ids)))]
-    view = mine[["claim_id", "claim", "origin", "published_verdict"]]
+    view = _about(table_ids)[["claim_id", "claim", "origin", "published_verdict"]]
     table(view.rename(columns={"claim_id": "id", "published_verdict": "printed numbers agree"}))
 
 
 def verdicts(tables: Mapping[str, pd.DataFrame]) -> None:
     """One line per claim on these tables: our verdict, the evidence and the criterion."""
-    known = report.claims()
-    mine = known[known["table_or_figure"].map(lambda places: bool(set(places.split(";")) & set(tables)))]
     rows = []
-    for claim in mine.itertuples():
+    for claim in _about(tables).itertuples():
         verdict = report.judge(claim.claim_id, tables)
-        rows.append(
-            {"id": claim.claim_id, "claim": claim.claim, "verdict": verdict.status, "evidence": verdict.evidence}
-        )
+        rows.append((claim.claim_id, claim.claim, verdict.status, verdict.evidence))
     frame = pd.DataFrame(rows, columns=["id", "claim", "verdict", "evidence"])
-    style = _left(frame.style.hide(axis="index"))
+    style = _left(frame.style.hide(axis="index").format(escape="html"))
     colour = {status: f"color: {code}; font-weight: 600" for status, code in VERDICT_COLOURS.items()}
     display(style.map(lambda status: colour.get(status, ""), subset=["verdict"]))
 
@@ -138,10 +191,11 @@ def provenance(*frames: pd.DataFrame) -> None:
         rows.append(
             {
                 "table": frame.attrs.get("table_id", ""),
-                "preset": facts.get("preset", "analytic"),
+                "preset": facts.get("preset", ""),
                 "data set": facts.get("dataset", ""),
                 "seeds": ", ".join(map(str, facts.get("seeds", []))),
                 "revision": facts.get("git_revision", "") + ("" if facts.get("git_clean") else " (changed)"),
+                "code": ", ".join(f"{kind} {digest}" for kind, digest in facts.get("code", {}).items()),
                 "device": facts.get("device", ""),
                 "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
                 "compute (s)": facts.get("compute_s", float("nan")),
@@ -149,6 +203,13 @@ def provenance(*frames: pd.DataFrame) -> None:
             }
         )
     table(pd.DataFrame(rows), digits=0)
+
+
+def board() -> None:
+    """The status board of the committed records, ids linked to the files that regenerate them."""
+    from repro.papers.status import status_board
+
+    table(status_board().drop(columns=["paper", "caption"]).rename(columns=lambda name: name.replace("_", " ")))
 
 
 def environment() -> None:
@@ -163,8 +224,6 @@ def environment() -> None:
 
 def reading_order() -> None:
     """All notebooks with their question and the tables they cover, as links."""
-    import json
-
     from repro.pages.execute import list_notebooks, notebooks_folder
 
     rows = []

@@ -1,4 +1,4 @@
-"""How analytic tables are put together: rows of our own counts in the schema of a published table.
+"""How `computed` tables are put together: rows of our own counts in the schema of a published table.
 
 A frame holds the table's columns; what needs training, or an architecture that nobody published, stays empty and the
 row's note says why. `attrs` name the convention and carry further frames under `extra`. Nothing here reads a printed
@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from repro.cost import ACCOUNTINGS, layers_cost
+from repro.cost.eyeriss import LEVELS
 from repro.errors import InputError
 from repro.report.published import published, published_text, table_spec
 
@@ -85,3 +87,23 @@ def from_printed(
     )
     table = table if rows is None else table[rows(frame)]
     return table.dropna(subset=["printed", "computed"]).reset_index(drop=True)
+
+
+def level_energies(layers_by_operator: Mapping[str, Sequence]) -> pd.DataFrame:
+    """Energy (mJ) of one network by level of the memory hierarchy, per operator and accounting, long form.
+
+    Args:
+        layers_by_operator: operator -> layers of the network with it (`repro.cost.traced`).
+    """
+    rows = []
+    for accounting in ACCOUNTINGS:
+        for op, layers in layers_by_operator.items():
+            split = layers_cost(layers, accounting=accounting).by_level
+            rows += [(accounting, op, level, split[level]) for level in LEVELS]
+    return pd.DataFrame(rows, columns=["accounting", "operator", "level", "energy_mj"])
+
+
+def span(values: pd.Series, digits: int = 0) -> str:
+    """'3 to 7 %': the range of some percentages, in words."""
+    low, high = f"{values.min():.{digits}f}", f"{values.max():.{digits}f}"
+    return f"{low} %" if low == high else f"{low} to {high} %"

@@ -1,20 +1,29 @@
-"""The data of an experiment: a stated part of a data set at a stated size, loaded once per process."""
+"""The data of an entry: a stated part of a data set at a stated size, loaded once per process."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Iterator
 
-from repro.train.data import TensorData, prepare
+import torch
+
+from repro.datasets import REGISTRY
+from repro.errors import MissingDataError
+from repro.paths import data_root
+from repro.train.data import Batch, TensorData, prepare
+from repro.train.imagefolder import ImageFolder
+
+IMAGENET = "imagenet"
 
 
 @dataclasses.dataclass(frozen=True)
 class DataRecipe:
-    """Which images an experiment sees.
+    """Which images an entry sees.
 
     Attributes:
-        dataset: name in `repro.datasets`.
+        dataset: name in `repro.datasets`, or "imagenet" for the user's own folder.
         train_images, test_images: how many, classes in proportion; None for the whole split.
         size: side of the images in pixels after resizing; None for the data set's own.
         held_out: share of the training images that is kept from the weights (a supernet's warm-up threshold is measured
@@ -27,19 +36,57 @@ class DataRecipe:
     size: int | None = None
     held_out: float = 0.0
 
+    @property
+    def facts(self) -> dict[str, int]:
+        """side (pixels), in_channels and num_classes of the images, without loading them."""
+        if self.dataset == IMAGENET:
+            return {"side": self.size or 224, "in_channels": 3, "num_classes": 1000}
+        info = REGISTRY[self.dataset]
+        return {"side": self.size or info.size, "in_channels": info.channels, "num_classes": info.num_classes}
+
+
+def device() -> torch.device:
+    """The accelerator if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class OnDevice:
+    """An ImageFolder whose batches and labels lie on `device`."""
+
+    def __init__(self, folder: ImageFolder, device: torch.device):
+        self.folder, self.device = folder, device
+        self.labels = folder.labels.to(device)
+
+    def __len__(self) -> int:
+        return len(self.folder)
+
+    def batches(self, *args, **options) -> Iterator[Batch]:
+        """As `ImageFolder.batches`."""
+        for images, labels, share in self.folder.batches(*args, **options):
+            yield Batch(images.to(self.device), labels.to(self.device), share)
+
+    def input_batches(self, *args, **options) -> Iterator[torch.Tensor]:
+        """As `ImageFolder.input_batches`."""
+        return (images.to(self.device) for images in self.folder.input_batches(*args, **options))
+
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """Prepared tensors: `train` for weights, `held_out` for choices during training, `test` for the result."""
+    """Images ready for training: `train` for weights, `held_out` for choices during training, `test` for the result."""
 
-    train: TensorData
-    held_out: TensorData
-    test: TensorData
-    num_classes: int
+    train: TensorData | OnDevice
+    held_out: TensorData | None
+    test: TensorData | OnDevice
 
-    @property
-    def in_channels(self) -> int:
-        return self.train.images.shape[1]
+
+def _imagenet(split: str, side: int) -> ImageFolder:
+    root = data_root() / IMAGENET
+    if not root.is_dir():
+        raise MissingDataError(
+            "ImageNet is not there; put it under imagenet/train/<class> and imagenet/val/<class> of the data folder "
+            "(set by REPRO_DATA)."
+        )
+    return ImageFolder(root, split, size=side)
 
 
 @functools.lru_cache(maxsize=4)
@@ -51,25 +98,27 @@ def _sources(recipe: DataRecipe):
 
 
 def data_fingerprint(recipe: DataRecipe) -> str:
-    """Sixteen hex digits over both splits' contents."""
-    train, test = _sources(recipe)
-    return hashlib.sha256(f"{train.fingerprint}{test.fingerprint}".encode()).hexdigest()[:16]
+    """Sixteen hex digits over both splits' contents; of ImageNet over its file names, as reading it takes an hour."""
+    if recipe.dataset != IMAGENET:
+        train, test = _sources(recipe)
+        return hashlib.sha256(f"{train.fingerprint}{test.fingerprint}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for split in ("train", "val"):
+        files = _imagenet(split, recipe.facts["side"]).files
+        digest.update("\n".join(f"{file.parent.name}/{file.name}" for file in files).encode())
+    return digest.hexdigest()[:16]
 
 
 @functools.lru_cache(maxsize=4)
 def load_splits(recipe: DataRecipe) -> Splits:
-    """The recipe's images as normalised float32 tensors."""
+    """The recipe's images as normalised float32 inputs; ImageNet is read batch by batch."""
     from repro.datasets.subset import stratified_order
 
+    if recipe.dataset == IMAGENET:
+        side = recipe.facts["side"]
+        return Splits(OnDevice(_imagenet("train", side), device()), None, OnDevice(_imagenet("val", side), device()))
     train, test = _sources(recipe)
     kept = round(len(train) * (1 - recipe.held_out))
     order = stratified_order(train.labels.numpy(), seed=0)
     weights, held_out = train.subset(sorted(order[:kept])), train.subset(sorted(order[kept:]))
-    return Splits(prepare(weights), prepare(held_out), prepare(test), train.num_classes)
-
-
-def describe_data(recipe: DataRecipe) -> str:
-    """For a table's label: "CIFAR-10-like name, images, size"."""
-    train, test = _sources(recipe)
-    side = train.images.shape[-1]
-    return f"{recipe.dataset}, {len(train)} training and {len(test)} test images of {side}x{side}"
+    return Splits(prepare(weights), prepare(held_out), prepare(test))

@@ -8,19 +8,22 @@ distribution are fitted by maximum likelihood and compared by log-likelihood and
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 from scipy import stats
+from torch import nn
 
-from repro.papers.data import DataRecipe, data_fingerprint, load_splits
-from repro.papers.registry import Experiment
-from repro.paths import atomic_path
-from repro.runs import Outcome, RunContext, RunSpec
-from repro.train import TrainRecipe, fit
+from repro.layers import ShiftConv2d, make_conv2d
+from repro.ops import round_to_power_of_two
+from repro.papers import jobs
+from repro.papers.data import DataRecipe, data_fingerprint
+from repro.papers.presets import SHORT, cifar_subset
+from repro.papers.table import Drawing, Table
+from repro.report.figures import COLOURS, new_figure
+from repro.runs import RunContext, RunSpec
+from repro.train import TrainRecipe
 
 OPS = ("conv", "shift", "adder")
 LAYERS = (1, 2, 3)
@@ -35,35 +38,20 @@ class WeightsRecipe:
     train: TrainRecipe
     width: int = 32
     op: str = "conv"
-    estimate_s: float | None = None
+    calibration_images: int = 0
 
 
-def network_of(op: str, *, width: int, in_channels: int, num_classes: int) -> torch.nn.Sequential:
+def network_of(op: str, *, width: int, in_channels: int, num_classes: int) -> nn.Sequential:
     """Convolution stem, three 3x3 layers of `op` with batch norm and ReLU (the second halves the map), classifier."""
-    from repro.layers import make_conv2d
-
-    parts = [
-        torch.nn.Conv2d(in_channels, width, 3, padding=1, bias=False),
-        torch.nn.BatchNorm2d(width),
-        torch.nn.ReLU(),
-    ]
+    parts = [nn.Conv2d(in_channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
     for stride in (1, 2, 1):
         layer = make_conv2d(op, width, width, 3, stride=stride, padding=1, bias=False)
-        parts += [layer, torch.nn.BatchNorm2d(width), torch.nn.ReLU()]
-    parts += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(width, num_classes)]
-    return torch.nn.Sequential(*parts)
+        parts += [layer, nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
 
 
-def inner_layers(network: torch.nn.Sequential) -> list[torch.nn.Module]:
-    """The three layers whose weights are looked at."""
-    return [network[3 * i] for i in LAYERS]
-
-
-def effective_weight(layer: torch.nn.Module) -> torch.Tensor:
+def effective_weight(layer: nn.Module) -> torch.Tensor:
     """The weights that the layer computes with: powers of two for a shift layer."""
-    from repro.layers import ShiftConv2d
-    from repro.ops import round_to_power_of_two
-
     weight = layer.weight.detach()
     return round_to_power_of_two(weight, layer.weight_bits) if isinstance(layer, ShiftConv2d) else weight
 
@@ -72,15 +60,16 @@ def fit_distributions(weight: np.ndarray) -> dict[str, float]:
     """Maximum-likelihood Gaussian and Laplace fits of a flat array, with their goodness.
 
     Returns:
-        standard deviation and Laplace scale, mean log-likelihood per weight and Kolmogorov-Smirnov distance of each,
-        excess kurtosis (Gaussian 0, Laplace 3), share of the 15 most frequent values (1 if all weights are powers of
-        two with a common sign, about 0 for continuous weights).
+        location and scale (standard deviation, Laplace scale), mean log-likelihood per weight and Kolmogorov-Smirnov
+        distance of each, share of the 15 most frequent values (1 if all weights are powers of two with a common sign,
+        about 0 for continuous weights), excess kurtosis (Gaussian 0, Laplace 3).
     """
     result = {}
     for name, distribution in (("gaussian", stats.norm), ("laplace", stats.laplace)):
         location, scale = distribution.fit(weight)
         fitted = distribution(location, scale)
         result |= {
+            f"{name}_location": float(location),
             f"{name}_scale": float(scale),
             f"{name}_log_likelihood": float(fitted.logpdf(weight).mean()),
             f"{name}_ks": float(stats.kstest(weight, fitted.cdf).statistic),
@@ -92,94 +81,86 @@ def fit_distributions(weight: np.ndarray) -> dict[str, float]:
 
 
 def train_and_fit(recipe: WeightsRecipe, seed: int, context: RunContext) -> dict:
-    """Run function: trains the network, saves its weights, returns accuracy and the fits of every inner layer."""
-    splits = load_splits(recipe.data)
-    torch.manual_seed(seed)
-    network = network_of(recipe.op, width=recipe.width, in_channels=splits.in_channels, num_classes=splits.num_classes)
-    history = fit(
-        network,
-        splits.train,
-        splits.test,
-        recipe.train,
-        seed=seed,
-        evaluate_every=recipe.train.epochs,
-        on_epoch=lambda row: context.log(**row),
-        checkpoint=context.checkpoint / "training",
-    )
-    if history.diverged:
-        return {"outcome": "diverged", "detail": history.detail, "layers": []}
-    weights = [effective_weight(layer).contiguous() for layer in inner_layers(network)]
-    with atomic_path(context.folder / "weights.safetensors") as partial:
-        save_file({f"layer{i}": weight for i, weight in zip(LAYERS, weights)}, partial)
-    rows = []
-    for i, weight in zip(LAYERS, weights):
-        flat = weight.flatten().double().numpy()
-        counts, edges = np.histogram(flat, bins=61, range=(-np.abs(flat).max(), np.abs(flat).max()))
-        fits = fit_distributions(flat)
-        rows.append({"layer": i, **fits, "histogram": counts.tolist(), "edges": edges.round(6).tolist()})
-    return {"outcome": "done", "accuracy_pct": history.accuracy_pct, "layers": rows}
+    """Run function: trains the network; accuracy, and the fits and the histogram of every inner layer."""
+    facts = recipe.data.facts
+    options = {"width": recipe.width, "in_channels": facts["in_channels"], "num_classes": facts["num_classes"]}
+    network, _, value = jobs.train_and_test(lambda: network_of(recipe.op, **options), recipe, seed, context)
+    layers = []
+    for i in LAYERS if value["outcome"] == "done" else ():
+        weight = effective_weight(network[3 * i]).flatten().double().numpy()
+        counts, edges = np.histogram(weight, bins=61, range=(-np.abs(weight).max(), np.abs(weight).max()))
+        histogram = {"histogram": counts.tolist(), "edges": edges.round(6).tolist()}
+        layers.append({"layer": i, **fit_distributions(weight), **histogram})
+    return {**value, "layers": layers}
 
 
-def plan(recipe: WeightsRecipe, seeds: Sequence[int]) -> list[RunSpec]:
-    """One network per operator and seed."""
-    data = data_fingerprint(recipe.data)
-    function = "repro.papers.weight_distributions:train_and_fit"
-    return [
-        RunSpec("weight_distributions", function, dataclasses.replace(recipe, op=op), seed, data, recipe.estimate_s)
-        for op in OPS
-        for seed in seeds
-    ]
+def _spec(recipe: WeightsRecipe, op: str, seed: int) -> RunSpec:
+    recipe = dataclasses.replace(recipe, op=op)
+    return RunSpec("weights", f"{__name__}:train_and_fit", recipe, seed, data_fingerprint(recipe.data))
 
 
-def tabulate(recipe: WeightsRecipe, outcomes: Sequence[Outcome]) -> pd.DataFrame:
+def trained(recipe, seeds, run):
     """One row per operator, layer and seed: the fits and which of the two is more likely. `extra`: the histograms."""
+    done = run({(op, seed): _spec(recipe, op, seed) for op in OPS for seed in seeds})
     rows, histograms = [], []
-    for outcome in outcomes:
+    for (op, seed), outcome in done.items():
         for layer in (outcome.value or {}).get("layers", []):
-            key = {"op": outcome.spec.recipe.op, "layer": layer["layer"], "seed": outcome.spec.seed}
+            key = {"op": op, "layer": layer["layer"], "seed": seed}
             fits = {name: value for name, value in layer.items() if name not in ("layer", "histogram", "edges")}
             better = max(("gaussian", "laplace"), key=lambda name: fits[f"{name}_log_likelihood"])
-            rows.append({**key, "accuracy_pct": outcome.value["accuracy_pct"], "better_fit": better, **fits})
+            rows.append({**key, "accuracy_pct": jobs.accuracy_of(outcome), "better_fit": better, **fits})
             edges = np.asarray(layer["edges"])
             density = np.asarray(layer["histogram"]) / (sum(layer["histogram"]) * np.diff(edges))
-            centres = (edges[1:] + edges[:-1]) / 2
-            histograms.append(pd.DataFrame({**key, "weight": centres, "density": density}))
+            histograms.append(pd.DataFrame({**key, "weight": (edges[1:] + edges[:-1]) / 2, "density": density}))
     frame = pd.DataFrame(rows)
     frame.attrs["extra"] = {"histograms": pd.concat(histograms) if histograms else pd.DataFrame()}
     return frame
 
 
-_SETTINGS = {"batch_size": 64, "lr": 0.05, "weight_decay": 3e-4, "adaptive": "adder", "eta": 1 / 15}
+def draw(ours):
+    """Histogram of the second inner layer's weights per operator, with both fitted densities (first seed)."""
+    histograms = ours.attrs.get("extra", {}).get("histograms")
+    if histograms is None:
+        return []
+    figure, axes = new_figure(1, len(OPS), width_in=3.1)
+    for axis, op in zip(axes.flat, OPS):
+        mine = histograms[(histograms["op"] == op) & (histograms["layer"] == 2)]
+        mine = mine[mine["seed"] == mine["seed"].min()]
+        fit = ours[(ours["op"] == op) & (ours["layer"] == 2)].sort_values("seed").iloc[0]
+        width = np.diff(mine["weight"]).mean()
+        axis.bar(mine["weight"], mine["density"], width=width, color=COLOURS[op], alpha=0.55)
+        grid = np.linspace(mine["weight"].min(), mine["weight"].max(), 400)
+        for name, distribution, style in (("Gaussian", stats.norm, "-"), ("Laplace", stats.laplace, "--")):
+            fitted = distribution(fit[f"{name.lower()}_location"], fit[f"{name.lower()}_scale"])
+            axis.plot(grid, fitted.pdf(grid), color=COLOURS["ink"], linewidth=1, ls=style, label=f"{name} fit")
+        axis.set(title=f"{op}: better fit {fit['better_fit']}", xlabel="weight", ylabel="density")
+        if op == "shift":  # spikes at powers of two would hide everything else
+            axis.set_yscale("symlog", linthresh=1)
+    axes.flat[0].legend(fontsize=8, frameon=False)
+    return [Drawing(figure, "Weights of the second inner layer after training, with both fits.")]
 
-RECIPES = {
-    ("smoke", "digits"): WeightsRecipe(
-        DataRecipe("digits", train_images=300, test_images=200), TrainRecipe(epochs=1, **_SETTINGS), 8, estimate_s=1
-    ),
-    ("quick", "digits"): WeightsRecipe(DataRecipe("digits"), TrainRecipe(epochs=12, **_SETTINGS), 32, estimate_s=15),
-    ("quick", "cifar10"): WeightsRecipe(
-        DataRecipe("cifar10", train_images=4000, test_images=2000, size=16),
-        TrainRecipe(epochs=12, **_SETTINGS),
-        32,
-        estimate_s=90,
-    ),
-    ("paper", "cifar10"): WeightsRecipe(
-        DataRecipe("cifar10"),
-        TrainRecipe(epochs=200, batch_size=128, lr=0.1, adaptive="adder", crop_padding=4, flip=True),
-        64,
-        estimate_s=200 * 120.0,
-    ),
-}
 
-EXPERIMENT = Experiment(
-    table_id="shiftaddaug_f02",
+_SHORT = {**SHORT, "eta": 1 / 15}
+
+TABLE = Table(
     title="Weight distributions of convolution, shift and adder layers",
-    recipes=RECIPES,
+    trained=trained,
+    draw=draw,
+    recipes={
+        ("smoke", "digits"): WeightsRecipe(
+            DataRecipe("digits", train_images=300, test_images=200), TrainRecipe(epochs=1, **_SHORT), 8
+        ),
+        ("quick", "digits"): WeightsRecipe(DataRecipe("digits"), TrainRecipe(epochs=12, **_SHORT)),
+        ("quick", "cifar10"): WeightsRecipe(cifar_subset(4000), TrainRecipe(epochs=12, **_SHORT)),
+        ("paper", "cifar10"): WeightsRecipe(
+            DataRecipe("cifar10"), TrainRecipe(epochs=200, batch_size=128, crop_padding=4, flip=True), 64
+        ),
+    },
     seeds={"smoke": (0,), "quick": (0, 1), "paper": (0, 1, 2)},
-    plan=plan,
-    tabulate=tabulate,
     scale={
         "smoke": "One epoch on 300 images: checks that everything runs.",
         "quick": "Three inner layers of a small network on small images; the papers show MobileNetV2 and supernets.",
         "paper": "The same small network on CIFAR-10 at full size; the papers' networks come with their own tables.",
     },
+    keeps=("histograms",),
 )

@@ -7,7 +7,9 @@ from repro.report.figures import render_table, save_figure
 from repro.report.published import claims, figure_index, published, published_text, table_index
 from repro.report.published import figure_ids as published_figures
 from repro.report.published import table_ids as published_tables
-from repro.report.records import latest, load_records, save_record
+from repro.report.records import freshness, latest, load_records, save_record
+from repro.report.reference import compare_with_reference
+from repro.report.rounding import tidy
 from repro.report.verdicts import Verdict, criteria, judge, judge_all
 
 __all__ = [
@@ -15,8 +17,10 @@ __all__ = [
     "board_is_current",
     "claims",
     "compare",
+    "compare_with_reference",
     "criteria",
     "figure_index",
+    "freshness",
     "judge",
     "judge_all",
     "judge_published",
@@ -31,6 +35,7 @@ __all__ = [
     "save_record",
     "status_board",
     "table_index",
+    "tidy",
     "update_readme",
     "verdict_counts",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ from repro.paths import repo_root, results_root, write_text
 from repro.report.claims import places
 from repro.report.conform import conform
 from repro.report.published import PAPERS, claims, figure_ids, figure_index, table_ids, table_index, table_spec
-from repro.report.records import Record, latest, load_records
+from repro.report.records import Record, freshness, latest, load_records
 from repro.report.verdicts import STATUSES, Verdict, criteria, judge
 
 BEGIN, END = "<!-- status-board:begin -->", "<!-- status-board:end -->"
@@ -22,6 +23,11 @@ COUNTED = {
     "not run": "not_run",
 }
 _FILLABLE = ("definition", "analytic", "empirical", "cost")
+
+CodeOf = Callable[[str, str, str], Mapping[str, str] | None]
+"""(id, preset, dataset) -> today's code fingerprint by kind of run, None if it has none."""
+FileOf = Callable[[str], str | None]
+"""id -> the file that regenerates it, relative to the repository, None if nothing does."""
 
 
 def _state(record: Record | None) -> str:
@@ -50,11 +56,18 @@ def _verdicts() -> dict[str, Verdict]:
     return {name: judge(name, frames[kinds[name] != "analytic"]) for name in claims()["claim_id"]}
 
 
-def status_board() -> pd.DataFrame:
-    """One row per table and figure: paper, id, caption, state, preset, data set, and counts of the claims about it.
+def _code(record: Record | None, code_of: CodeOf | None) -> str:
+    if record is None:
+        return ""
+    return freshness(record, code_of(record.table_id, record.preset, record.dataset) if code_of else None)
 
-    State is 'regenerated', 'analytic only' or 'not yet'. A claim about several places is counted at the first one; the
-    rest of the claims on the board's row (printed checks, wrong preset) are not applicable.
+
+def status_board(code_of: CodeOf | None = None) -> pd.DataFrame:
+    """One row per table and figure: paper, id, caption, state, preset, data set, code, and counts of its claims.
+
+    State is 'regenerated', 'analytic only' or 'not yet'; code says whether the record is of today's code
+    (`repro.report.records.freshness`), which only the caller's `code_of` can tell. A claim about several places is
+    counted at the first one; the rest of the claims on its row (printed checks, wrong preset) are not applicable.
     """
     ids = [*table_ids(), *figure_ids()]
     records = {name: latest(name) for name in ids}
@@ -80,6 +93,7 @@ def status_board() -> pd.DataFrame:
                     "state": _state(record),
                     "preset": record.preset if record else "",
                     "dataset": record.dataset if record else "",
+                    "code": _code(record, code_of),
                     **counts[name],
                 }
             )
@@ -108,9 +122,9 @@ def markdown_table(frame: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def board_markdown() -> str:
-    """The board as Markdown: a summary line, then one table."""
-    board = status_board()
+def board_markdown(code_of: CodeOf | None = None, file_of: FileOf | None = None) -> str:
+    """The board as Markdown: a summary line, then one table whose ids link to the files that regenerate them."""
+    board = status_board(code_of)
     state = board["state"].value_counts()
     totals = board[[*COUNTED.values(), "not_applicable"]].sum()
     summary = (
@@ -120,7 +134,9 @@ def board_markdown() -> str:
         f"{totals['undecided']} undecided, {totals['not_run']} not run, {totals['not_applicable']} not applicable "
         "(the papers' own printing, or numbers that only the paper preset can test)."
     )
-    shown = board.drop(columns=["paper", "caption"]).rename(
+    shown = board.drop(columns=["paper", "caption"])
+    shown["id"] = [_link(name, file_of(name) if file_of else None) for name in shown["id"]]
+    shown = shown.rename(
         columns={
             "id": "table or figure",
             "dataset": "data set",
@@ -129,6 +145,10 @@ def board_markdown() -> str:
         }
     )
     return f"{summary}\n\n{markdown_table(shown.rename(columns={'not_applicable': 'not applicable'}))}\n"
+
+
+def _link(name: str, file: str | None) -> str:
+    return f"[{name}]({file})" if file else name
 
 
 def _split(text: str, name: str) -> tuple[str, str, str]:
@@ -151,19 +171,19 @@ def _readme(path: Path | None) -> tuple[Path, str]:
         ) from error
 
 
-def update_readme(path: Path | None = None) -> Path:
+def update_readme(path: Path | None = None, *, code_of: CodeOf | None = None, file_of: FileOf | None = None) -> Path:
     """Write the board between the markers of README.md and the verdicts to VERDICTS.md beside the records."""
     path, text = _readme(path)
     head, _, tail = _split(text, path.name)
-    write_text(path, f"{head}{BEGIN}\n{board_markdown()}{END}{tail}")
+    write_text(path, f"{head}{BEGIN}\n{board_markdown(code_of, file_of)}{END}{tail}")
     write_text(results_root() / "VERDICTS.md", verdicts_markdown())
     return path
 
 
-def board_is_current(path: Path | None = None) -> bool:
+def board_is_current(path: Path | None = None, *, code_of: CodeOf | None = None, file_of: FileOf | None = None) -> bool:
     """Whether README.md holds exactly the board that the records give now."""
     path, text = _readme(path)
-    return _split(text, path.name)[1] == f"\n{board_markdown()}"
+    return _split(text, path.name)[1] == f"\n{board_markdown(code_of, file_of)}"
 
 
 def verdicts_markdown() -> str:

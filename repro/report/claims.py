@@ -4,36 +4,15 @@ from __future__ import annotations
 
 import functools
 
-import pandas as pd
-
-from repro.report.conform import is_empty
-from repro.report.predicate import Evaluator, parse
-from repro.report.published import claim, published, table_ids
-
-
-def as_cells(frame: pd.DataFrame) -> dict[str, list]:
-    """A data frame as the evaluator reads it: lists of float, str or None."""
-    return {
-        str(name): [None if is_empty(v) else v if isinstance(v, str) else float(v) for v in frame[name].tolist()]
-        for name in frame.columns
-    }
+from repro.report.expressions import Evaluator, Table, as_array, parse, tables_read
+from repro.report.published import claim, published, table_spec
 
 
 @functools.cache
-def published_cells(table_id: str) -> dict[str, list]:
-    """A published table as the evaluator reads it."""
-    return as_cells(published(table_id))
-
-
-class _PublishedTables(dict):
-    """Every published table, read when it is first asked for."""
-
-    def __contains__(self, table_id: object) -> bool:
-        return table_id in table_ids()
-
-    def __missing__(self, table_id: str) -> dict[str, list]:
-        self[table_id] = published_cells(table_id)
-        return self[table_id]
+def published_table(table_id: str) -> Table:
+    """A published table as expressions read it."""
+    frame, spec = published(table_id), table_spec(table_id)
+    return Table({name: as_array(frame[name]) for name in frame}, spec.key, tuple(spec.named("descriptor")))
 
 
 def places(claim_id: str) -> list[str]:
@@ -49,5 +28,5 @@ def judge_published(claim_id: str) -> bool | None:
     row = claim(claim_id)
     if row["published_verdict"] == "na":
         return None
-    default = next(iter(places(claim_id)), None)
-    return Evaluator(_PublishedTables(), default).truth(parse(row["check"]))
+    tree, default = parse(row["check"]), next(iter(places(claim_id)), None)
+    return Evaluator({name: published_table(name) for name in tables_read(tree, default)}, default).holds(tree)

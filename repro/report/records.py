@@ -1,7 +1,8 @@
-"""Small result records that tables cite: data/results/<table_id>/<preset>-<dataset>.csv with a .json of provenance.
+"""Small result records that tables cite: <table_id>/<preset>-<dataset>.csv with a .json of provenance.
 
 A record is what a reader needs to believe a number: the rows (one per key and seed) and where they came from. It holds
-no path and no host name. Both files are written atomically; the .json is written last and carries the checksum of the
+no path and no host name. The committed records in data/results are the reference; a command writes its own to
+output/records. Both files are written atomically; the .json is written last and carries the checksum of the
 .csv, so that half a record is never read as a whole one.
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from repro.errors import InputError, check_choice
-from repro.paths import results_root, write_text
+from repro.paths import records_root, results_root, write_text
 from repro.report.conform import conform
 from repro.report.published import figure_ids, table_ids
 
@@ -73,16 +74,16 @@ def _check_provenance(provenance: Mapping, source: str) -> dict:
     return json.loads(text)
 
 
-def _file(table_id: str, preset: str, dataset: str) -> Path:
+def _folder(root: Path | None, table_id: str) -> Path:
     check_choice("table_id", table_id, [*table_ids(), *figure_ids()])
-    return results_root() / table_id / f"{preset}-{dataset}.csv"
+    return (results_root() if root is None else Path(root)) / table_id
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-_CIRCUMSTANCES = ("date", "git_revision", "git_clean", "versions", "device", "wall_s", "compute_s")
+_CIRCUMSTANCES = ("date", "git_revision", "git_clean", "versions", "device", "wall_s", "compute_s", "run_seconds")
 
 
 def _says_the_same(path: Path, document: Mapping[str, Any]) -> bool:
@@ -107,20 +108,22 @@ def _says_the_same(path: Path, document: Mapping[str, Any]) -> bool:
 def save_record(
     table_id: str, frame: pd.DataFrame, provenance: Mapping[str, object], figure: str | None = None
 ) -> Path:
-    """Store our rows of a table or figure with where they came from; returns the path of the CSV.
+    """Store our rows of a table or figure with where they came from, in output/records; returns the path of the CSV.
 
-    A record that holds the same rows already, from clean code, stays as it is.
+    In reference mode (`repro.paths.reference_mode`) the record becomes the committed one in data/results. A record that
+    holds the same rows already, from clean code, stays as it is.
 
     Args:
         table_id: id of a published table or figure. A table's frame must fit its schema (`repro.report.conform`).
         frame: one row per key and seed; `attrs` are not stored.
         provenance: plain data with at least preset, dataset, seeds, git_revision, git_clean, versions and device;
-            epochs, recipe and wall time belong here too. Anything that looks like a path is refused.
+            epochs, recipe, wall time, `recipe_digest` and `code` (see `freshness`) belong here too. Anything that looks
+            like a path is refused.
         figure: name of the figure under figures/ that shows these rows, without ending.
     Raises: InputError, one sentence, for what does not fit.
     """
     known = _check_provenance(provenance, f"the record of {table_id}")
-    path = _file(table_id, known["preset"], known["dataset"])
+    path = _folder(records_root(), table_id) / f"{known['preset']}-{known['dataset']}.csv"
     if table_id in table_ids():
         conform(table_id, frame)
     buffer = io.StringIO()
@@ -154,10 +157,12 @@ def read_record(path: Path) -> Record:
     return Record(table_id, provenance["preset"], provenance["dataset"], frame, provenance, document.get("figure"))
 
 
-def load_records(table_id: str) -> list[Record]:
-    """All records of a table or figure, the paper preset before quick before smoke, then by data set."""
-    folder = _file(table_id, "paper", "x").parent
-    records = [read_record(path) for path in sorted(folder.glob("*.json"))]
+def load_records(table_id: str, root: Path | None = None) -> list[Record]:
+    """All records of a table or figure, the paper preset before quick before smoke, then by data set.
+
+    `root` is the folder of the records: the committed reference by default, `repro.paths.records_root()` for our own.
+    """
+    records = [read_record(path) for path in sorted(_folder(root, table_id).glob("*.json"))]
     return sorted(records, key=lambda record: (PRESETS.index(record.preset), record.dataset))
 
 
@@ -166,16 +171,39 @@ ARCHITECTURE = "architecture"
 
 
 def latest(
-    table_id: str, preset: str | None = None, dataset: str | None = None, *, trained: bool = True
+    table_id: str,
+    preset: str | None = None,
+    dataset: str | None = None,
+    *,
+    trained: bool = True,
+    root: Path | None = None,
 ) -> Record | None:
     """The record with the most weight, None if there is none: highest preset, then newest date.
 
     A record that was trained goes before one that only follows from the architecture; with `trained` False after it.
+    `root` as in `load_records`.
     """
-    records = [r for r in load_records(table_id) if preset in (None, r.preset) and dataset in (None, r.dataset)]
+    records = [r for r in load_records(table_id, root) if preset in (None, r.preset) and dataset in (None, r.dataset)]
     newest = sorted(records, key=lambda record: str(record.provenance.get("date", "")), reverse=True)
     return min(
         newest,
         key=lambda record: ((record.dataset == ARCHITECTURE) == trained, PRESETS.index(record.preset)),
         default=None,
     )
+
+
+FRESHNESS = ("as made", "code changed since", "not known")
+
+
+def freshness(record: Record, now: Mapping[str, str] | None) -> str:
+    """Whether the code that made a record is the code of today: one of `FRESHNESS`.
+
+    Args:
+        record: its provenance holds `code`, the fingerprint of the run function, or one per kind of run.
+        now: fingerprint by kind of run, as the table's runs would be made today; None if that cannot be said.
+    """
+    made = record.provenance.get("code")
+    if not made or not now:
+        return "not known"
+    same = dict(made) == dict(now) if isinstance(made, Mapping) else set(now.values()) == {made}
+    return "as made" if same else "code changed since"

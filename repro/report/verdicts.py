@@ -10,38 +10,39 @@ Kinds of criteria:
     figure     numbers that the paper only draws: decided on a table of ours for that figure, if `check` is given.
 
 Measured cells are resampled over seeds (each cell by itself, no pairing is assumed; a mean with a deviation is drawn
-from Student's t), or over test examples where these are given (the same examples for every row). The predicate is
-evaluated on the means of each resample; its share of true decides.
+from Student's t). The expression is evaluated once on the means of all resamples; its share of true decides.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from repro.errors import InputError, check_choice
-from repro.report.claims import as_cells, places, published_cells
-from repro.report.conform import Cell, Conformed, conform, folded
-from repro.report.predicate import (
+from repro.errors import check_choice
+from repro.report.claims import places, published_table
+from repro.report.conform import Cell, conform, folded
+from repro.report.expressions import (
     Evaluator,
+    ExpressionError,
     NoValuesError,
-    PredicateError,
-    Ref,
+    Reference,
+    Table,
+    as_array,
     parse,
     references,
-    select,
-    subset_tables,
+    tables_read,
 )
-from repro.report.published import _listing, claim, is_figure, table_index, table_spec
+from repro.report.published import claim, claims, is_figure, listing, table_index, table_spec
 
 STATUSES = ("reproduced", "not reproduced", "undecided", "not run", "not applicable at this preset")
 KINDS = ("text", "printed", "analytic", "direction", "magnitude", "figure")
-CRITERIA_COLUMNS = ("claim_id", "kind", "presets", "check", "note")
+MEASURED = ("empirical", "cost", "status")
 RESAMPLES = 1000
 REPRODUCED_AT = 0.975
 _SEED = 20240229
@@ -63,22 +64,18 @@ class Verdict:
 
 
 def criteria() -> pd.DataFrame:
-    """One row per claim: kind, presets at which it is judged ('any', 'none' or a list), own predicate, note."""
-    frame = _listing("criteria.csv", CRITERIA_COLUMNS, "claim_id").copy()
-    wrong = frame.loc[~frame["kind"].isin(KINDS), "claim_id"]
-    if len(wrong):
-        raise InputError(f"criteria.csv has an unknown kind at {wrong.iloc[0]}; allowed are {', '.join(KINDS)}.")
-    return frame
+    """One row per claim: kind, presets at which it is judged ('any', 'none' or a list), own expression, note."""
+    return listing("criteria.csv").copy()
 
 
 @functools.cache
 def _criterion(claim_id: str) -> tuple[str, str, str, str]:
-    row = criteria().set_index("claim_id").loc[claim_id]
+    row = listing("criteria.csv").set_index("claim_id").loc[claim_id]
     check = row["check"] or claim(claim_id)["check"]
     return row["kind"], row["presets"], check, row["note"]
 
 
-# ------------------------------------------------------------------ our tables as columns of cells
+# ------------------------------------------------------------------ our tables
 
 
 def front_scores(frame: pd.DataFrame) -> pd.DataFrame:
@@ -102,108 +99,126 @@ def front_scores(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["panel", "setting", "seed", "front_score"])
 
 
-def _figure_columns(figure_id: str, frame: pd.DataFrame) -> dict[str, list]:
-    """A figure's table as cells: rows that differ only in `seed` become one row whose numbers are Cells."""
-    if figure_id == "acghostnet_f03" and "front_score" not in frame:
-        frame = front_scores(frame)
-    if "seed" not in frame:
-        return as_cells(frame)
-    measured = [c for c in frame.columns if c != "seed" and pd.api.types.is_float_dtype(frame[c])]
-    key = [c for c in frame.columns if c not in (*measured, "seed")]
-    groups = frame.groupby(key, sort=False, dropna=False) if key else [((), frame)]
-    rows = [group for _, group in groups]
-    columns = as_cells(pd.DataFrame([group[key].iloc[0] for group in rows], columns=key)) if key else {}
-    for name in measured:
-        columns[name] = [Cell(values=[float(v) for v in group[name].dropna()]) for group in rows]
-    return columns
-
-
-def _table_columns(conformed: Conformed) -> dict[str, list]:
-    """A conformed table: what a row is comes from the paper, what was computed or measured from us (as Cells)."""
-    spec, printed = conformed.spec, published_cells(conformed.spec.table_id)
-    columns = {name: list(printed[name]) for name in spec.named("key", "descriptor", "note")}
-    for name in spec.metrics:
-        cells = conformed.cells[name][: conformed.n_published]
-        columns[name] = [cell.text for cell in cells] if not spec.columns[name].numeric else cells
-    return columns
-
-
 @dataclass
 class _Ours:
-    """Tables of ours by id: columns with Cells where numbers are ours, and what is known of the runs."""
+    """One table or figure of ours.
 
-    columns: dict[str, dict[str, list]]
-    preset: dict[str, str | None]
-    dataset: dict[str, str | None]
-    conformed: dict[str, Conformed] = field(default_factory=dict)
+    fixed: columns that are the same in every run, as arrays.  cells: column -> one Cell per row.
+    key, descriptors: see `expressions.Table`.  preset, dataset: of the run, where known.
+    """
 
-    def means(self) -> dict[str, dict[str, list]]:
-        """Every Cell replaced by its mean over seeds, dependent columns recomputed."""
-        return {t: _dependents(t, {n: [_mean(c) for c in v] for n, v in cs.items()}) for t, cs in self.columns.items()}
+    table_id: str
+    fixed: dict[str, np.ndarray]
+    cells: dict[str, list[Cell]]
+    key: tuple[str, ...]
+    descriptors: tuple[str, ...]
+    preset: str | None
+    dataset: str | None
+
+    def table(self, draw: Callable[[Cell], np.ndarray]) -> Table:
+        """The table with `draw(cell)`, of shape (resamples or 1,), for every cell that holds numbers."""
+        columns = dict(self.fixed)
+        for name, cells in self.cells.items():
+            if self.is_text(name):
+                columns[name] = as_array(pd.Series([cell.text for cell in cells], dtype=object))
+            else:
+                columns[name] = np.column_stack(np.broadcast_arrays(*map(draw, cells)))
+        if not is_figure(self.table_id):
+            _recompute(self.table_id, columns)
+        return Table(columns, self.key, self.descriptors)
+
+    def is_text(self, column: str) -> bool:
+        """Whether a column of cells holds texts."""
+        return not is_figure(self.table_id) and not table_spec(self.table_id).columns[column].numeric
+
+    def is_measured(self, column: str) -> bool:
+        """Whether a column varies from seed to seed."""
+        return is_figure(self.table_id) or table_spec(self.table_id).columns[column].role in MEASURED
 
 
-def _mean(cell: object) -> object:
-    if not isinstance(cell, Cell):
-        return cell
-    return cell.mean if cell.values else None
+def _figure(figure_id: str, frame: pd.DataFrame) -> _Ours:
+    """A figure's table: rows that differ only in `seed` become one row whose float columns are Cells."""
+    preset, dataset = frame.attrs.get("preset"), frame.attrs.get("dataset")
+    if figure_id == "acghostnet_f03" and "front_score" not in frame:
+        frame = front_scores(frame)
+    measured = [name for name in frame.columns if pd.api.types.is_float_dtype(frame[name])]
+    key = [name for name in frame.columns if name not in (*measured, "seed")]
+    if "seed" not in frame:
+        fixed, cells = {name: as_array(_numbers_if_all(frame[name])) for name in frame.columns}, {}
+    else:
+        groups = [group for _, group in frame.groupby(key, sort=False, dropna=False)] if key else [frame]
+        firsts = pd.DataFrame([group[key].iloc[0] for group in groups], columns=key)
+        fixed = {name: as_array(_numbers_if_all(firsts[name])) for name in key}
+        cells = {name: [Cell([float(v) for v in group[name].dropna()]) for group in groups] for name in measured}
+    return _Ours(figure_id, fixed, cells, tuple(key), (), preset, dataset)
 
 
-def _dependents(table_id: str, columns: dict[str, list]) -> dict[str, list]:
-    """Recompute ranks and differences from the means, where all they depend on is there."""
-    if is_figure(table_id):
-        return columns
+def _numbers_if_all(column: pd.Series) -> pd.Series:
+    """Texts that are all numbers as numbers: a stage is '2' in a run and 2 in a record."""
+    try:
+        return pd.to_numeric(column)
+    except (ValueError, TypeError):
+        return column
+
+
+def _table(table_id: str, frame: pd.DataFrame) -> _Ours:
+    """A table of ours: what a row is comes from the paper, what was computed or measured from us."""
+    conformed, printed = conform(table_id, frame), published_table(table_id)
+    spec = conformed.spec
+    fixed = {name: printed.columns[name] for name in spec.named("key", "descriptor", "note")}
+    cells = {name: conformed.cells[name][: conformed.n_published] for name in spec.metrics}
+    return _Ours(table_id, fixed, cells, printed.key, printed.descriptors, conformed.preset, conformed.dataset)
+
+
+def _recompute(table_id: str, columns: dict[str, np.ndarray]) -> None:
+    """Ranks and differences from the means, where all they depend on is there."""
     for name, column in table_spec(table_id).columns.items():
-        if column.rank_of and None not in columns[column.rank_of]:
-            of, within = columns[column.rank_of], columns[column.within]
-            columns[name] = [
-                1.0 + sum(o > value for o, w in zip(of, within) if w == family) for value, family in zip(of, within)
-            ]
-        elif column.difference and not any(None in columns[part] for part in column.difference):
-            first, second = (columns[part] for part in column.difference)
-            columns[name] = [a - b for a, b in zip(first, second)]
-    return columns
+        if column.rank_of and not np.isnan(columns[column.rank_of]).any():
+            of, family = columns[column.rank_of], columns[column.within][0]
+            better = of[:, None, :] > of[:, :, None]
+            columns[name] = 1.0 + (better & (family[:, None] == family)).sum(2)
+        elif column.difference:
+            difference = columns[column.difference[0]] - columns[column.difference[1]]
+            if not np.isnan(difference).any():
+                columns[name] = difference
 
 
-def _load(tables: Mapping[str, pd.DataFrame], needed: list[str]) -> _Ours:
-    ours = _Ours({}, {}, {})
-    for name in needed:
-        if name not in tables:
-            continue
-        frame = tables[name]
-        if is_figure(name):
-            ours.columns[name] = _figure_columns(name, frame)
-            ours.preset[name], ours.dataset[name] = frame.attrs.get("preset"), frame.attrs.get("dataset")
-        else:
-            conformed = conform(name, frame)
-            ours.columns[name] = _table_columns(conformed)
-            ours.conformed[name] = conformed
-            ours.preset[name], ours.dataset[name] = conformed.preset, conformed.dataset
-    return ours
+def _means(ours: Mapping[str, _Ours]) -> dict[str, Table]:
+    return {name: mine.table(lambda cell: np.array([cell.mean])) for name, mine in ours.items()}
 
 
 # ------------------------------------------------------------------ what is missing, what applies
 
 
-def _missing(evaluator: Evaluator, tree: object, default: str | None) -> list[str]:
+def _missing(evaluator: Evaluator, refs: list[Reference]) -> list[str]:
     """Cells that the paper has and we have not, in words; a run of ours that diverged does not count as missing."""
     missing = []
-    for ref in references(tree):
-        name = ref.table or default
-        table = evaluator.tables[name]
-        spec = None if is_figure(name) else table_spec(name)
-        if ref.column not in table or any(s.column not in table for s in ref.selectors):
+    for ref in refs:
+        table = evaluator.tables[ref.table]
+        if any(column not in table.columns for column in (ref.column, *ref.selects_by)):
             missing.append(f"{ref} (no such column)")
             continue
-        looked_at = [(ref.column, ref.selectors)]
-        looked_at += [(s.column, ()) for s in ref.selectors if spec and spec.columns[s.column].role == "definition"]
-        for column, selectors in looked_at:
-            rows = select(table, selectors, name)
-            printed = published_cells(name)[column] if spec else [1.0] * len(table[column])
-            status = table.get("status", [None] * len(printed))
-            empty = [r for r in rows if table[column][r] is None and printed[r] is not None and status[r] != "diverged"]
-            if empty or not rows:
-                missing.append(f"{ref} ({len(empty)} of {len(rows)} cells empty)" if rows else f"{ref} (no rows)")
+        rows = evaluator.rows(ref.table, ref.where)
+        empty = _empty_rows(ref.table, table, ref.column) & set(rows)
+        if not is_figure(ref.table):
+            roles = table_spec(ref.table).columns
+            defining = [column for column in ref.selects_by if roles[column].role == "definition"]
+            empty = empty.union(*(_empty_rows(ref.table, table, column) for column in defining))
+        if not rows:
+            missing.append(f"{ref} (no rows)")
+        elif empty:
+            missing.append(f"{ref} ({len(empty)} of {len(rows)} cells empty)")
     return missing
+
+
+def _empty_rows(table_id: str, table: Table, column: str) -> set[int]:
+    """Rows that we leave empty in a column although the paper fills them and no run diverged."""
+    empty = pd.isna(table.columns[column][0])
+    if not is_figure(table_id):
+        empty &= ~pd.isna(published_table(table_id).columns[column][0])
+    if "status" in table.columns:
+        empty &= table.columns["status"][0] != "diverged"
+    return set(np.flatnonzero(empty).tolist())
 
 
 def _papers_datasets(table_id: str) -> set[str]:
@@ -211,10 +226,10 @@ def _papers_datasets(table_id: str) -> set[str]:
     return {folded(name) for name in listed.split(";") if name}
 
 
-def _why_not_applicable(kind: str, presets: str, ours: _Ours) -> str:
+def _why_not_applicable(kind: str, presets: str, ours: Mapping[str, _Ours]) -> str:
     """Why a criterion does not apply to these runs, or ''."""
-    for name in ours.columns:
-        preset, dataset = ours.preset[name], ours.dataset[name]
+    for name, mine in ours.items():
+        preset, dataset = mine.preset, mine.dataset
         if presets != "any" and preset is not None and preset not in presets.split(";"):
             return (
                 f"{name} was run at preset {preset}; this {kind} criterion is judged at {presets.replace(';', ' or ')}"
@@ -227,25 +242,15 @@ def _why_not_applicable(kind: str, presets: str, ours: _Ours) -> str:
     return ""
 
 
-def _measured(ours: _Ours, refs: list[Ref], default: str | None) -> bool:
-    """Whether the outcome hangs on cells that vary from seed to seed."""
-    for ref in refs:
-        name = ref.table or default
-        if is_figure(name):
-            return True
-        if table_spec(name).columns[ref.column].role in ("empirical", "cost", "status"):
-            return True
-    return False
-
-
 def _command(name: str, presets: str) -> str:
     preset = "paper" if presets == "paper" else "quick"
     return f"python -m repro table {name} --preset {preset}"
 
 
-def _advice(ours: _Ours, name: str, presets: str) -> str:
+def _advice(mine: _Ours, presets: str) -> str:
     """How to get what is missing: by training, unless what is missing is missing although it was trained."""
-    if ours.dataset.get(name) in (None, "architecture") or (presets == "paper" and ours.preset.get(name) != "paper"):
+    name = mine.table_id
+    if mine.dataset in (None, "architecture") or (presets == "paper" and mine.preset != "paper"):
         return f"Run: {_command(name, presets)}"
     return (
         f"These rows are absent although {name} was run: networks that nothing here trains, or runs that failed "
@@ -256,185 +261,105 @@ def _advice(ours: _Ours, name: str, presets: str) -> str:
 # ------------------------------------------------------------------ resampling
 
 
-def _draw(cell: Cell, generator: np.random.Generator) -> float | None:
-    """One resampled mean of a cell."""
-    if not cell.values:
-        return None
+def _draw(cell: Cell, generator: np.random.Generator) -> np.ndarray:
+    """Resampled means of a cell, (RESAMPLES,), or its mean, (1,), where it has no spread."""
     if len(cell.values) > 1:
-        return float(np.mean(generator.choice(cell.values, size=len(cell.values))))
-    if cell.given_std is not None and cell.n > 1:
-        return float(cell.mean + cell.given_std / math.sqrt(cell.n) * generator.standard_t(cell.n - 1))
-    return cell.mean
+        return generator.choice(cell.values, size=(RESAMPLES, len(cell.values))).mean(axis=1)
+    if cell.values and cell.given_std is not None and cell.n > 1:
+        return cell.mean + cell.given_std / math.sqrt(cell.n) * generator.standard_t(cell.n - 1, size=RESAMPLES)
+    return np.array([cell.mean])
 
 
-def _spread_known(ours: _Ours, refs: list[Ref], default: str | None) -> bool:
+def _spread_known(ours: Mapping[str, _Ours], evaluator: Evaluator, refs: list[Reference]) -> bool:
     """Whether every measured cell in play comes with at least two seeds."""
     for ref in refs:
-        name = ref.table or default
-        cells = ours.columns[name][ref.column]
-        if not is_figure(name):
-            role = table_spec(name).columns[ref.column].role
-            if role not in ("empirical", "cost", "status"):
-                continue
-            cells = ours.conformed[name].cells[ref.column]
-        rows = select(_means_of(ours, name), ref.selectors, name)
-        for cell in (cells[row] for row in rows):
-            if isinstance(cell, Cell) and cell.filled and cell.n < 2:
+        mine = ours[ref.table]
+        if ref.column in mine.cells and mine.is_measured(ref.column):
+            cells = [mine.cells[ref.column][row] for row in evaluator.rows(ref.table, ref.where)]
+            if any(cell.filled and cell.n < 2 for cell in cells):
                 return False
     return True
 
 
-def _means_of(ours: _Ours, name: str) -> dict[str, list]:
-    return {column: [_mean(cell) for cell in cells] for column, cells in ours.columns[name].items()}
-
-
-class _Examples:
-    """Scores per test example for some columns; one resample takes the same examples for every row."""
-
-    def __init__(self, table_id: str, frame: pd.DataFrame):
-        spec = table_spec(table_id)
-        self.scores: dict[str, np.ndarray] = {}
-        for name in (name for name in spec.named("empirical") if name in frame.columns):
-            rows = []
-            for _, group in frame.groupby("example"):
-                one = group.groupby(list(spec.key), dropna=False, as_index=False)[name].mean()
-                rows.append([_mean(cell) for cell in conform(table_id, one).cells[name]])
-            self.scores[name] = np.array(rows, dtype=float)
-
-    def draw(self, columns: dict[str, list], generator: np.random.Generator) -> None:
-        """Replace the columns that have scores by their means over resampled examples."""
-        for name, scores in self.scores.items():
-            picked = scores[generator.integers(len(scores), size=len(scores))].mean(axis=0)
-            columns[name] = [None if math.isnan(value) else float(value) for value in picked]
-
-
-def _share(ours: _Ours, tree: object, default: str | None, examples: dict[str, _Examples]) -> float | None:
-    """Part of the resamples in which the predicate holds; None if it could not be evaluated in most of them."""
+def _share(ours: Mapping[str, _Ours], tree: ast.expr, default: str) -> float | None:
+    """Part of the resamples in which the claim holds; None if most of them have nothing to compare."""
     generator = np.random.default_rng(_SEED)
-    read = {(ref.table or default, ref.column) for ref in references(tree)}
-    means = ours.means()
-    evaluator = Evaluator(means, default)
-    held = decided = 0
-    for _ in range(RESAMPLES):
-        for name, columns in ours.columns.items():
-            drawn = {
-                column: [_draw(cell, generator) if isinstance(cell, Cell) else cell for cell in cells]
-                for column, cells in columns.items()
-                if (name, column) in read or _feeds(name, column, read)
-            }
-            means[name].update(drawn)
-            if name in examples:
-                examples[name].draw(means[name], generator)
-            _dependents(name, means[name])
-        try:
-            held += evaluator.truth(tree)
-            decided += 1
-        except NoValuesError:
-            continue
-    return held / decided if decided >= RESAMPLES / 2 else None
-
-
-def _feeds(name: str, column: str, read: set[tuple[str, str]]) -> bool:
-    """Whether a column is what a column that is read is computed from."""
-    if is_figure(name):
-        return False
-    specs = table_spec(name).columns
-    return any(
-        (specs[c].rank_of == column or column in specs[c].difference)
-        for table, c in read
-        if table == name and c in specs
-    )
+    tables = {name: mine.table(lambda cell: _draw(cell, generator)) for name, mine in ours.items()}
+    outcome = Evaluator(tables, default).truth(tree)
+    decided = ~np.isnan(outcome)
+    return float(outcome[decided].mean()) if decided.mean() >= 0.5 else None
 
 
 # ------------------------------------------------------------------ the verdict
 
 
-def _numbers(values: object) -> str:
-    cells = values if isinstance(values, list) else [values]
-    shown = ["-" if c is None else c if isinstance(c, str) else f"{c:.4g}" for c in cells[:8]]
+def _shown(cells: np.ndarray) -> str:
+    shown = ["-" if pd.isna(c) else c if isinstance(c, str) else f"{c:.4g}" for c in cells[:8]]
     return ", ".join(shown) + (f", … ({len(cells)} values)" if len(cells) > 8 else "")
 
 
-def _evidence(evaluator: Evaluator, tree: object, ours: _Ours) -> str:
-    parts = [f"{ref}: {_numbers(evaluator.lookup(ref))}" for ref in references(tree)[:6]]
-    runs = sorted({f"{ours.preset[n] or 'own'} on {ours.dataset[n] or 'no data set'}" for n in ours.columns})
+def _evidence(evaluator: Evaluator, refs: list[Reference], ours: Mapping[str, _Ours]) -> str:
+    parts = []
+    for ref in refs[:6]:
+        place = "" if ref.table == evaluator.default else f" in {ref.table}"
+        parts.append(f"{ref}{place}: {_shown(evaluator.column(ref).cells[0])}")
+    runs = sorted({f"{mine.preset or 'own'} on {mine.dataset or 'no data set'}" for mine in ours.values()})
     return f"Ours ({'; '.join(runs)}): " + "; ".join(parts) + "."
 
 
-def judge(
-    claim_id: str,
-    tables: Mapping[str, pd.DataFrame],
-    *,
-    examples: Mapping[str, pd.DataFrame] | None = None,
-) -> Verdict:
+def judge(claim_id: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
     """What our results say about one claim.
 
     Args:
         claim_id: for example 'acghostnet-c33'.
         tables: table or figure id -> our data frame. Tables in the published schema (several rows per key with `seed`;
             `attrs` preset and dataset); figures as data/published/README.md describes.
-        examples: table id -> long frame with the table's key, `example` and scores per test example (0 or 100 for an
-            accuracy in percent). Given, the resampling of these columns is over examples instead of seeds.
     Returns: a Verdict; see the module's docstring for what each kind of criterion asks.
     Raises: InputError for an unknown claim or for tables that do not fit their schema.
     """
     row = claim(claim_id)
     kind, presets, check, note = _criterion(claim_id)
-    criterion = f"{kind}: {check}" + (f" ({note})" if note else "")
-
-    def verdict(status: str, evidence: str, share: float | None = None) -> Verdict:
-        return Verdict(claim_id, status, evidence, criterion, share)
-
+    verdict = functools.partial(Verdict, claim_id, criterion=f"{kind}: {check}" + (f" ({note})" if note else ""))
     if kind == "printed":
-        return verdict(
-            "not applicable at this preset",
-            f"A check of the papers' own printing; the published numbers give {row['published_verdict']}.",
-        )
-    wanted = places(claim_id)
+        why = f"A check of the papers' own printing; the published numbers give {row['published_verdict']}."
+        return verdict("not applicable at this preset", why)
     if kind == "figure" and check == row["check"]:
         return verdict("not run", "The paper only draws this, and no criterion on numbers of ours is declared.")
-    tree = parse(check)
+    tree, default = parse(check), next(iter(places(claim_id)), None)
     if kind == "text":
-        held = Evaluator({}, None).truth(tree)
-        return verdict(
-            "reproduced" if held else "not reproduced", f"Arithmetic on stated constants: {check}.", float(held)
-        )
-    default = wanted[0]
-    needed = list(dict.fromkeys([ref.table or default for ref in references(tree)] + subset_tables(tree)))
+        held = Evaluator({}, None).holds(tree)
+        why = f"Arithmetic on stated constants: {check}."
+        return verdict("reproduced" if held else "not reproduced", why, share=float(held))
+    needed = tables_read(tree, default)
     absent = [name for name in needed if name not in tables]
     if absent:
         return verdict("not run", f"No results for {', '.join(absent)}; run: {_command(absent[0], presets)}")
-    ours = _load(tables, needed)
+    ours = {name: (_figure if is_figure(name) else _table)(name, tables[name]) for name in needed}
     reason = _why_not_applicable(kind, presets, ours)
     if reason:
         return verdict("not applicable at this preset", reason[0].upper() + reason[1:] + ".")
-    return _judge_loaded(ours, tree, default, presets, verdict, examples or {})
+    return _judge_loaded(ours, tree, default, presets, verdict)
 
 
-def _judge_loaded(ours: _Ours, tree, default: str, presets: str, verdict, examples) -> Verdict:
-    evaluator = Evaluator(ours.means(), default)
-    missing = _missing(evaluator, tree, default)
-    name = next(iter(ours.columns))
+def _judge_loaded(
+    ours: Mapping[str, _Ours], tree: ast.expr, default: str, presets: str, verdict: Callable[..., Verdict]
+) -> Verdict:
+    evaluator, refs = Evaluator(_means(ours), default), references(tree, default)
+    missing = _missing(evaluator, refs)
     if missing:
-        partly = _partial(evaluator, tree)
-        return verdict("not run", f"Missing: {'; '.join(missing[:4])}.{partly} {_advice(ours, name, presets)}")
+        advice = _advice(next(iter(ours.values())), presets)
+        return verdict("not run", f"Missing: {'; '.join(missing[:4])}.{_partial(evaluator, tree)} {advice}")
+    evidence = _evidence(evaluator, refs, ours)
     try:
-        held = evaluator.truth(tree)
+        held = evaluator.holds(tree)
     except NoValuesError as error:
-        return verdict("undecided", f"Nothing to compare ({error}) {_evidence(evaluator, tree, ours)}")
-    evidence = _evidence(evaluator, tree, ours)
-    refs = references(tree)
-    if not _measured(ours, refs, default):
-        return verdict("reproduced" if held else "not reproduced", evidence, float(held))
-    given = {
-        t: _Examples(check_choice("examples", t, ours.columns), frame)
-        for t, frame in examples.items()
-        if t in ours.columns
-    }
-    if not given and not _spread_known(ours, refs, default):
+        return verdict("undecided", f"Nothing to compare ({error}) {evidence}")
+    if not any(ours[ref.table].is_measured(ref.column) for ref in refs):
+        return verdict("reproduced" if held else "not reproduced", evidence, share=float(held))
+    if not _spread_known(ours, evaluator, refs):
         outcome = "holds" if held else "does not hold"
-        return verdict("undecided", f"{evidence} One seed, so no spread: the criterion {outcome} for this one.", None)
-    share = _share(ours, tree, default, given)
+        return verdict("undecided", f"{evidence} One seed, so no spread: the criterion {outcome} for this one.")
+    share = _share(ours, tree, default)
     if share is None:
         return verdict("undecided", f"{evidence} Most resamples have nothing to compare.")
     status = "undecided"
@@ -442,23 +367,21 @@ def _judge_loaded(ours: _Ours, tree, default: str, presets: str, verdict, exampl
         status = "reproduced"
     elif share <= 1 - REPRODUCED_AT:
         status = "not reproduced"
-    over = "test examples" if given else "seeds"
-    return verdict(status, f"{evidence} The criterion holds in {share:.1%} of {RESAMPLES} resamples of {over}.", share)
+    evidence = f"{evidence} The criterion holds in {share:.1%} of {RESAMPLES} resamples of seeds."
+    return verdict(status, evidence, share=share)
 
 
-def _partial(evaluator: Evaluator, tree: object) -> str:
+def _partial(evaluator: Evaluator, tree: ast.expr) -> str:
     """What the rows that were run say, where that can be evaluated at all."""
     try:
-        held = evaluator.truth(tree)
-    except PredicateError:
+        held = evaluator.holds(tree)
+    except ExpressionError:
         return ""
     return f" On what was run the criterion {'holds' if held else 'does not hold'}."
 
 
 def judge_all(tables: Mapping[str, pd.DataFrame], paper: str | None = None) -> pd.DataFrame:
     """Verdicts on all claims (of one paper) as a data frame: the Verdict's fields, claim in words, origin, place."""
-    from repro.report.published import claims
-
     listed = claims()
     if paper is not None:
         check_choice("paper", paper, listed["paper"].unique())

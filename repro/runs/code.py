@@ -89,12 +89,19 @@ def modules_used(module: str) -> dict[str, str]:
     return found
 
 
-def code_fingerprint(module: str) -> str:
-    """Twelve hex digits that change when the code behind `module` changes its meaning."""
+def code_fingerprint(function: str, *, uses: tuple[str, ...] = (), recipe_classes: tuple[str, ...] = ()) -> str:
+    """Twelve hex digits that change when the code behind `function` changes its meaning."""
+    module = function.split(":")[0]
     if not module.startswith(PACKAGE + "."):
         spec = importlib.util.find_spec(module)
         path = Path(spec.origin) if spec and spec.origin else None
         parts = [_meaning_and_imports(path, path.stat().st_mtime_ns)[0]] if path else [module]
     else:
         parts = [f"{name}={digest}" for name, digest in sorted(modules_used(module).items())]
+    parts += [function.split(":")[-1], *uses]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def could_be(code: str, function: str, uses: tuple[str, ...], recipe_classes: tuple[str, ...]) -> bool:
+    """Whether `code` is the fingerprint of a stored run's function now."""
+    return code == code_fingerprint(function, uses=uses, recipe_classes=recipe_classes)

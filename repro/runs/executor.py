@@ -1,4 +1,4 @@
-"""Runs many specs on worker processes. One function, `run_many`: another engine can take its place behind it.
+"""Runs many specs on worker processes: `run_many`, which the local engine stands on.
 
 Each worker process has a fixed number of torch threads (`threads`, default 1), so that a result does not depend on how
 many workers there were; the machine's cores divided by it give the number of workers.
@@ -14,7 +14,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -22,7 +22,9 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from repro.errors import InputError, check_int
-from repro.runs.store import RunSpec, execute, find_status, load_result, scan
+from repro.runs.index import scan
+from repro.runs.spec import RunSpec
+from repro.runs.store import execute, find_status, load_result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,19 +63,29 @@ def default_workers(threads: int = 1) -> int:
     return max(1, cores // threads)
 
 
-def forecast_s(specs: Sequence[RunSpec], workers: int) -> float | None:
-    """Expected seconds for `specs` on `workers`: by their estimates, else by earlier runs of the experiment."""
+def forecast_s(specs: Sequence[RunSpec], workers: int, known: Mapping[str, float] | None = None) -> float | None:
+    """Expected seconds for `specs` on `workers`, None if nothing is known of one of them.
+
+    A run takes the median of finished runs with its recipe (any seed or code), else what `known` (seconds by recipe
+    digest or kind, from committed records) says of the recipe or of the kind, else the median of its kind.
+    """
     seen: dict[str, list[float]] = {}
     for status in scan():
         if status.wall_s is not None:
-            seen.setdefault(status.experiment, []).append(status.wall_s)
+            seen.setdefault(status.recipe_digest, []).append(status.wall_s)
+            seen.setdefault(f"kind {status.kind}", []).append(status.wall_s)
+    known = known or {}
     total = 0.0
     for spec in specs:
-        known = seen.get(spec.experiment)
-        each = spec.estimate_s if spec.estimate_s is not None else (statistics.median(known) if known else None)
-        if each is None:
+        recipe, kind = spec.recipe_digest, f"kind {spec.kind}"
+        if recipe in seen:
+            total += statistics.median(seen[recipe])
+        elif recipe in known or spec.kind in known:
+            total += known.get(recipe, known.get(spec.kind))
+        elif kind in seen:
+            total += statistics.median(seen[kind])
+        else:
             return None
-        total += each
     return total / max(1, min(workers, len(specs)))
 
 
@@ -94,14 +106,16 @@ def _start_worker(threads: int) -> None:
     torch.set_num_interop_threads(1)
 
 
-def _work(spec: RunSpec, fresh: bool) -> tuple[str, dict | str]:
+def attempt(spec: RunSpec, fresh: bool, begin: Callable[[], None] | None = None) -> tuple[str, dict | str]:
+    """Execute one run; an exception becomes ("failed", one line)."""
     try:
-        return "result", execute(spec, fresh=fresh)
+        return "result", execute(spec, fresh=fresh, begin=begin)
     except Exception as error:
         return "failed", f"{type(error).__name__}: {error}"
 
 
-def _outcome(spec: RunSpec, kind: str, payload: dict | str, *, reused: bool = False) -> Outcome:
+def outcome_of(spec: RunSpec, kind: str, payload: dict | str, *, reused: bool = False) -> Outcome:
+    """The outcome of what `attempt` returned."""
     if kind == "result":
         state = "diverged" if payload.get("outcome") == "diverged" else "done"
         return Outcome(spec, state, payload["value"], payload["provenance"], reused=reused)
@@ -115,6 +129,7 @@ def run_many(
     threads: int = 1,
     fresh: bool = False,
     progress: bool | None = None,
+    known: Mapping[str, float] | None = None,
 ) -> list[Outcome]:
     """Do all runs that are not finished yet and return every outcome, in the order of `specs`.
 
@@ -124,19 +139,15 @@ def run_many(
         threads: torch threads of each worker. It is the same whatever `workers` is, so results are too.
         fresh: run again even what is finished.
         progress: show a progress bar (default: if stderr is a terminal or a notebook).
+        known: seconds by recipe digest or kind, for the forecast.
     A run that raises, diverges or takes its process down is recorded and the rest go on.
     Ctrl-C finishes the runs in progress and stops; a second Ctrl-C stops at once. Either way finished runs stay.
     """
     workers = check_int("workers", workers, minimum=1) if workers is not None else default_workers(threads)
     check_int("threads", threads, minimum=1)
-    outcomes: dict[int, Outcome] = {}
-    if not fresh:
-        for index, spec in enumerate(specs):
-            stored = load_result(spec) if spec.folder.is_dir() else None
-            if stored is not None:
-                outcomes[index] = _outcome(spec, "result", stored, reused=True)
+    outcomes = {} if fresh else finished(specs)
     waiting = [index for index in range(len(specs)) if index not in outcomes]
-    _announce(specs, outcomes, waiting, workers)
+    announce(specs, waiting, workers, known)
     if waiting:
         bar = tqdm(total=len(specs), initial=len(outcomes), unit="run", disable=_quiet(progress), file=sys.stderr)
         with bar:
@@ -149,12 +160,23 @@ def _quiet(progress: bool | None) -> bool | None:
     return None if progress is None else not progress
 
 
-def _announce(specs: Sequence[RunSpec], done: dict, waiting: list[int], workers: int) -> None:
+def finished(specs: Sequence[RunSpec]) -> dict[int, Outcome]:
+    """Outcomes of the runs that need not be done, by position."""
+    stored = {index: load_result(spec) for index, spec in enumerate(specs)}
+    return {
+        index: outcome_of(specs[index], "result", result, reused=True)
+        for index, result in stored.items()
+        if result is not None
+    }
+
+
+def announce(specs: Sequence[RunSpec], waiting: Sequence[int], workers: int, known: Mapping | None = None) -> None:
+    """Say on stderr how many runs are reused, how many are to do, and about how long that takes."""
     if not specs:
         return
-    text = f"{specs[0].experiment}: {len(done)} of {len(specs)} runs are finished and reused"
+    text = f"{specs[0].kind}: {len(specs) - len(waiting)} of {len(specs)} runs are finished and reused"
     if waiting:
-        left = forecast_s([specs[index] for index in waiting], workers)
+        left = forecast_s([specs[index] for index in waiting], workers, known)
         text += f"; {len(waiting)} to run on {workers} worker{'s' if workers > 1 else ''}"
         text += f", about {_duration(left)}" if left is not None else ""
     print(text + ".", file=sys.stderr, flush=True)
@@ -195,7 +217,7 @@ def _run_pool(specs, queue, outcomes, workers, threads, fresh, bar) -> set[int]:
         while todo or running:
             while todo and len(running) < workers and not stopping:
                 index = _take(specs, todo)
-                running[pool.submit(_work, specs[index], fresh)] = index
+                running[pool.submit(attempt, specs[index], fresh)] = index
             if not running:
                 break
             bar.set_postfix(running=len(running), failed=sum(not o.ok for o in outcomes.values()), refresh=True)
@@ -210,7 +232,7 @@ def _run_pool(specs, queue, outcomes, workers, threads, fresh, bar) -> set[int]:
             for future in finished:
                 index = running.pop(future)
                 try:
-                    outcomes[index] = _outcome(specs[index], *future.result())
+                    outcomes[index] = outcome_of(specs[index], *future.result())
                 except BrokenProcessPool:
                     return {index, *running.values()}
                 bar.update(1)
@@ -234,9 +256,3 @@ def _take(specs: Sequence[RunSpec], todo: list[int]) -> int:
 def _kill(pool: ProcessPoolExecutor) -> None:
     for process in list((getattr(pool, "_processes", None) or {}).values()):
         process.kill()
-
-
-def wait_for(specs: Sequence[RunSpec], *, poll_s: float = 0.5) -> None:
-    """Block until no other process is working on any of `specs`."""
-    while any(find_status(spec).state == "running" for spec in specs):
-        time.sleep(poll_s)

@@ -1,8 +1,8 @@
-"""Run folders: what a run is, where it lives, and in which state it is.
+"""Run folders: where a run lives, in which state it is, and how one is executed.
 
-Layout of one folder, `<runs root>/<experiment>/<identity>-<code>/`:
+Layout of one folder, `<runs root>/<kind>/<identity>-<code>/`:
 
-    config.json       recipe, seed, function, data fingerprint: what the name was computed from
+    config.json       the whole recipe, seed, function, data fingerprint: what the name was computed from
     metrics.jsonl     one JSON object per epoch (or whatever the run logs), appended as it goes
     result.json       the outcome with provenance and the checksum of the metrics; written last, atomically
     error.json        instead of a result: the traceback of a crashed run
@@ -16,98 +16,37 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
 import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from repro.errors import InputError, check_int
-from repro.paths import runs_root, write_text
-from repro.runs.code import code_fingerprint
+from repro.errors import InputError
+from repro.paths import write_text
 from repro.runs.provenance import provenance
+from repro.runs.spec import RunSpec, agrees, to_plain
 
 RunState = Literal["done", "diverged", "failed", "running", "partial", "stale", "missing"]
-
-
-def to_plain(value: Any) -> Any:
-    """Dataclasses, tuples and NumPy scalars as plain JSON values, so that equal recipes have equal text."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_plain(item) for item in value]
-    if hasattr(value, "item") and not isinstance(value, str | bytes):
-        return value.item()
-    return value
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class RunSpec:
-    """One run, before it happens.
-
-    Args:
-        experiment: name of the folder that collects related runs, for example "acghostnet_t06".
-        function: "package.module:name" of a function `run(recipe, seed, context) -> dict` at module level.
-        recipe: frozen dataclass with everything that shapes the result but the seed. The function gets this object.
-        seed: the run's only source of randomness.
-        data: fingerprint of the data set, as `repro.datasets.load(...).fingerprint`.
-        estimate_s: expected seconds on one core; only for the forecast shown before work begins.
-    """
-
-    experiment: str
-    function: str
-    recipe: Any
-    seed: int
-    data: str = ""
-    estimate_s: float | None = dataclasses.field(default=None, compare=False)
-
-    def __post_init__(self) -> None:
-        check_int("seed", self.seed, minimum=0)
-        if ":" not in self.function:
-            raise InputError(f"function={self.function!r} is not allowed; write 'package.module:name'.")
-
-    @property
-    def identity(self) -> str:
-        """Digest of what is asked for: function, recipe, seed, data."""
-        text = _canonical([self.function, type(self.recipe).__name__, self.recipe, self.seed, self.data])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    @property
-    def code(self) -> str:
-        """Fingerprint of the code that answers it."""
-        return code_fingerprint(self.function.split(":")[0])
-
-    @property
-    def folder(self) -> Path:
-        return runs_root() / self.experiment / f"{self.identity}-{self.code}"
-
-    def load_function(self) -> Callable[[Any, int, RunContext], dict]:
-        module, name = self.function.split(":")
-        return getattr(importlib.import_module(module), name)
 
 
 @dataclasses.dataclass(frozen=True)
 class RunStatus:
     """State of one folder, with the seconds it took when it is finished."""
 
-    experiment: str
+    kind: str
     folder: Path
     state: RunState
     seed: int | None = None
     wall_s: float | None = None
     message: str = ""
+    recipe_digest: str = ""
 
 
 class RunContext:
@@ -149,7 +88,7 @@ def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def _read_json(path: Path) -> dict | None:
+def read_json(path: Path) -> dict | None:
     """The file's object, None if there is no such file; ValueError if it is damaged."""
     if not path.is_file():
         return None
@@ -159,36 +98,56 @@ def _read_json(path: Path) -> dict | None:
     return value
 
 
-def _valid_result(folder: Path) -> dict | None:
+def valid_result(folder: Path) -> dict | None:
     """The finished result in `folder`, None if it is not finished; ValueError if the folder is damaged."""
-    result = _read_json(folder / "result.json")
+    result = read_json(folder / "result.json")
     if result is None:
         return None
-    if "value" not in result or "provenance" not in result:
+    if "value" not in result or not isinstance(result.get("provenance"), dict):
         raise ValueError("result.json lacks 'value' or 'provenance'")
     if result.get("metrics_sha256", "") != _checksum(folder / "metrics.jsonl"):
         raise ValueError("metrics.jsonl does not match the checksum in result.json")
     return result
 
 
-def set_aside(folder: Path, reason: str) -> Path:
-    """Move a damaged folder out of the way and say so aloud."""
-    target = folder.with_name(f"{folder.name}.damaged-{int(time.time())}")
+def set_aside(folder: Path, word: str, reason: str) -> Path:
+    """Move a folder out of the way under a name that ends in `word`, and say so aloud."""
+    target = folder.with_name(f"{folder.name}.{word}-{time.time_ns()}")
     folder.rename(target)
-    print(f"Run folder {folder.name} is damaged ({reason}); set aside as {target.name} and run again.", file=sys.stderr)
+    print(f"Run folder {folder.name} is {word} ({reason}); set aside as {target.name} and run again.", file=sys.stderr)
     return target
 
 
+def _answers(folder: Path, spec: RunSpec) -> bool:
+    """Whether what is in `folder` was made by today's recipe; ValueError if its config is damaged."""
+    config = read_json(folder / "config.json")
+    if config is None:
+        if (folder / "result.json").exists():
+            raise ValueError("config.json is missing")
+        return True
+    return agrees(config.get("recipe"), spec.recipe)
+
+
 def load_result(spec: RunSpec) -> dict | None:
-    """The record of a finished run (`value`, `provenance`, `outcome`), or None; a damaged folder is set aside."""
-    try:
-        return _valid_result(spec.folder)
-    except ValueError as error:
-        set_aside(spec.folder, str(error))
+    """The record of a finished run (`value`, `provenance`, `outcome`), or None.
+
+    A damaged folder, and one whose recipe had other defaults than today's, is set aside.
+    """
+    folder = spec.folder
+    if not folder.is_dir():
         return None
+    try:
+        if _answers(folder, spec):
+            return valid_result(folder)
+    except ValueError as error:
+        set_aside(folder, "damaged", str(error))
+    else:
+        set_aside(folder, "superseded", "a default of its recipe has changed since")
+    return None
 
 
-def _is_locked(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
+    """Whether a process is working on the folder."""
     if not (folder / ".lock").exists():
         return False
     try:
@@ -200,52 +159,45 @@ def _is_locked(folder: Path) -> bool:
 
 def find_status(spec: RunSpec) -> RunStatus:
     """State of the run that `spec` describes; `stale` if only an older code revision has answered it."""
-    if spec.folder.is_dir():
-        return _folder_status(spec.experiment, spec.folder)
-    experiment = runs_root() / spec.experiment
-    older = sorted(experiment.glob(f"{spec.identity}-*")) if experiment.is_dir() else []
-    older = [folder for folder in older if ".damaged-" not in folder.name and (folder / "result.json").is_file()]
-    state: RunState = "stale" if older else "missing"
-    return RunStatus(spec.experiment, older[-1] if older else spec.folder, state, spec.seed)
-
-
-def _folder_status(experiment: str, folder: Path) -> RunStatus:
+    folder = spec.folder
     try:
-        config = _read_json(folder / "config.json") or {}
-        result = _valid_result(folder)
+        here = folder.is_dir() and _answers(folder, spec)
     except ValueError as error:
-        return RunStatus(experiment, folder, "failed", message=f"damaged: {error}")
-    seed = config.get("seed")
+        return RunStatus(spec.kind, folder, "failed", spec.seed, message=f"damaged: {error}")
+    if here:
+        return folder_status(spec.kind, folder)
+    older = sorted(folder.parent.glob(f"{spec.identity}-????????????/result.json"))
+    older = [result.parent for result in older if result.parent != folder]
+    state: RunState = "stale" if older else "missing"
+    return RunStatus(spec.kind, older[-1] if older else folder, state, spec.seed)
+
+
+def folder_status(kind: str, folder: Path) -> RunStatus:
+    """State of a folder by what lies in it, whatever the code is now."""
+    try:
+        config = read_json(folder / "config.json") or {}
+        result = valid_result(folder)
+        error = None if result else read_json(folder / "error.json")
+    except (OSError, ValueError, RecursionError) as problem:
+        return RunStatus(kind, folder, "failed", message=f"damaged: {problem}")
+    about = {"seed": config.get("seed"), "recipe_digest": config.get("recipe_digest", "")}
     if result is not None:
         state: RunState = "diverged" if result.get("outcome") == "diverged" else "done"
-        function = config.get("function", "")
-        if function and folder.name.rpartition("-")[2] != code_fingerprint(function.split(":")[0]):
-            state = "stale"
-        return RunStatus(experiment, folder, state, seed, result["provenance"].get("wall_s"))
-    if _is_locked(folder):
-        return RunStatus(experiment, folder, "running", seed)
-    try:
-        error = _read_json(folder / "error.json")
-    except ValueError:
-        error = None
+        return RunStatus(kind, folder, state, wall_s=result["provenance"].get("wall_s"), **about)
+    if is_locked(folder):
+        return RunStatus(kind, folder, "running", **about)
     if error is not None:
-        return RunStatus(experiment, folder, "failed", seed, message=str(error.get("message", "")))
-    return RunStatus(experiment, folder, "partial", seed)
+        return RunStatus(kind, folder, "failed", message=str(error.get("message", "")), **about)
+    return RunStatus(kind, folder, "partial", **about)
 
 
-def scan(root: Path | None = None) -> Iterator[RunStatus]:
-    """State of every run folder under `root` (default: the runs root)."""
-    root = root or runs_root()
-    if not root.is_dir():
-        return
-    for experiment in sorted(path for path in root.iterdir() if path.is_dir()):
-        for folder in sorted(path for path in experiment.iterdir() if path.is_dir() and ".damaged-" not in path.name):
-            yield _folder_status(experiment.name, folder)
-
-
-def execute(spec: RunSpec, *, fresh: bool = False) -> dict:
+def execute(spec: RunSpec, *, fresh: bool = False, begin: Callable[[], None] | None = None) -> dict:
     """Do one run in this process, or return its stored result; waits if another process is working on it.
 
+    Args:
+        spec: the run.
+        fresh: run again even if it is finished.
+        begin: called when the folder is locked and ready, just before the function; not called for a stored result.
     Returns the result record. Exceptions of the run function are recorded in `error.json` and raised again.
     """
     folder = spec.folder
@@ -261,40 +213,44 @@ def execute(spec: RunSpec, *, fresh: bool = False) -> dict:
             done = load_result(spec)
             if done is not None:
                 return done
-            folder.mkdir(parents=True, exist_ok=True)  # a damaged folder was just set aside
+            folder.mkdir(parents=True, exist_ok=True)  # it may just have been set aside
         else:
             for leftover in ("result.json", "metrics.jsonl", "error.json"):
                 (folder / leftover).unlink(missing_ok=True)
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        return _execute_locked(spec, folder)
+        return _execute_locked(spec, folder, begin)
 
 
-def _execute_locked(spec: RunSpec, folder: Path) -> dict:
-    import traceback
-
+def _execute_locked(spec: RunSpec, folder: Path, begin: Callable[[], None] | None) -> dict:
     config = {
-        "experiment": spec.experiment,
+        "kind": spec.kind,
         "function": spec.function,
+        "uses": list(spec.uses),
+        "recipe_classes": list(spec.recipe_classes),
         "recipe": to_plain(spec.recipe),
+        "recipe_digest": spec.recipe_digest,
         "seed": spec.seed,
         "data": spec.data,
     }
     write_text(folder / "config.json", json.dumps(config, indent=1))
-    context = RunContext(folder)
+    if begin is not None:
+        begin()
     started = time.perf_counter()
     try:
-        value = spec.load_function()(spec.recipe, spec.seed, context)
+        value = spec.load_function()(spec.recipe, spec.seed, RunContext(folder))
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
         record = {"message": message, "traceback": traceback.format_exc(), "provenance": provenance(seed=spec.seed)}
         write_text(folder / "error.json", json.dumps(record, indent=1))
         raise
     wall_s = round(time.perf_counter() - started, 3)
+    code = folder.name.rpartition("-")[2]  # as it was when the run began
+    about = {"seed": spec.seed, "data": spec.data, "recipe_digest": spec.recipe_digest, "code": code}
     result = {
         "value": to_plain(value),
         "outcome": value.get("outcome", "done") if isinstance(value, dict) else "done",
         "metrics_sha256": _checksum(folder / "metrics.jsonl"),
-        "provenance": provenance(seed=spec.seed, data=spec.data, code=spec.code, wall_s=wall_s, pid=os.getpid()),
+        "provenance": provenance(**about, wall_s=wall_s, pid=os.getpid()),
     }
     write_text(folder / "result.json", json.dumps(result, indent=1))
     (folder / "error.json").unlink(missing_ok=True)

@@ -29,7 +29,7 @@ from repro.search.supernet import Path, SinglePathSupernet
 from repro.search.warmup import GroupOutcome, Warmup, groups_present, path_sampler, separate_warmup
 from repro.train.data import TensorData, generator_for, prepare
 from repro.train.loop import DIVERGED, FINISHED, STOPPED, Divergence, Trainer
-from repro.train.recipe import ACGHOST_SEARCH, TrainRecipe
+from repro.train.recipe import TrainRecipe
 
 CHECKPOINT = "search.safetensors"
 _TRIES = 200
@@ -38,7 +38,7 @@ Objective = Callable[[list[Path]], Sequence[float]]
 
 
 def energy_objective(lookup) -> Objective:
-    """The objective that asks a `repro.papers.acghostnet.energy.EnergyLookup` for energies in pJ."""
+    """The objective that asks a lookup's `score(paths)` for energies in pJ."""
     return lambda paths: lookup.score([list(path) for path in paths])["energy_pj"].tolist()
 
 
@@ -52,7 +52,9 @@ class SearchRecipe:
     `separate` warms up by sub-supernets, which share `warmup_epochs` between them.
     """
 
-    train: TrainRecipe = ACGHOST_SEARCH
+    train: TrainRecipe = TrainRecipe(
+        epochs=500, batch_size=128, lr=0.025, weight_decay=3e-4, adaptive="all", crop_padding=4, flip=True
+    )
     warmup_epochs: int = 50
     evolve_every: int = 10
     population: int = 128

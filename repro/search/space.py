@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 
 from repro.errors import InputError, check_choice
-from repro.models.acghostnet import MODULE_TYPES, NUM_BLOCKS
 from repro.search.supernet import Path, random_path
 
 _TRIES = 10_000
@@ -113,11 +112,6 @@ class SearchSpace:
 
 def _draw(count: int, generator: torch.Generator) -> int:
     return int(torch.randint(count, (), generator=generator))
-
-
-def acghostnet_space(options: Sequence[str] = MODULE_TYPES, blocks: int = NUM_BLOCKS) -> SearchSpace:
-    """The paper's space, 8 module types in 16 blocks (8^16 paths), or a smaller one of the same kind."""
-    return SearchSpace([[check_choice("options", option, MODULE_TYPES) for option in options]] * blocks)
 
 
 def adder_share(path: Path) -> float:

@@ -6,12 +6,9 @@ from repro.train.diagnose import profile_step
 from repro.train.evaluate import accuracy_pct, evaluate, predict, reestimate_batch_norm
 from repro.train.loop import Divergence, History, Trainer, fit
 from repro.train.optim import AdaptiveLR
-from repro.train.recipe import ACGHOST_CIFAR, ACGHOST_IMAGENET, ACGHOST_SEARCH, TrainRecipe
+from repro.train.recipe import TrainRecipe
 
 __all__ = [
-    "ACGHOST_CIFAR",
-    "ACGHOST_IMAGENET",
-    "ACGHOST_SEARCH",
     "AdaptiveLR",
     "Divergence",
     "History",

@@ -64,22 +64,6 @@ class TrainRecipe:
         return asdict(self)
 
 
-# ACGhostNet Sec. 4.2: CIFAR models, 600 epochs, batch 256, rate 0.025 with a cosine schedule. Momentum and weight decay
-# are not repeated there; they are taken from the search of Sec. 4.1. Crop and flip are the usual ones, not stated.
-ACGHOST_CIFAR = TrainRecipe(
-    epochs=600, batch_size=256, lr=0.025, weight_decay=3e-4, adaptive="all", eta=1 / 15, crop_padding=4, flip=True
-)
-# ACGhostNet Sec. 4.1, Training: 800 epochs of which 4 warm up, batch 1024 on 8 GPUs, rate 0.4, weight decay 3e-5,
-# dropout 0.2 (an option of the model), eta 1/15, no gradient clipping.
-ACGHOST_IMAGENET = TrainRecipe(
-    epochs=800, batch_size=1024, lr=0.4, weight_decay=3e-5, warmup_epochs=4, adaptive="all", eta=1 / 15, flip=True
-)
-# ACGhostNet Sec. 4.1, Searching: 500 epochs, batch 128, momentum 0.9, rate 0.025 cosine, weight decay 3e-4.
-ACGHOST_SEARCH = TrainRecipe(
-    epochs=500, batch_size=128, lr=0.025, weight_decay=3e-4, adaptive="all", eta=1 / 15, crop_padding=4, flip=True
-)
-
-
 def learning_rate(recipe: TrainRecipe, step: int, total_steps: int, steps_per_epoch: int) -> float:
     """Global rate of a step (0-based): linear warm-up to `lr`, then cosine to zero at `total_steps`, or constant."""
     warmup = round(recipe.warmup_epochs * steps_per_epoch)

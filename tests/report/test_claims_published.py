@@ -5,7 +5,7 @@ import pytest
 from repro.errors import InputError
 from repro.report import claims, judge_published
 from repro.report.claims import places
-from repro.report.predicate import Ref, parse, references
+from repro.report.expressions import parse, tables_read
 from repro.report.published import figure_ids, table_ids
 
 ROWS = list(claims().itertuples())
@@ -27,12 +27,11 @@ def test_every_place_is_a_known_table_or_figure():
     assert all(place in known for row in ROWS for place in places(row.claim_id))
 
 
-def test_every_table_that_a_predicate_reads_is_listed_with_the_claim():
+def test_every_table_that_a_check_reads_is_listed_with_the_claim():
     for row in ROWS:
         if row.published_verdict == "na":
             continue
-        read = {ref.table for ref in references(parse(row.check)) if isinstance(ref, Ref) and ref.table}
-        assert read <= set(places(row.claim_id)), row.claim_id
+        assert set(tables_read(parse(row.check))) <= set(places(row.claim_id)), row.claim_id
 
 
 def test_unknown_claim_is_one_sentence():

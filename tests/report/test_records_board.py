@@ -7,7 +7,8 @@ import pytest
 
 from repro.errors import InputError
 from repro.report import board_is_current, latest, load_records, save_record, status_board, update_readme
-from repro.report.board import BEGIN, END, markdown_table
+from repro.report.board import BEGIN, END, board_markdown, markdown_table
+from repro.report.records import Record, freshness
 
 PROVENANCE = {
     "preset": "quick",
@@ -25,7 +26,9 @@ STRATEGIES = [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
+    """The reference records, which this test may write."""
     monkeypatch.setenv("REPRO_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("REPRO_REFERENCE", "1")
     return tmp_path / "results"
 
 
@@ -46,6 +49,15 @@ def test_a_record_survives_the_round_trip(results):
     assert record.frame.attrs["preset"] == "quick" and record.frame.attrs["dataset"] == "digits"
     assert record.label == "quick, digits, 25 epochs, seeds 0 1 2"
     assert load_records("acghostnet_t03") == [] and latest("acghostnet_t03") is None
+
+
+def test_a_command_writes_its_own_records_and_reads_the_reference(results, tmp_path, monkeypatch):
+    monkeypatch.delenv("REPRO_REFERENCE")
+    monkeypatch.setenv("REPRO_OUTPUT", str(tmp_path / "output"))
+    path = save_record("acghostnet_t06", frame(), PROVENANCE)
+    assert path == tmp_path / "output" / "records" / "acghostnet_t06" / "quick-digits.csv" and not results.exists()
+    assert load_records("acghostnet_t06") == [] and latest("acghostnet_t06") is None
+    assert latest("acghostnet_t06", root=tmp_path / "output" / "records").preset == "quick"
 
 
 def test_latest_prefers_the_higher_preset_then_the_newer_date(results):
@@ -128,6 +140,39 @@ def test_the_board_has_a_row_per_table_and_figure_and_counts_every_placed_claim(
     assert board[counts].to_numpy().sum() == empty[counts].to_numpy().sum() > 200
 
 
+@pytest.mark.parametrize(
+    ("made", "now", "answer"),
+    [
+        ("0123456789ab", {"ranking": "0123456789ab"}, "as made"),
+        ("0123456789ab", {"ranking": "ba9876543210"}, "code changed since"),
+        ({"search": "a", "network": "b"}, {"network": "b", "search": "a"}, "as made"),
+        ({"search": "a", "network": "b"}, {"search": "a", "network": "c"}, "code changed since"),
+        ({"search": "a"}, {"search": "a", "network": "b"}, "code changed since"),
+        (None, {"search": "a"}, "not known"),
+        ("0123456789ab", None, "not known"),
+    ],
+)
+def test_a_record_is_fresh_while_the_code_of_its_runs_is_the_same(made, now, answer):
+    provenance = PROVENANCE | ({"code": made} if made else {})
+    assert freshness(Record("acghostnet_t06", "quick", "digits", frame(), provenance), now) == answer
+
+
+def test_the_board_says_whose_code_made_a_record_and_links_to_the_file(results):
+    save_record("acghostnet_t06", frame(), PROVENANCE | {"code": {"acghostnet/ranking": "0123456789ab"}})
+    asked = []
+
+    def code_of(*place):
+        asked.append(place)
+        return {"acghostnet/ranking": "ba9876543210"}
+
+    board = status_board(code_of).set_index("id")
+    assert board.loc["acghostnet_t06", "code"] == "code changed since" and board.loc["acghostnet_t03", "code"] == ""
+    assert asked == [("acghostnet_t06", "quick", "digits")]
+    text = board_markdown(code_of, {"acghostnet_t06": "repro/papers/acghostnet/t06.py"}.get)
+    assert "| [acghostnet_t06](repro/papers/acghostnet/t06.py) | regenerated | quick | digits | code changed" in text
+    assert "| acghostnet_t03 |" in text
+
+
 def test_the_readme_is_updated_between_its_markers_only(results, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
@@ -139,7 +184,10 @@ def test_the_readme_is_updated_between_its_markers_only(results, tmp_path):
     save_record("acghostnet_t06", frame(), PROVENANCE)
     assert not board_is_current(readme)
     update_readme(readme)
-    assert board_is_current(readme) and "| acghostnet_t06 | regenerated | quick | digits | 4 |" in readme.read_text()
+    assert (
+        board_is_current(readme)
+        and "| acghostnet_t06 | regenerated | quick | digits | not known | 4 |" in readme.read_text()
+    )
     verdicts = (results / "VERDICTS.md").read_text()
     assert "| acghostnet-c33 |" in verdicts and "100.0% of 1000 resamples" in verdicts
 

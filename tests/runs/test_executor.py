@@ -1,5 +1,6 @@
 """Many runs: same results whatever the number of workers; one bad run does not take the others with it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,8 +14,8 @@ from filelock import FileLock
 
 from repro.errors import InputError
 from repro.paths import repo_root
-from repro.runs import RunSpec, run_many
-from repro.runs.executor import default_workers, forecast_s
+from repro.runs import RunSpec, execute, forecast_s, run_many
+from repro.runs.executor import default_workers
 from tests.runs.run_functions import SumRecipe
 
 
@@ -79,10 +80,27 @@ def test_jobs_variable_sets_the_workers(monkeypatch):
         default_workers()
 
 
-def test_forecast_uses_estimates():
-    specs = [RunSpec("sums", "m:f", SumRecipe(), seed, estimate_s=10.0) for seed in range(4)]
-    assert forecast_s(specs, workers=2) == 20.0
-    assert forecast_s(specs_of("add_up", [0]), workers=2) is None
+def test_a_forecast_goes_by_the_recipe_then_the_record_then_the_kind():
+    done = specs_of("add_up", range(3))
+    assert forecast_s(done, workers=2) is None
+    for spec, seconds in zip(done, (1.0, 4.0, 30.0), strict=True):
+        finish_in(spec, seconds)
+    same_recipe, other_recipe = specs_of("add_up", range(3, 7)), specs_of("add_up", [0], terms=(1,))
+    assert forecast_s(same_recipe, workers=2) == pytest.approx(8.0)
+    assert forecast_s(other_recipe, workers=2) == pytest.approx(4.0)
+    assert forecast_s(other_recipe, 1, {"sums": 7.0}) == 7.0
+    assert forecast_s(other_recipe, 1, {"sums": 7.0, other_recipe[0].recipe_digest: 9.0}) == 9.0
+    assert forecast_s([*other_recipe, *same_recipe], 1, {same_recipe[0].recipe_digest: 99.0, "sums": 7.0}) == 23.0
+    assert forecast_s([RunSpec("others", "m:f", SumRecipe(), 0)], 1) == pytest.approx(4.0)
+    assert forecast_s([RunSpec("others", "m:f", SumRecipe(terms=(5,)), 0)], 1) is None
+
+
+def finish_in(spec, seconds):
+    """Execute a run and store it as one that took `seconds`."""
+    path = spec.folder / "result.json"
+    result = execute(spec)
+    result["provenance"]["wall_s"] = seconds
+    path.write_text(json.dumps(result))
 
 
 INTERRUPTED = """

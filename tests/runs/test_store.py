@@ -8,7 +8,6 @@ import pytest
 
 from repro.errors import InputError
 from repro.runs import RunSpec, find_status, load_result, scan
-from repro.runs.code import modules_used
 from repro.runs.store import execute
 from tests.runs.run_functions import SumRecipe
 
@@ -50,10 +49,6 @@ def test_any_change_of_what_is_asked_gets_another_folder(change):
     assert other_data.folder != spec_of().folder
 
 
-def test_the_estimate_does_not_change_the_folder():
-    assert dataclasses.replace(spec_of(), estimate_s=5.0).folder == spec_of().folder
-
-
 def test_provenance_names_revision_versions_device_and_time():
     provenance = execute(spec_of())["provenance"]
     assert {"git_revision", "git_clean", "versions", "device", "date", "seed", "wall_s", "code"} <= set(provenance)
@@ -75,7 +70,8 @@ def test_status_runs_through_missing_done_diverged_and_failed():
 
 def test_changed_code_makes_a_run_stale(monkeypatch):
     execute(spec_of())
-    monkeypatch.setattr("repro.runs.store.code_fingerprint", lambda module: "0123456789ab")
+    for module in ("spec", "code"):
+        monkeypatch.setattr(f"repro.runs.{module}.code_fingerprint", lambda *args, **more: "0123456789ab")
     assert find_status(spec_of()).state == "stale"
     assert [status.state for status in scan()] == ["stale"]
 
@@ -154,22 +150,6 @@ def test_an_unwritable_runs_folder_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "file"))
     with pytest.raises(InputError, match="REPRO_RUNS"):
         execute(spec_of())
-
-
-def test_fingerprint_follows_imports_but_not_kernels_or_comments(tmp_path, monkeypatch):
-    used = modules_used("repro.runs.code")  # ignored package: nothing
-    assert used == {}
-    package = tmp_path / "repro"
-    (package / "cpu").mkdir(parents=True)
-    (package / "a.py").write_text("from repro.b import f\nfrom repro.cpu import g\n")
-    (package / "b.py").write_text("def f():\n    return 1\n")
-    monkeypatch.setattr("repro.runs.code.repo_root", lambda: tmp_path)
-    assert set(modules_used("repro.a")) == {"repro.a", "repro.b"}
-    before = modules_used("repro.a")
-    (package / "b.py").write_text('def f():\n    """Says one."""\n    return 1  # one\n')
-    assert modules_used("repro.a") == before
-    (package / "b.py").write_text("def f():\n    return 2\n")
-    assert modules_used("repro.a") != before
 
 
 def test_config_holds_the_whole_recipe():

@@ -6,19 +6,18 @@ the same work (images of one size class, or translation), and turned into verdic
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 import pandas as pd
 
 from repro import report
-from repro.cost import ACCOUNTINGS, layers_cost, model_cost, operation_energy_pj, skeleton
-from repro.cost.eyeriss import LEVELS
-from repro.cost.skeleton import traced
-from repro.errors import check_choice
+from repro.cost import ACCOUNTINGS
 from repro.papers.accountings.networks import ENERGY_TABLES, accountings, energy_tables, savings
+from repro.papers.analytic import span
+from repro.papers.table import Drawing
+from repro.report.charts import rank_lines, savings_by_accounting
 
 COLUMNS_OF_ENERGY = re.compile(r"\b(energy|latency)_(mj|uj|ms)\b")
 MODELLED = {"conv": "convolution", "shift": "shift", "adder": "adder", "shiftadd": "shift and adder"}
@@ -128,88 +127,7 @@ def rounded_as_printed(table_id: str, frame: pd.DataFrame) -> pd.DataFrame:
     return result
 
 
-# ------------------------------------------------------------------ where the energy goes
-
-
-@functools.cache
-def _levels(name: str, options: tuple, pixels: int, op: str, accounting: str) -> dict[str, float]:
-    return layers_cost(traced(name, pixels, op=op, **dict(options))[1], accounting=accounting).by_level
-
-
-def level_energies(
-    name: str,
-    pixels: int,
-    operators: Sequence[str] = ("conv", "shift", "adder"),
-    accounts: Sequence[str] = ACCOUNTINGS,
-    **options,
-) -> pd.DataFrame:
-    """Energy (mJ) of one model by level of the memory hierarchy, per operator and accounting, long form."""
-    rows = []
-    for accounting in accounts:
-        for op in operators:
-            split = _levels(name, tuple(sorted(options.items())), pixels, op, accounting)
-            rows += [(accounting, op, level, split[level]) for level in LEVELS]
-    return pd.DataFrame(rows, columns=["accounting", "operator", "level", "energy_mj"])
-
-
-# ------------------------------------------------------------------ ACGhostNet: what data movement leaves of a saving
-
-
-@functools.cache
-def acghostnet_traffic(resolution: int, num_classes: int) -> tuple[float, float]:
-    """Smallest and largest energy (mJ) of data movement of any of the 8^16 networks, every operator paying its own.
-
-    At equal word widths an operator does not change what is moved, so only the groups of each block matter; the bounds
-    add the cheaper, or the dearer, choice of every block.
-    """
-    sums = []
-    for choice in ("CCg1", "CCg2"):
-        form = "cifar" if resolution < 64 else "imagenet"
-        model = skeleton("acghostnet", choices=choice, num_classes=num_classes, form=form)
-        layers = model_cost(model, resolution, "unbiased").layers
-        block = layers["name"].str.extract(r"^blocks\.(\d+)\.")[0].fillna("rest")
-        sums.append((layers["energy_mj"] - layers["compute"]).groupby(block).sum())
-    both = pd.concat(sums, axis=1)
-    return float(both.min(axis=1).sum()), float(both.max(axis=1).sum())
-
-
-def acghostnet_savings(table_id: str) -> pd.DataFrame:
-    """ACGhostNet's savings over GhostNet-1.0x: as its energy column has them, and with data movement added.
-
-    The searched networks are not published, but their operator counts are, and the space bounds their traffic. The
-    counts are the printed ones, so this is what the printed counts imply, not a regenerated energy.
-
-    Columns: model, operations_only_pct, and with data movement with_traffic_low_pct and with_traffic_high_pct.
-    """
-    check_choice("table_id", table_id, ("acghostnet_t04", "acghostnet_t05"))
-    pixels, classes = (32, 10) if table_id == "acghostnet_t04" else (224, 1000)
-    printed = report.published(table_id).set_index("model")
-    low, high = acghostnet_traffic(pixels, classes)
-    base_model = skeleton("ghostnet", num_classes=classes, form="cifar" if pixels == 32 else "imagenet")
-    base_cost = model_cost(base_model, pixels, "unbiased")
-    rows = []
-    for letter in "ABCD":
-        row = printed.loc[f"ACGhostNet-{letter}"]
-        reference = printed.loc["GhostNet-1.0x"]
-        operations, base_operations = (operation_energy_pj(r["fadd_m"], r["fmul_m"]) * 1e-3 for r in (row, reference))
-        base = base_cost.energy_mj - base_cost.by_level["compute"] + base_operations
-        rows.append(
-            {
-                "model": f"ACGhostNet-{letter}",
-                "operations_only_pct": 100 * (1 - operations / base_operations),
-                "with_traffic_low_pct": 100 * (1 - (high + operations) / base),
-                "with_traffic_high_pct": 100 * (1 - (low + operations) / base),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 # ------------------------------------------------------------------ sentences
-
-
-def _span(values: pd.Series, digits: int = 0) -> str:
-    low, high = f"{values.min():.{digits}f}", f"{values.max():.{digits}f}"
-    return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 def saving_sentences(frame: pd.DataFrame | None = None) -> list[str]:
@@ -218,8 +136,8 @@ def saving_sentences(frame: pd.DataFrame | None = None) -> list[str]:
     sentences = []
     for (paper, op), group in frame.groupby(["paper", "operator"], sort=False):
         sentences.append(
-            f"**{paper}, {MODELLED[op]} networks:** saving over convolutions {_span(group['published_pct'])} as "
-            f"published, {_span(group['corrected_pct'])} with slips corrected, {_span(group['unbiased_pct'])} when "
+            f"**{paper}, {MODELLED[op]} networks:** saving over convolutions {span(group['published_pct'])} as "
+            f"published, {span(group['corrected_pct'])} with slips corrected, {span(group['unbiased_pct'])} when "
             f"every operator pays its own traffic at equal word widths ({len(group)} "
             f"network{'s' if len(group) > 1 else ''})."
         )
@@ -259,123 +177,18 @@ def conclusion(claims: pd.DataFrame, wide: pd.DataFrame | None = None, saved: pd
     return sentences
 
 
-def slip_sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """ShiftAddAug's Shift rows: what counting the stem twice and leaving the classifier out costs them."""
-    frame = tables["shiftaddaug_t03"].attrs["extra"]["accountings"]
-    shift = frame[frame["op"] == "shift"].pivot(index="model", columns="accounting", values=["energy_mj", "latency_ms"])
-    energy = 100 * (1 - shift["energy_mj"]["corrected"] / shift["energy_mj"]["published"])
-    latency = 100 * (1 - shift["latency_ms"]["corrected"] / shift["latency_ms"]["published"])
-    return [
-        f"The slip works against the Shift rows: with every layer counted once their energies are {_span(energy, 1)} "
-        f"and their latencies {_span(latency, 1)} lower."
-    ]
+# ------------------------------------------------------------------ pictures
 
 
-# ------------------------------------------------------------------ word widths
-
-WIDTHS = {
-    "conv, 32-bit words": ("conv", 32, None),
-    "shift, 32-bit words": ("shift", 32, None),
-    "adder, 32-bit words": ("adder", 32, None),
-    "shift, 16-bit activations, 5-bit weights": ("shift", 32, (16, 5, 16)),
-    "conv, 8-bit words": ("conv", 8, None),
-    "adder, 8-bit words": ("adder", 8, None),
-}
-
-
-@functools.cache
-def word_widths() -> pd.DataFrame:
-    """Energy (mJ) of ShiftAddAug's models without bias, each term at its own explicit word width.
-
-    Columns: setting (operator and widths), one per model; the published accounting's 10-bit shift is the first row.
-    """
-    from repro.papers.shiftaddaug.counts import CLASSES, MODELS, RESOLUTION
-
-    rows = {"shift as published (10-bit words, 32-bit convolutions)": {}} | {name: {} for name in WIDTHS}
-    for model, (name, options) in MODELS.items():
-        networks = {
-            op: traced(name, RESOLUTION, op=op, num_classes=CLASSES, **options)[1] for op in ("conv", "shift", "adder")
-        }
-        first = next(iter(rows))
-        rows[first][model] = layers_cost(networks["shift"], accounting="corrected").energy_mj
-        for setting, (op, bits, words) in WIDTHS.items():
-            cost = layers_cost(networks[op], accounting="unbiased", bits=bits, word_bits=words)
-            rows[setting][model] = cost.energy_mj
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("setting").reset_index()
-
-
-# ------------------------------------------------------------------ figures and blocks
-
-
-def analytic_figure(figure_id: str, frame: pd.DataFrame, convention: str) -> pd.DataFrame:
-    """A frame behind a published figure, stamped like an analytic table so that it can be kept as a record."""
-    from repro.runs import provenance
-
-    check_choice("figure_id", figure_id, report.published_figures())
-    about = {"preset": "paper", "dataset": "architecture", "seeds": [], "convention": convention}
-    frame = frame.copy()
-    frame.attrs = {"table_id": figure_id, "scale": "", "failed": [], "extra": {}} | about
-    frame.attrs["provenance"] = provenance(**about)
-    return frame
-
-
-def acghostnet_blocks(resolution: int, num_classes: int) -> pd.DataFrame:
-    """What each of ACGhostNet's blocks can cost, over its eight module types.
-
-    Columns: block (1 to 16), quantity ("taps_m", which FLOPs go by, or "energy_uj"), low, high, mean.
-    """
-    from repro.papers.acghostnet.energy import EnergyLookup
-
-    table = EnergyLookup(resolution, num_classes).table
-    table = table.assign(taps_m=(table["fadd"] + table["fmul"]) / 2e6, energy_uj=table["energy_pj"] * 1e-6)
-    long = table.melt(["block", "module_type"], ["taps_m", "energy_uj"], var_name="quantity", value_name="value")
-    found = long.groupby(["quantity", "block"])["value"].agg(["min", "max", "mean"]).reset_index()
-    found["block"] += 1
-    return found.rename(columns={"min": "low", "max": "high"})[["block", "quantity", "low", "high", "mean"]]
-
-
-def block_sentences(frame: pd.DataFrame) -> list[str]:
-    """Which blocks have the most operations and the most energy, on average over the module types.
-
-    Block numbers count from 1; the paper does not say where it starts.
-    """
-    sentences = []
-    for quantity, text in (("taps_m", "operations"), ("energy_uj", "energy")):
-        mine = frame[frame["quantity"] == quantity].nlargest(3, "mean")
-        listed = ", ".join(f"block {row.block} ({row.mean:.2f})" for row in mine.itertuples())
-        sentences.append(f"Most {text}, averaged over the eight module types: {listed}.")
-    return sentences
-
-
-def width_sentences() -> list[str]:
-    """What narrower words do, from `word_widths`."""
-    table = word_widths().set_index("setting")
-    eight, shift = table.loc["conv, 8-bit words"], table.loc["shift, 16-bit activations, 5-bit weights"]
-    full = table.loc["conv, 32-bit words"]
-    return [
-        f"Shift layers with 16-bit activations and 5-bit weights need {_span(100 * (1 - shift / full))} less energy "
-        "than convolutions at 32 bit: what they save is width, not arithmetic.",
-        f"Convolutions at 8 bit need {_span(100 * (1 - eight / shift))} less than these shift layers."
-        if (eight < shift).all()
-        else f"Convolutions at 8 bit need less than these shift layers in {int((eight < shift).sum())} of {len(eight)} "
-        "networks.",
-    ]
-
-
-def addition_sentences(imagenet: pd.DataFrame) -> list[str]:
-    """How AutoShiftNet's printed additions relate to one addition per tap.
-
-    Args:
-        imagenet: ours of autoshiftnet_t02.
-    """
-    honest = imagenet.attrs["extra"]["honest_additions"].set_index("model")["add_m"]
-    printed = report.published("autoshiftnet_t02").set_index("model")["add_m"]
-    ratio = (printed / honest.reindex(printed.index)).dropna()
-    near = ratio[(ratio - 0.5).abs() <= 0.025]
-    return [
-        f"Printed additions are within 5 % of half of ours for {len(near)} of {len(ratio)} networks: "
-        f"{', '.join(near.index)}.",
-        "The others, printed over ours: "
-        + ", ".join(f"{name} {value:.2f}" for name, value in ratio.drop(near.index).items())
-        + ".",
-    ]
+def drawings() -> dict[str, Drawing]:
+    """The two pictures that go across papers, by file name."""
+    return {
+        "accountings_savings": Drawing(
+            savings_by_accounting(savings()),
+            "Energy saved over the same network with convolutions: most goes when every operator pays its traffic.",
+        ),
+        "accountings_ranks": Drawing(
+            rank_lines(ranked()),
+            "Rank by energy under each accounting: operators sort the networks as published, sizes without bias.",
+        ),
+    }

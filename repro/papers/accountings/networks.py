@@ -15,26 +15,29 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 
 import pandas as pd
-from scipy.stats import kendalltau
 
 from repro.cost import ACCOUNTINGS, CONVENTIONS, ModelCost, layers_cost, operation_energy_pj, translation_cost
 from repro.cost.counting import layer_operations
 from repro.cost.skeleton import traced
 from repro.errors import check_choice
-from repro.papers.acghostnet import counts as analytic_acghostnet
-from repro.papers.autoshiftnet import counts as analytic_autoshiftnet
-from repro.papers.shiftaddaug import counts as analytic_shiftaddaug
-from repro.papers.shiftaddnas import counts as analytic_shiftaddnas
+from repro.papers.acghostnet import t04 as acghostnet_t04
+from repro.papers.acghostnet import t05 as acghostnet_t05
+from repro.papers.autoshiftnet import t02 as autoshiftnet_t02
+from repro.papers.shiftaddaug import counts as shiftaddaug
+from repro.papers.shiftaddaug import t03 as shiftaddaug_t03
+from repro.papers.shiftaddnas import counts as shiftaddnas
+from repro.papers.shiftaddnas import t03 as shiftaddnas_t03
+from repro.papers.shiftaddnas import t06 as shiftaddnas_t06
 
 COLUMNS = ["paper", "network", "operator", "resolution_px", "accounting", "energy_mj", "latency_ms"]
 
 # Claims about energy or latency columns can be judged on these tables, one set per accounting.
 ENERGY_TABLES: dict[str, Callable[[str], pd.DataFrame]] = {
-    "acghostnet_t04": analytic_acghostnet.table_4,
-    "acghostnet_t05": analytic_acghostnet.table_5,
-    "shiftaddaug_t03": analytic_shiftaddaug.table_3,
-    "shiftaddnas_t03": analytic_shiftaddnas.table_3,
-    "shiftaddnas_t06": analytic_shiftaddnas.table_6,
+    "acghostnet_t04": acghostnet_t04.computed,
+    "acghostnet_t05": acghostnet_t05.computed,
+    "shiftaddaug_t03": shiftaddaug_t03.computed,
+    "shiftaddnas_t03": shiftaddnas_t03.computed,
+    "shiftaddnas_t06": shiftaddnas_t06.computed,
 }
 
 
@@ -71,9 +74,9 @@ def _acghostnet(accounting: str) -> list[tuple]:
 
 
 def _shiftaddaug(accounting: str) -> list[tuple]:
-    frame = analytic_shiftaddaug.accountings()
+    frame = shiftaddaug.accountings()
     frame = frame[frame["accounting"] == accounting]
-    pixels = analytic_shiftaddaug.RESOLUTION
+    pixels = shiftaddaug.RESOLUTION
     return [
         ("ShiftAddAug", row.model, row.op, pixels, accounting, row.energy_mj, row.latency_ms)
         for row in frame.itertuples()
@@ -83,17 +86,17 @@ def _shiftaddaug(accounting: str) -> list[tuple]:
 def _shiftaddnas(accounting: str) -> list[tuple]:
     rows = []
     depthwise = "ungrouped" if accounting == "published" else "single"
-    for network, (name, pixels) in analytic_shiftaddnas.SEARCHED.items():
+    for network, (name, pixels) in shiftaddnas.SEARCHED.items():
         if network == "ShiftAddNAS-T1↑":
             continue  # the same network as rank 1
         cost = _priced(name, pixels, accounting, depthwise=depthwise)
         operator = "conv" if network.startswith("BossNAS") else "hybrid"
         rows.append(("ShiftAddNAS", network, operator, pixels, accounting, cost.energy_mj, cost.latency_ms))
     for network in ("ResNet-50", "AdderNet", "DeepShift-Q", "ShiftAddNet"):
-        name, operator, options, _ = analytic_shiftaddnas.RESNETS[network]
+        name, operator, options, _ = shiftaddnas.RESNETS[network]
         cost = _priced(name, 224, accounting, options | {"op": operator, "version": "v1"}, depthwise=depthwise)
         rows.append(("ShiftAddNAS", network, operator, 224, accounting, cost.energy_mj, cost.latency_ms))
-    for name, _ in dict.fromkeys(analytic_shiftaddnas.TRANSLATION.values()):
+    for name, _ in dict.fromkeys(shiftaddnas_t03.TRANSLATION.values()):
         cost = translation_cost(name, accounting=accounting)
         operator = "hybrid" if name.startswith("shiftaddnas") else "conv"
         rows.append(("ShiftAddNAS", name, operator, float("nan"), accounting, cost.energy_mj, cost.latency_ms))
@@ -102,7 +105,7 @@ def _shiftaddnas(accounting: str) -> list[tuple]:
 
 def _autoshiftnet(accounting: str) -> list[tuple]:
     rows = []
-    for network, (name, options, _) in analytic_autoshiftnet.IMAGENET.items():
+    for network, (name, options, _) in autoshiftnet_t02.IMAGENET.items():
         # 227 pixels where 224 gives the stem a prime number of rows, which the script cannot map.
         pixels = 227 if network == "SqueezeNet1.0" else 224
         for operator in ("conv", "shift"):
@@ -136,23 +139,14 @@ def accountings(papers: Iterable[str] = tuple(_PAPERS)) -> pd.DataFrame:
     return pd.concat([_paper_accountings(check_choice("paper", p, _PAPERS)) for p in papers], ignore_index=True)
 
 
-def side_by_side(papers: Iterable[str] = tuple(_PAPERS), value: str = "energy_mj") -> pd.DataFrame:
-    """One row per network and operator with a column per accounting, and each one's rank within its paper."""
-    frame = accountings(papers)
-    keys = ["paper", "network", "operator"]
-    wide = frame.pivot(index=keys, columns="accounting", values=value)[list(ACCOUNTINGS)].reset_index()
-    wide = frame[keys].drop_duplicates().merge(wide, on=keys)
-    for accounting in ACCOUNTINGS:
-        wide[f"rank_{accounting}"] = wide.groupby("paper")[accounting].rank(method="min")
-    return wide
-
-
 def savings(papers: Iterable[str] = tuple(_PAPERS)) -> pd.DataFrame:
     """Energy saved over the same network with convolutions, in %, by operator and accounting.
 
     Columns: paper, network, operator, and one per accounting; negative where the operator costs more.
     """
-    wide = side_by_side(papers)
+    frame = accountings(papers)
+    wide = frame.pivot(index=["paper", "network", "operator"], columns="accounting", values="energy_mj").reset_index()
+    wide = frame[["paper", "network", "operator"]].drop_duplicates().merge(wide)
     base = wide[wide["operator"] == "conv"].set_index(["paper", "network"])
     rows = []
     for row in wide[wide["operator"].isin(["shift", "adder", "shiftadd"])].itertuples():
@@ -162,32 +156,3 @@ def savings(papers: Iterable[str] = tuple(_PAPERS)) -> pd.DataFrame:
             saved = {f"{a}_pct": 100 * (1 - getattr(row, a) / base.loc[counterpart, a]) for a in ACCOUNTINGS}
             rows.append({"paper": row.paper, "network": row.network, "operator": row.operator, **saved})
     return pd.DataFrame(rows)
-
-
-def ranking_changes(papers: Iterable[str] = tuple(_PAPERS)) -> pd.DataFrame:
-    """Pairs of networks of one paper whose order by energy differs from the published accounting.
-
-    Columns: paper, accounting, cheaper_published and cheaper_now ("network (operator)").
-    """
-    wide = side_by_side(papers)
-    rows = []
-    for paper, group in wide.groupby("paper", sort=False):
-        names = [f"{row.network} ({row.operator})" for row in group.itertuples()]
-        for accounting in ACCOUNTINGS[1:]:
-            before, after = group["published"].to_numpy(), group[accounting].to_numpy()
-            for i in range(len(names)):
-                for j in range(len(names)):
-                    if before[i] < before[j] and after[i] > after[j]:
-                        rows.append((paper, accounting, names[i], names[j]))
-    return pd.DataFrame(rows, columns=["paper", "accounting", "cheaper_published", "cheaper_now"])
-
-
-def ranking_agreement(papers: Iterable[str] = tuple(_PAPERS)) -> pd.DataFrame:
-    """Kendall's tau between the published energy ranking of each paper's networks and that of each accounting."""
-    wide = side_by_side(papers)
-    rows = []
-    for paper, group in wide.groupby("paper", sort=False):
-        for accounting in ACCOUNTINGS[1:]:
-            tau = kendalltau(group["published"], group[accounting]).statistic
-            rows.append((paper, accounting, len(group), float(tau)))
-    return pd.DataFrame(rows, columns=["paper", "accounting", "networks", "kendall_tau"])

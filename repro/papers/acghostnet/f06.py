@@ -1,53 +1,115 @@
-"""ACGhostNet figure 6: FLOPs and energy of each block, averaged over the searched models. Each seed is a search."""
+"""ACGhostNet figure 6 (Sec. 4.3): FLOPs and energy of each block, averaged over the searched models.
+
+Each seed is a search. Computed without one: the range that a block's eight module types leave, ImageNet at 224 pixels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
+from repro.papers.acghostnet import found
 from repro.papers.acghostnet.energy import EnergyLookup
-from repro.papers.acghostnet.f05 import plan
-from repro.papers.acghostnet.found import RECIPES, SCALE, SearchRun, energy_lookup, searches
-from repro.papers.acghostnet.models import models_by_energy
-from repro.papers.registry import Experiment
-from repro.runs import Outcome
+from repro.papers.acghostnet.recipes import SCALE, SEARCHES
+from repro.papers.table import Drawing, Table, is_computed
+from repro.report.charts import block_profile
+from repro.report.figures import COLOURS, new_figure
 
 
-def mean_blocks(lookup: EnergyLookup, paths: Sequence[Sequence[str]]) -> pd.DataFrame:
+def trained(recipe, seeds, run):
+    """Means over models A to D at the size at which the search trains them, one row per block and seed.
+
+    `attrs["extra"]["paper_size"]`: the same networks at width 1 and 32 pixels.
+    """
+    searches = run({seed: found.spec(recipe, seed) for seed in seeds})
+    paths = {seed: [c.path for c in found.models(outcome).values()] for seed, outcome in searches.items()}
+    frame = _mean_blocks(found.energy_lookup(recipe), paths)
+    frame.attrs["extra"] = {"paper_size": _mean_blocks(EnergyLookup(32, 10), paths)}
+    return frame
+
+
+def _mean_blocks(lookup, paths_by_seed):
+    parts = [mean_blocks(lookup, paths).assign(seed=seed) for seed, paths in paths_by_seed.items() if paths]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*COLUMNS, "seed"])
+
+
+COLUMNS = ["block", "flops_m", "energy_uj"]
+
+
+def mean_blocks(lookup: EnergyLookup, paths) -> pd.DataFrame:
     """block (from 1), flops_m (additions and multiplications) and energy_uj, averaged over networks."""
     table = lookup.table.set_index(["block", "module_type"])
     flops, energy = (table["fadd"] + table["fmul"]) / 1e6, table["energy_pj"] / 1e6
     rows = []
     for block in range(lookup.num_blocks):
         chosen = [(block, path[block]) for path in paths]
-        rows.append({"block": block + 1, "flops_m": flops[chosen].mean(), "energy_uj": energy[chosen].mean()})
-    return pd.DataFrame(rows)
+        rows.append((block + 1, flops[chosen].mean(), energy[chosen].mean()))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def tabulate(recipe: SearchRun, outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Means over models A to D at the size at which the search trains them, one row per block and seed.
+def computed():
+    """What each block can cost, over its eight module types.
 
-    `attrs["extra"]["paper_size"]`: the same networks at width 1 and 32 pixels.
+    Columns: block (1 to 16), quantity ("taps_m", which FLOPs go by, or "energy_uj"), low, high, mean.
     """
-    lookups = {"ours": energy_lookup(recipe), "paper_size": EnergyLookup(32, 10)}
-    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in lookups}
-    for outcome in searches(outcomes):
-        paths = [found.path for found in models_by_energy(outcome).values()]
-        for name, lookup in lookups.items():
-            if paths:
-                parts[name].append(mean_blocks(lookup, paths).assign(seed=outcome.spec.seed))
-    frames = {name: pd.concat(part, ignore_index=True) if part else pd.DataFrame() for name, part in parts.items()}
-    frames["ours"].attrs["extra"] = {"paper_size": frames["paper_size"]}
-    return frames["ours"]
+    table = EnergyLookup(224, 1000).table
+    table = table.assign(taps_m=(table["fadd"] + table["fmul"]) / 2e6, energy_uj=table["energy_pj"] * 1e-6)
+    long = table.melt(["block", "module_type"], ["taps_m", "energy_uj"], var_name="quantity", value_name="value")
+    frame = long.groupby(["quantity", "block"])["value"].agg(["min", "max", "mean"]).reset_index()
+    frame["block"] += 1
+    frame = frame.rename(columns={"min": "low", "max": "high"})[["block", "quantity", "low", "high", "mean"]]
+    frame.attrs["convention"] = "range over the eight module types of each block, width 1, 224 pixels"
+    return frame
 
 
-EXPERIMENT = Experiment(
-    table_id="acghostnet_f06",
+def block_sentences(blocks) -> list[str]:
+    """Which blocks have the most operations and the most energy, on average over the module types.
+
+    Block numbers count from 1; the paper does not say where it starts.
+    """
+    sentences = []
+    for quantity, text in (("taps_m", "operations"), ("energy_uj", "energy")):
+        mine = blocks[blocks["quantity"] == quantity].nlargest(3, "mean")
+        listed = ", ".join(f"block {row.block} ({row.mean:.2f})" for row in mine.itertuples())
+        sentences.append(f"Most {text}, averaged over the eight module types: {listed}.")
+    return sentences
+
+
+def draw(ours):
+    """Energy and FLOPs of every block; without a search, what its eight types could need."""
+    if is_computed(ours):
+        labels = {"taps_m": "operations (million taps)", "energy_uj": "energy (µJ)"}
+        caption = "Range of operations and energy of each block over its eight module types, ImageNet at 224 pixels."
+        return [Drawing(block_profile(ours, labels=labels), caption, "space")]
+    caption = "Energy and FLOPs per block, mean over the searched models (our models and sizes)."
+    drawings = [Drawing(block_shares(ours), caption)]
+    full = ours.attrs.get("extra", {}).get("paper_size")
+    if full is not None:
+        caption = "As above, the same choices counted at width 1.0 and 32x32 pixels."
+        drawings.append(Drawing(block_shares(full), caption, "full_width"))
+    return drawings
+
+
+def block_shares(frame):
+    """Energy and FLOPs of every block, the mean over models and searches; the largest in another colour."""
+    mean = frame.groupby("block")[["energy_uj", "flops_m"]].mean()
+    figure, panels = new_figure(1, 2)
+    for axis, (column, label) in zip(panels[0], (("energy_uj", "energy (µJ)"), ("flops_m", "FLOPs (million)"))):
+        top = mean[column].idxmax()
+        colours = [COLOURS["chosen"] if block == top else COLOURS["ours"] for block in mean.index]
+        axis.bar(mean.index, mean[column], color=colours)
+        axis.set(xlabel="block", ylabel=label, title=f"most in block {top}")
+        axis.set_xticks(mean.index[::3])
+    return figure
+
+
+TABLE = Table(
     title="Energy and FLOPs per block, averaged over the searched models",
-    recipes=RECIPES,
+    trained=trained,
+    computed=computed,
+    draw=draw,
+    recipes=SEARCHES,
     seeds={"smoke": (0,), "quick": (0,), "paper": (0,)},
-    plan=plan,
-    tabulate=tabulate,
     scale=SCALE,
+    keeps=("paper_size",),
+    models=("acghostnet",),
 )

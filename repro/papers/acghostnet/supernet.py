@@ -14,8 +14,14 @@ from collections.abc import Sequence
 from torch import nn
 
 from repro.errors import InputError, check_choice
-from repro.models.acghostnet import MODULE_TYPES
+from repro.models.acghostnet import MODULE_TYPES, NUM_BLOCKS
+from repro.search.space import SearchSpace
 from repro.search.supernet import ChoiceBlock, SinglePathSupernet, Slot
+
+
+def ghost_space(options: Sequence[str] = MODULE_TYPES, blocks: int = NUM_BLOCKS) -> SearchSpace:
+    """The paper's space, 8 module types in 16 blocks (8^16 paths), or a smaller one of the same kind."""
+    return SearchSpace([[check_choice("options", option, MODULE_TYPES) for option in options]] * blocks)
 
 
 def ghost_supernet(options: Sequence[str] = MODULE_TYPES, **model_options) -> SinglePathSupernet:
@@ -49,8 +55,3 @@ def ghost_supernet(options: Sequence[str] = MODULE_TYPES, **model_options) -> Si
 
 def _choice(candidates: dict[str, nn.Module]) -> ChoiceBlock:
     return ChoiceBlock(dict(sorted(candidates.items())))
-
-
-def shared_operations(supernet: SinglePathSupernet) -> int:
-    """How many operations all choice blocks hold together (12 per block of the full space)."""
-    return sum(len(module.candidates) for module in supernet.modules() if isinstance(module, ChoiceBlock))

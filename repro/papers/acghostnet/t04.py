@@ -1,166 +1,112 @@
-"""ACGhostNet table 4: accuracy and energy of GhostNet, Adder-GhostNet and the four searched models on CIFAR-10.
+"""ACGhostNet table 4 (Sec. 4.2): GhostNet, Adder-GhostNet and the four searched models A to D on CIFAR-10.
 
-Sec. 4.2: every model trained by itself for 600 epochs, batch 256, rate 0.025 with a cosine schedule. All six have the
-same epochs, batches and rate; the adaptive rate is on both operators of the searched networks, on adders only in the
-baselines (`train_recipe` says why). One search finds models A to D (seed `search_seed`); seeds are those of the
-training.
+Every model is trained by itself for 600 epochs, batch 256, rate 0.025 with a cosine schedule. All six have the same
+epochs, batches and rate; `networks.model_job` says where the adaptive rate is on. One search finds models A to D (seed
+`search_seed`); seeds are those of the training.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-
 import pandas as pd
 
+from repro.cost import ACCOUNTINGS, model_cost, skeleton
+from repro.errors import check_choice
 from repro.models.acghostnet import MODULE_TYPES
-from repro.papers.acghostnet.found import (
-    CALIBRATION_IMAGES,
-    SCALE,
-    SMALL,
-    GhostShape,
-    SearchRun,
-    search_spec,
-    searches,
-)
-from repro.papers.acghostnet.found import RECIPES as SEARCHES
-from repro.papers.acghostnet.models import frames, models_by_energy
-from repro.papers.acghostnet.networks import NetworkRun, network_counts, network_spec, trained
-from repro.papers.data import DataRecipe
-from repro.papers.registry import Experiment
-from repro.runs import Outcome, RunSpec
-from repro.train import ACGHOST_CIFAR, TrainRecipe
+from repro.papers import jobs
+from repro.papers.acghostnet import counts, found
+from repro.papers.acghostnet.networks import model_job, network_counts
+from repro.papers.acghostnet.recipes import MODELS, SCALE
+from repro.papers.analytic import analytic_frame
+from repro.papers.table import Drawing, Table, is_computed
+from repro.report.charts import layer_breakdown
 
 BASELINES = {"GhostNet-1.0x": "ghostnet", "Adder-GhostNet-1.0x": "adder_ghostnet"}
-SEARCHED = ("ACGhostNet-A", "ACGhostNet-B", "ACGhostNet-C", "ACGhostNet-D")
+PROPOSED = tuple(f"ACGhostNet-{name}" for name in "ABCD")
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelsRecipe:
-    """A search and the training of what it finds; `data` and `shape` are those of the final networks.
-
-    `calibration_images` is explained at `NetworkRun`.
-    """
-
-    search: SearchRun
-    data: DataRecipe
-    shape: GhostShape
-    train: TrainRecipe
-    search_seed: int = 0
-    calibration_images: int = 0
-    estimate_s: float | None = None
-
-
-def found_paths(outcomes: Sequence[Outcome]) -> dict[str, str]:
-    """Path of every searched model, {"ACGhostNet-A": "CCg1-…"}; empty if the search failed or diverged."""
-    finished = [outcome for outcome in searches(outcomes) if outcome.state == "done"]
-    if not finished:
-        return {}
-    return {f"ACGhostNet-{name}": "-".join(found.path) for name, found in models_by_energy(finished[0]).items()}
-
-
-def train_recipe(recipe: ModelsRecipe, network: str) -> TrainRecipe:
-    """How a network is trained: with the paper's adaptive rate on both operators if it may have both.
-
-    The others train as their authors train them: convolutions at the global rate, adders at the adaptive one. (The
-    paper finds no difference for convolutions; in short trainings with a large eta there is one.)
-    """
-    return recipe.train if network == "acghostnet" else dataclasses.replace(recipe.train, adaptive="adder")
-
-
-def _network(recipe: ModelsRecipe, network: str, path: str) -> NetworkRun:
-    train = train_recipe(recipe, network)
-    return NetworkRun(network, path, recipe.data, recipe.shape, train, recipe.calibration_images)
-
-
-def baseline_runs(recipe: ModelsRecipe) -> dict[str, NetworkRun]:
-    """The rows that need no search."""
-    return {name: _network(recipe, net, "") for name, net in BASELINES.items()}
-
-
-def networks_of(preset: str, dataset: str) -> dict[str, NetworkRun]:
-    """The two baselines and a network that takes each of the eight module types in turn, as this preset trains them."""
-    recipe = RECIPES[preset, dataset]
-    return {**baseline_runs(recipe), "all eight types": _network(recipe, "acghostnet", "-".join(MODULE_TYPES * 2))}
-
-
-def searched_runs(recipe: ModelsRecipe, outcomes: Sequence[Outcome]) -> dict[str, NetworkRun]:
-    """The rows that the search found."""
-    return {name: _network(recipe, "acghostnet", path) for name, path in found_paths(outcomes).items()}
-
-
-def specs_of(runs: dict[str, NetworkRun], seeds: Sequence[int], estimate_s: float | None) -> list[RunSpec]:
-    """One spec per network and seed."""
-    return [network_spec(run, seed, estimate_s) for run in runs.values() for seed in seeds]
-
-
-def plan(recipe: ModelsRecipe, seeds: Sequence[int]) -> list[RunSpec]:
-    """The search, which takes longest, and the baselines."""
-    return [search_spec(recipe.search, recipe.search_seed), *specs_of(baseline_runs(recipe), seeds, recipe.estimate_s)]
-
-
-def follow(recipe: ModelsRecipe, seeds: Sequence[int], outcomes: Sequence[Outcome]) -> list[RunSpec]:
-    """The searched networks."""
-    return specs_of(searched_runs(recipe, outcomes), seeds, recipe.estimate_s)
-
-
-def tabulate(recipe: ModelsRecipe, outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """One row per model and seed, counts and energy of the network as it was trained here.
-
-    `attrs["extra"]` has those of `acghostnet_models.frames`.
-    """
-    results = trained(outcomes)
-    rows = []
-    for model, run in {**baseline_runs(recipe), **searched_runs(recipe, outcomes)}.items():
-        counts = network_counts(run)
-        about = {"model": model, "ours": int(model in SEARCHED), "dataset": recipe.data.dataset, **counts}
-        for mine in results[results["run"] == run].itertuples():
-            note = "; ".join(filter(None, [run.path, mine.note]))
-            rows.append({**about, "accuracy_pct": mine.top1_pct, "seed": mine.seed, "note": note})
-    frame = pd.DataFrame(rows)
-    frame.attrs["extra"] = frames(recipe.search, outcomes)
+def trained(recipe, seeds, run):
+    """The search and the baselines, then what it found; counts and energy are of the networks as they are trained."""
+    rows = {name: model_job(recipe, model) for name, model in BASELINES.items()}
+    done = run({"search": found.spec(recipe.search, recipe.search_seed)} | jobs.specs(rows, seeds))
+    search = done["search"]
+    searched = {
+        f"ACGhostNet-{name}": model_job(recipe, "acghostnet", network.path)
+        for name, network in found.models(search).items()
+    }
+    done |= run(jobs.specs(searched, seeds))
+    frame = pd.DataFrame(
+        {
+            "model": name,
+            "ours": int(name in PROPOSED),
+            "dataset": recipe.data.dataset,
+            **network_counts(job),
+            "accuracy_pct": jobs.accuracy_of(done[name, seed]),
+            "seed": seed,
+            "note": "; ".join(filter(None, ["-".join(job.options.get("choices", [])), jobs.note_of(done[name, seed])])),
+        }
+        for name, job in (rows | searched).items()
+        for seed in seeds
+    )
+    frame.attrs["extra"] = found.frames({recipe.search_seed: search})
     return frame
 
 
-# A network by itself sees all training images, the search's supernet one half.
-RECIPES = {
-    ("smoke", "digits"): ModelsRecipe(
-        SEARCHES["smoke", "digits"],
-        DataRecipe("digits", train_images=200, test_images=100),
-        SEARCHES["smoke", "digits"].shape,
-        TrainRecipe(epochs=1, **SMALL),
-        calibration_images=CALIBRATION_IMAGES,
-        estimate_s=1,
-    ),
-    ("quick", "digits"): ModelsRecipe(
-        SEARCHES["quick", "digits"],
-        DataRecipe("digits"),
-        SEARCHES["quick", "digits"].shape,
-        TrainRecipe(epochs=20, **SMALL),
-        calibration_images=CALIBRATION_IMAGES,
-        estimate_s=50,
-    ),
-    ("quick", "cifar10"): ModelsRecipe(
-        SEARCHES["quick", "cifar10"],
-        DataRecipe("cifar10", train_images=8000, test_images=2000, size=16),
-        SEARCHES["quick", "cifar10"].shape,
-        TrainRecipe(epochs=15, flip=True, crop_padding=2, **SMALL),
-        calibration_images=CALIBRATION_IMAGES,
-        estimate_s=250,
-    ),
-    # Dropout of the CIFAR networks is not stated; ImageNet's 0.2 is GhostNet's own default.
-    ("paper", "cifar10"): ModelsRecipe(
-        SEARCHES["paper", "cifar10"], DataRecipe("cifar10"), GhostShape(), ACGHOST_CIFAR, estimate_s=600 * 180.0
-    ),
-}
+def computed(accounting: str = "published"):
+    """GhostNet and its adder version in the CIFAR form (stem and first 24-channel block at stride 1).
 
-EXPERIMENT = Experiment(
-    table_id="acghostnet_t04",
+    Args:
+        accounting: "published" and "corrected" are the paper's operation energies; "unbiased" adds data movement.
+    """
+    check_choice("accounting", accounting, ACCOUNTINGS)
+    options = {"num_classes": 10, "form": "cifar", "accounting": accounting}
+    adder = "stem, the 1x1 160-960, the 1x1 960-1280 and the classifier multiply, all else adds"
+    return analytic_frame(
+        "acghostnet_t04",
+        {
+            "GhostNet-1.0x": counts.network_row("ghostnet", 32, "energy_uj", **options),
+            "Adder-GhostNet-1.0x": counts.network_row("adder_ghostnet", 32, "energy_uj", adder, **options),
+        },
+        convention=counts.convention(accounting),
+        unknown=counts.FIGURE_5,
+        extra={"bounds": counts.energy_bounds().copy(), "from_printed": counts.from_printed_counts("acghostnet_t04")},
+    )
+
+
+def draw(ours):
+    """Energy by layer of the two networks whose architecture is published; the trained rows have no picture here."""
+    if not is_computed(ours):
+        return []
+    layers = {f"{name}, CIFAR-10": cost.layers for name, cost in unbiased_costs().items()}
+    caption = (
+        "Energy of every layer by level of the memory hierarchy; equal word widths, every operator pays its traffic."
+    )
+    return [Drawing(layer_breakdown(layers), caption, "layers")]
+
+
+def unbiased_costs():
+    """Row -> cost with data movement, every operator paying its own."""
+    return {
+        name: model_cost(skeleton(model, num_classes=10, form="cifar"), 32, "unbiased")
+        for name, model in BASELINES.items()
+    }
+
+
+def timed_networks(preset: str, dataset: str):
+    """The two baselines and a network that takes each of the eight module types in turn, as this preset trains them."""
+    recipe = MODELS[preset, dataset]
+    rows = {name: model_job(recipe, model) for name, model in BASELINES.items()}
+    return rows | {"all eight types": model_job(recipe, "acghostnet", MODULE_TYPES * 2)}
+
+
+TABLE = Table(
     title="Accuracy and energy of GhostNet, Adder-GhostNet and the searched models A to D",
-    recipes=RECIPES,
+    trained=trained,
+    computed=computed,
+    draw=draw,
+    recipes=MODELS,
     seeds={"smoke": (0,), "quick": (0,), "paper": (0, 1, 2)},
-    plan=plan,
-    follow=follow,
-    tabulate=tabulate,
     scale=SCALE,
+    layout="wide",
+    shown=("params_m", "fadd_m", "fmul_m", "energy_uj", "accuracy_pct"),
+    models=("ghostnet", "adder_ghostnet", "acghostnet"),
 )

@@ -1,38 +1,32 @@
-"""ACGhostNet table 6 and figure 4: Kendall tau between supernet and stand-alone accuracy under four strategies.
+"""ACGhostNet table 6 (Sec. 4.4): Kendall tau between supernet and stand-alone accuracy under four strategies.
 
-Sec. 4.4: six stages of one block, AAg1 or CCg1 each; all 64 networks trained by themselves give the true ranking. The
-supernet is trained 50 epochs, or warmed up separately to a threshold and then trained 20 epochs ("to keep the fairness
-of comparison"); here both have the same total number of steps. Strategies: adaptive rate on both operators or on adders
+Six stages of one block, AAg1 or CCg1 each; all 64 networks trained by themselves give the true ranking. The supernet is
+trained 50 epochs, or warmed up separately to a threshold and then trained 20 epochs ("to keep the fairness of
+comparison"); here both have the same total number of steps. Strategies: adaptive rate on both operators or on adders
 only, with or without separate warm-up.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from repro.papers.acghostnet.ranking import (
-    SUPERNET,
-    ToyNetwork,
-    all_paths,
-    shared_spec,
-    spread_paths,
-    standalone_accuracies,
-    standalone_specs,
-)
+from repro.papers import jobs
+from repro.papers.acghostnet import ranking
+from repro.papers.acghostnet.toy import SIX_BLOCK_FORM, six_block_letters, six_block_path, spread_letters
 from repro.papers.data import DataRecipe
-from repro.papers.registry import Experiment
-from repro.runs import Outcome, RunSpec
+from repro.papers.presets import SHORT, cifar_subset
+from repro.papers.table import Table
 from repro.search.train_supernet import SupernetRecipe, strategy
 from repro.search.warmup import Warmup
 from repro.train import TrainRecipe
 
 STRATEGIES = ((0, 0), (0, 1), (1, 0), (1, 1))
 """(adaptive_lr, separate_warmup) in the order of the published rows."""
+KEY = ["adaptive_lr", "separate_warmup"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,37 +34,90 @@ class RankingRecipe:
     """Everything that shapes the ranking but the seeds.
 
     `supernet.train.epochs` is the budget of every strategy, `supernet.joint_epochs` the part after a separate warm-up.
-    The estimates are seconds on one core of a 2024 server, for the forecast only.
+    `width` and `head` (channels before the classifier) are not printed: 1.0 and 1280 are taken at `paper`.
     """
 
     data: DataRecipe
-    network: ToyNetwork
     standalone: TrainRecipe
     supernet: SupernetRecipe
-    paths: tuple[str, ...] = dataclasses.field(default_factory=all_paths)
-    standalone_estimate_s: float | None = None
-    supernet_estimate_s: float | None = None
+    width: float = 1.0
+    head: int = 1280
+    paths: tuple[str, ...] = dataclasses.field(default_factory=six_block_letters)
 
 
-def plan(recipe: RankingRecipe, seeds: Sequence[int]) -> list[RunSpec]:
-    """Supernets first (they take longest), then the networks by themselves."""
-    shared = [
-        shared_spec(
-            recipe,
-            strategy(recipe.supernet, adaptive_lr=bool(adaptive), separate=bool(separate)),
-            seed,
-            recipe.supernet_estimate_s,
-        )
+def _alone(recipe, letters):
+    options = {"width": recipe.width, "head": recipe.head, "choices": list(six_block_path(letters)), **SIX_BLOCK_FORM}
+    return jobs.Job("acghostnet", options, recipe.data, recipe.standalone)
+
+
+def _supernet(recipe, adaptive, separate):
+    settings = strategy(recipe.supernet, adaptive_lr=bool(adaptive), separate=bool(separate))
+    options = {"width": recipe.width, "head": recipe.head}
+    return ranking.SharedRun(ranking.SIX_BLOCKS, options, tuple(recipe.paths), recipe.data, settings)
+
+
+def outcomes(recipe, seeds, run):
+    """{(adaptive, separate, seed): outcome of a supernet} and {(letters, seed): outcome of a network by itself}."""
+    shared = {
+        (adaptive, separate, seed): ranking.spec(_supernet(recipe, adaptive, separate), seed)
         for adaptive, separate in STRATEGIES
         for seed in seeds
+    }
+    alone = jobs.specs({letters: _alone(recipe, letters) for letters in recipe.paths}, seeds)
+    done = run(shared | alone)  # supernets first: they take longest
+    return {key: done[key] for key in shared}, {key: done[key] for key in alone}
+
+
+def ranking_points(shared, alone):
+    """One row per supernet and path: predicted accuracy beside the mean of the stand-alone ones (percent)."""
+    truths = standalone(alone).groupby("path")["accuracy_pct"].mean()
+    rows = [
+        (adaptive, separate, seed, path, predicted, truths.get(path, np.nan))
+        for (adaptive, separate, seed), outcome in shared.items()
+        for path, predicted in (outcome.value or {}).get("accuracy_pct", {}).items()
     ]
-    return shared + standalone_specs(recipe, seeds, recipe.standalone_estimate_s)
+    return pd.DataFrame(rows, columns=[*KEY, "seed", "path", "predicted_accuracy_pct", "true_accuracy_pct"])
 
 
-def strategy_of(outcome: Outcome) -> tuple[int, int]:
-    """(adaptive_lr, separate_warmup) of a supernet run."""
-    supernet = outcome.spec.recipe.supernet
-    return int(supernet.train.adaptive == "all"), int(supernet.warmup is not None)
+def standalone(alone):
+    """Columns path, seed, accuracy_pct (NaN where the run diverged or failed)."""
+    rows = [(path, seed, jobs.accuracy_of(outcome)) for (path, seed), outcome in alone.items()]
+    return pd.DataFrame(rows, columns=["path", "seed", "accuracy_pct"])
+
+
+def trained(recipe, seeds, run):
+    """Kendall tau by strategy and seed. `attrs["extra"]` holds points, intervals, standalone and warm-up frames."""
+    shared, alone = outcomes(recipe, seeds, run)
+    points = ranking_points(shared, alone)
+    rows, warmups = [], []
+    for (adaptive, separate, seed), outcome in shared.items():
+        key = {"adaptive_lr": adaptive, "separate_warmup": separate, "seed": seed}
+        mine = points[(points[list(key)] == pd.Series(key)).all(axis=1)].dropna()
+        tau = _tau(mine) if len(mine) > 2 else np.nan
+        rows.append({**key, "kendall_tau": tau, "note": f"{len(mine)} networks ranked"})
+        warmups += [{**key, **group} for group in (outcome.value or {}).get("warmup", [])]
+    frame = pd.DataFrame(rows)
+    frame.attrs["extra"] = {
+        "points": points,
+        "intervals": _intervals(points),
+        "standalone": standalone(alone),
+        "warmup": pd.DataFrame(warmups),
+    }
+    return frame
+
+
+def _tau(points):
+    return stats.kendalltau(points["predicted_accuracy_pct"], points["true_accuracy_pct"]).statistic
+
+
+def _intervals(points):
+    """Tau of the mean prediction over seeds, with its bootstrap interval over architectures."""
+    rows = []
+    for (adaptive, separate), group in points.groupby(KEY):
+        mean = group.groupby("path")[["predicted_accuracy_pct", "true_accuracy_pct"]].mean().dropna()
+        low, high = kendall_interval(*mean.to_numpy().T)
+        rows.append((adaptive, separate, _tau(mean), low, high))
+    return pd.DataFrame(rows, columns=[*KEY, "kendall_tau", "low", "high"])
 
 
 def kendall_interval(predicted: np.ndarray, true: np.ndarray, *, resamples: int = 1000) -> tuple[float, float]:
@@ -87,70 +134,7 @@ def kendall_interval(predicted: np.ndarray, true: np.ndarray, *, resamples: int 
     return float(low), float(high)
 
 
-def ranking_points(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """One row per supernet and path: predicted accuracy beside the mean of the stand-alone ones (percent)."""
-    alone = standalone_accuracies(outcomes)
-    true = alone.groupby("path")["accuracy_pct"].mean()
-    rows = []
-    for outcome in outcomes:
-        if outcome.spec.function != SUPERNET or not outcome.ok:
-            continue
-        adaptive, separate = strategy_of(outcome)
-        for path, predicted in outcome.value["accuracy_pct"].items():
-            rows.append(
-                {
-                    "adaptive_lr": adaptive,
-                    "separate_warmup": separate,
-                    "seed": outcome.spec.seed,
-                    "path": path,
-                    "predicted_accuracy_pct": predicted,
-                    "true_accuracy_pct": true.get(path, np.nan),
-                }
-            )
-    columns = ["adaptive_lr", "separate_warmup", "seed", "path", "predicted_accuracy_pct", "true_accuracy_pct"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def tabulate(recipe: RankingRecipe, outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Kendall tau by strategy and seed. `attrs["extra"]` holds points, intervals, standalone and warm-up frames."""
-    points = ranking_points(outcomes)
-    rows, warmups = [], []
-    for outcome in outcomes:
-        if outcome.spec.function != SUPERNET:
-            continue
-        adaptive, separate = strategy_of(outcome)
-        key = {"adaptive_lr": adaptive, "separate_warmup": separate, "seed": outcome.spec.seed}
-        mine = points[(points[list(key)] == pd.Series(key)).all(axis=1)].dropna()
-        tau = np.nan
-        if len(mine) > 2:
-            tau = stats.kendalltau(mine["predicted_accuracy_pct"], mine["true_accuracy_pct"]).statistic
-        rows.append({**key, "kendall_tau": tau, "note": f"{len(mine)} networks ranked"})
-        warmups += [{**key, **group} for group in (outcome.value or {}).get("warmup", [])]
-    frame = pd.DataFrame(rows)
-    frame.attrs["extra"] = {
-        "points": points,
-        "intervals": _intervals(points),
-        "standalone": standalone_accuracies(outcomes),
-        "warmup": pd.DataFrame(warmups),
-    }
-    return frame
-
-
-def _intervals(points: pd.DataFrame) -> pd.DataFrame:
-    """Tau of the mean prediction over seeds, with its bootstrap interval over architectures."""
-    rows = []
-    for (adaptive, separate), group in points.groupby(["adaptive_lr", "separate_warmup"]):
-        mean = group.groupby("path")[["predicted_accuracy_pct", "true_accuracy_pct"]].mean().dropna()
-        predicted, true = mean.to_numpy().T
-        low, high = kendall_interval(predicted, true)
-        tau = stats.kendalltau(predicted, true).statistic
-        rows.append(
-            {"adaptive_lr": adaptive, "separate_warmup": separate, "kendall_tau": tau, "low": low, "high": high}
-        )
-    return pd.DataFrame(rows)
-
-
-def _supernet(epochs: int, joint_epochs: int, threshold_pct: float, **train) -> SupernetRecipe:
+def _schedule(epochs: int, joint_epochs: int, threshold_pct: float, **train) -> SupernetRecipe:
     return SupernetRecipe(
         train=TrainRecipe(epochs=epochs, **train),
         joint_epochs=joint_epochs,
@@ -158,58 +142,44 @@ def _supernet(epochs: int, joint_epochs: int, threshold_pct: float, **train) -> 
     )
 
 
-SMALL = {"batch_size": 64, "lr": 0.05, "weight_decay": 3e-4, "eta": 1 / 15}
-"""Settings of the scaled-down presets that are not the paper's: small sets need a smaller batch and a larger rate."""
+_SHORT = {**SHORT, "eta": 1 / 15}
+_SMALL = {"width": 0.25, "head": 64}
+_LONG = {"lr": 0.025, "weight_decay": 3e-4, "crop_padding": 4, "flip": True}
 
 RECIPES = {
     ("smoke", "digits"): RankingRecipe(
-        data=DataRecipe("digits", train_images=300, test_images=200, held_out=0.2),
-        network=ToyNetwork(width=0.25, head=64),
-        standalone=TrainRecipe(epochs=1, adaptive="all", **SMALL),
-        supernet=_supernet(4, 1, 70.0, **SMALL),
-        paths=spread_paths(4),
-        standalone_estimate_s=1,
-        supernet_estimate_s=3,
+        DataRecipe("digits", train_images=300, test_images=200, held_out=0.2),
+        standalone=TrainRecipe(epochs=1, adaptive="all", **_SHORT),
+        supernet=_schedule(4, 1, 70.0, **_SHORT),
+        paths=spread_letters(4),
+        **_SMALL,
     ),
     ("quick", "digits"): RankingRecipe(
-        data=DataRecipe("digits", held_out=0.2),
-        network=ToyNetwork(width=0.25, head=64),
-        standalone=TrainRecipe(epochs=4, adaptive="all", **SMALL),
-        supernet=_supernet(25, 10, 70.0, **SMALL),
-        standalone_estimate_s=4,
-        supernet_estimate_s=30,
+        DataRecipe("digits", held_out=0.2),
+        standalone=TrainRecipe(epochs=4, adaptive="all", **_SHORT),
+        supernet=_schedule(25, 10, 70.0, **_SHORT),
+        **_SMALL,
     ),
     ("quick", "cifar10"): RankingRecipe(
-        data=DataRecipe("cifar10", train_images=3000, test_images=2000, size=16, held_out=0.2),
-        network=ToyNetwork(width=0.25, head=64),
-        standalone=TrainRecipe(epochs=4, adaptive="all", **SMALL),
-        supernet=_supernet(18, 6, 30.0, **SMALL),
-        standalone_estimate_s=10,
-        supernet_estimate_s=50,
+        cifar_subset(3000, held_out=0.2),
+        standalone=TrainRecipe(epochs=4, adaptive="all", **_SHORT),
+        supernet=_schedule(18, 6, 30.0, **_SHORT),
+        **_SMALL,
     ),
     # Sec. 4.4 with the search settings of Sec. 4.1; the stand-alone networks as in Sec. 4.2 (the section states no
-    # other). Neither width nor image size of the toy networks is printed: width 1.0 and 32x32 are taken.
+    # other).
     ("paper", "cifar10"): RankingRecipe(
-        data=DataRecipe("cifar10", held_out=0.5),
-        network=ToyNetwork(),
-        standalone=TrainRecipe(
-            epochs=600, batch_size=256, lr=0.025, weight_decay=3e-4, adaptive="all", crop_padding=4, flip=True
-        ),
-        supernet=_supernet(
-            50, 20, 70.0, batch_size=128, lr=0.025, weight_decay=3e-4, eta=1 / 15, crop_padding=4, flip=True
-        ),
-        standalone_estimate_s=600 * 120.0,
-        supernet_estimate_s=50 * 70.0,
+        DataRecipe("cifar10", held_out=0.5),
+        standalone=TrainRecipe(epochs=600, batch_size=256, adaptive="all", **_LONG),
+        supernet=_schedule(50, 20, 70.0, batch_size=128, **_LONG),
     ),
 }
 
-EXPERIMENT = Experiment(
-    table_id="acghostnet_t06",
+TABLE = Table(
     title="Kendall tau of four supernet training strategies in a space of 64 networks",
+    trained=trained,
     recipes=RECIPES,
     seeds={"smoke": (0,), "quick": (0, 1), "paper": (0, 1, 2)},
-    plan=plan,
-    tabulate=tabulate,
     scale={
         "smoke": "4 of the 64 networks, one epoch each: checks that everything runs, says nothing about the claim.",
         "quick": "All 64 networks, narrower, on small images, for a few epochs; threshold and epochs scaled with them.",

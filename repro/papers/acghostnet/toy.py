@@ -1,6 +1,7 @@
 """The two toy spaces of ACGhostNet: two layers of 3x3 or 5x5 (table 3), and six ghost blocks, AAg1 or CCg1 (table 6).
 
-Each has a supernet and, for every path, a standalone network; `supernet.subnet(path)` has the standalone's structure.
+Each has a supernet and, for every path, a standalone network (of six blocks: `create("acghostnet", choices=path)`);
+`supernet.subnet(path)` has the standalone's structure.
 The paper gives neither width nor skeleton of the two-layer network; ours is stated at `two_layer_network`.
 """
 
@@ -8,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import nn
 
 from repro.errors import InputError, check_choice
 from repro.layers import make_conv2d
 from repro.papers.acghostnet.supernet import ghost_supernet
 from repro.search.space import SearchSpace
-from repro.search.supernet import ChoiceBlock, SinglePathSupernet, Slot
+from repro.search.supernet import ChoiceBlock, Path, SinglePathSupernet, Slot, first_letters
 
 TWO_LAYER_OPTIONS = {"adder": ("a3", "a5"), "conv": ("c3", "c5")}
 SIX_BLOCK_OPTIONS = ("AAg1", "CCg1")
@@ -80,22 +80,27 @@ def two_layer_supernet(
     return SinglePathSupernet(network, [Slot.of(block) for block in blocks])
 
 
-def six_block_network(path: Sequence[str], *, seed: int | None = None, **options) -> nn.Module:
-    """A standalone network of table 6: GhostNet with one block per stage; `options` as `repro.models.create` takes.
-
-    Defaults for small images: form "cifar" (stem and first 24-channel block keep their resolution).
-    """
-    from repro.models import create
-
-    if seed is not None:
-        torch.manual_seed(seed)
-    return create("acghostnet", choices=list(path), **_six_block_options(options))
+SIX_BLOCK_FORM = {"blocks": "toy", "form": "cifar", "dropout": 0.0}
+"""Options of `create("acghostnet")`: one block per stage; stem and first 24-channel block keep their resolution."""
 
 
 def six_block_supernet(**options) -> SinglePathSupernet:
-    """The supernet over {AAg1, CCg1}^6, same `options` as `six_block_network`."""
-    return ghost_supernet(SIX_BLOCK_OPTIONS, **_six_block_options(options))
+    """The supernet over {AAg1, CCg1}^6; `options` as `repro.models.create("acghostnet")` takes, form as above."""
+    return ghost_supernet(SIX_BLOCK_OPTIONS, **SIX_BLOCK_FORM, **options)
 
 
-def _six_block_options(options: dict) -> dict:
-    return {"blocks": "toy", "form": "cifar", "num_classes": 10, "dropout": 0.0} | options
+def six_block_path(letters: str) -> Path:
+    """("AAg1", "CCg1", …) of "AC…"."""
+    return tuple({"A": "AAg1", "C": "CCg1"}[letter] for letter in letters)
+
+
+def six_block_letters() -> tuple[str, ...]:
+    """The 64 paths as letters, from all convolution to all adder."""
+    return tuple(sorted((first_letters(path) for path in six_block_space().all_paths()), reverse=True))
+
+
+def spread_letters(count: int) -> tuple[str, ...]:
+    """`count` of the 64 that cover the adder ratios evenly: for presets that cannot train all."""
+    by_ratio = sorted(six_block_letters(), key=lambda path: (path.count("A"), path))
+    step = (len(by_ratio) - 1) / (count - 1)
+    return tuple(by_ratio[round(i * step)] for i in range(count))

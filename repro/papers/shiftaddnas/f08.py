@@ -1,9 +1,5 @@
 """ShiftAddNAS figure 8: the same histograms as ShiftAddAug figure 2, so the same networks; their runs are shared."""
 
-from __future__ import annotations
+from repro.papers.weight_distributions import TABLE
 
-import dataclasses
-
-from repro.papers import weight_distributions
-
-EXPERIMENT = dataclasses.replace(weight_distributions.EXPERIMENT, table_id="shiftaddnas_f08")
+__all__ = ["TABLE"]

@@ -1,0 +1,234 @@
+"""`run_table`: regenerate one table or figure by its id, and say what its numbers came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from repro.errors import InputError, check_choice, check_int
+from repro.papers.registry import entry, list_ids
+from repro.papers.table import ARCHITECTURE, PRESETS, Table
+
+
+def check_request(preset: str, dataset: str = "") -> None:
+    """Refuse an unknown preset or data set before anything is computed."""
+    from repro.datasets import REGISTRY
+    from repro.papers.data import IMAGENET
+
+    check_choice("preset", preset, PRESETS)
+    if dataset:
+        check_choice("dataset", dataset, [*REGISTRY, IMAGENET])
+
+
+def check_seeds(seeds: Iterable[int] | None, default: Sequence[int]) -> list[int]:
+    """Seeds as a list of distinct whole numbers."""
+    if isinstance(seeds, str | int):
+        raise InputError(f"seeds={seeds!r} is not allowed; give a list of whole numbers, for example [0, 1, 2].")
+    chosen = [check_int("seeds", seed, minimum=0) for seed in (default if seeds is None else seeds)]
+    if not chosen or len(set(chosen)) != len(chosen):
+        raise InputError(f"seeds={list(chosen)!r} is not allowed; give at least one seed, each once.")
+    return chosen
+
+
+def run_table(
+    table_id: str,
+    *,
+    preset: str = "quick",
+    dataset: str | None = None,
+    seeds: Iterable[int] | None = None,
+    columns: str = "all",
+    engine: str = "local",
+    workers: int | None = None,
+    fresh: bool = False,
+    progress: bool | None = None,
+) -> pd.DataFrame:
+    """Regenerate one table or figure; finished runs are reused.
+
+    Args:
+        table_id: for example "acghostnet_t06".
+        preset: "smoke" (seconds), "quick" (minutes on two cores) or "paper" (the paper's settings, for GPUs).
+        dataset: a data set the preset has a recipe for (default: the preset's).
+        seeds: whole numbers (default: the preset's).
+        columns: "all", or "analytic" for those that follow from the architecture and need no training.
+        engine, workers, fresh, progress: see `repro.runs.engine`.
+    Returns:
+        a frame in the schema of the published CSV, one row per key and seed. `attrs` holds table_id, preset, dataset,
+        seeds, scale, provenance, failed and, where the entry has more to show, `extra` frames.
+    Raises: InputError for an unknown table, preset, data set or seed; MissingDataError when the data are absent.
+    """
+    check_choice("columns", columns, ("all", "analytic"))
+    table = entry(table_id)
+    if columns == "analytic" or table.trained is None:
+        return computed(table_id)
+    recipe, chosen = table.recipe(table_id, preset, dataset)
+    return _trained(
+        table_id,
+        table,
+        recipe,
+        preset,
+        chosen,
+        check_seeds(seeds, table.seeds[preset]),
+        engine=engine,
+        workers=workers,
+        fresh=fresh,
+        progress=progress,
+    )
+
+
+def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, seeds: list[int], **options) -> pd.DataFrame:
+    from repro import runs
+    from repro.report.rounding import tidy
+
+    started = time.perf_counter()
+    run = runs.engine(options.pop("engine"), known=_seconds_of_records(table_id, preset, dataset), **options)
+    frame = table.trained(recipe, seeds, run)
+    extra = {name: tidy(part) for name, part in frame.attrs.get("extra", {}).items()}
+    frame.attrs = {"table_id": table_id}
+    frame = tidy(frame)
+    failed = [outcome for outcome in run.outcomes if not outcome.ok]
+    frame.attrs = {
+        "table_id": table_id,
+        "preset": preset,
+        "dataset": dataset,
+        "seeds": seeds,
+        "scale": table.scale.get(preset, ""),
+        "extra": extra,
+        "failed": [f"{o.spec.kind} seed {o.spec.seed}: {o.state}, {o.message}" for o in failed],
+        "provenance": runs.provenance(
+            preset=preset,
+            dataset=dataset,
+            seeds=seeds,
+            recipe=dataclasses.asdict(recipe),
+            recipe_digest=runs.recipe_digest(recipe),
+            code={label_of(outcome.spec): outcome.spec.code for outcome in run.outcomes},
+            run_seconds=_run_seconds(run.outcomes),
+            runs=len(run.outcomes),
+            runs_failed=len(failed),
+            runs_diverged=sum(outcome.state == "diverged" for outcome in run.outcomes),
+            compute_s=round(sum(outcome.provenance.get("wall_s", 0.0) for outcome in run.outcomes), 1),
+            wall_s=round(time.perf_counter() - started, 1),
+        ),
+    }
+    return frame
+
+
+def _run_seconds(outcomes) -> dict[str, float]:
+    """Median wall seconds by recipe digest and by kind: what a later forecast goes by."""
+    seen: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        if "wall_s" in outcome.provenance:
+            for key in (outcome.spec.recipe_digest, outcome.spec.kind):
+                seen.setdefault(key, []).append(outcome.provenance["wall_s"])
+    return {key: round(statistics.median(values), 2) for key, values in seen.items()}
+
+
+def _seconds_of_records(table_id: str, preset: str, dataset: str) -> dict[str, float]:
+    """`run_seconds` of the committed record of the same table, preset and data set."""
+    from repro.report import latest
+
+    record = latest(table_id, preset, dataset)
+    return dict(record.provenance.get("run_seconds", {})) if record is not None else {}
+
+
+def computed(table_id: str) -> pd.DataFrame:
+    """The columns of a table that follow from the architecture, stamped like a trained one.
+
+    Raises: InputError if it has none.
+    """
+    from repro.report.rounding import tidy
+    from repro.runs import provenance
+
+    table = entry(table_id)
+    if table.computed is None:
+        raise InputError(f"columns='analytic' is not allowed for {table_id}: it has no analytic columns.")
+    frame = table.computed()
+    frame.attrs["table_id"] = table_id
+    frame = tidy(frame)
+    about = {"preset": "paper", "dataset": ARCHITECTURE, "seeds": []}
+    about["convention"] = frame.attrs.setdefault("convention", "")
+    code = {COMPUTED: computed_code(table_id)}
+    # A table made of other records (the benchmark's) brings its own attributes.
+    known = {"scale": "", "failed": [], "extra": {}, "provenance": provenance(**about)} | about | frame.attrs
+    frame.attrs = {**known, "provenance": {**known["provenance"], "code": code}}
+    return frame
+
+
+# ------------------------------------------------------------------ whether a record is fresh
+
+COMPUTED = "computed"
+
+
+def label_of(spec) -> str:
+    """What made a run: its kind, and the model families that it names, for example "network+ghostnet"."""
+    return "+".join([spec.kind, *(module.rpartition(".")[2] for module in spec.uses)])
+
+
+def computed_code(table_id: str) -> str:
+    """Fingerprint of the code behind the computed columns of an entry."""
+    from repro.models.registry import family_of
+    from repro.runs import code_fingerprint
+
+    table = entry(table_id)
+    families = tuple(sorted({family_of(model) for model in table.models}))
+    return code_fingerprint(f"{table.computed.__module__}:{table.computed.__name__}", families)
+
+
+def code_now(table_id: str, provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Fingerprints that the code has today, under the labels of a record's provenance."""
+    from repro.papers.kinds import FUNCTIONS
+    from repro.runs import code_fingerprint
+
+    found = {}
+    for label in provenance.get("code", {}):
+        kind, *families = label.split("+")
+        if label == COMPUTED:
+            found[label] = computed_code(table_id)
+        elif kind in FUNCTIONS:
+            found[label] = code_fingerprint(FUNCTIONS[kind], tuple(f"repro.models.{family}" for family in families))
+    return found
+
+
+# ------------------------------------------------------------------ pictures
+
+
+def drawings_of(frame: pd.DataFrame) -> dict[str, Any]:
+    """{file name: drawing} of a frame that `run_table` gave or a record holds."""
+    table_id, draw = frame.attrs["table_id"], entry(frame.attrs["table_id"]).draw
+    ending = f"-{frame.attrs['preset']}-{frame.attrs['dataset']}"
+    drawings = draw(frame) if draw is not None and len(frame) else []
+    return {"_".join(filter(None, [table_id, drawing.part])) + ending: drawing for drawing in drawings}
+
+
+def draw_figures() -> list[str]:
+    """Draw every figure of the committed records, and of what needs no record, into the figures folder.
+
+    Returns: the files' names. A record that cannot be read is told and left out.
+    """
+    import sys
+
+    from repro.papers.accountings.comparison import drawings
+    from repro.report import load_records, save_figure
+
+    names = []
+    found = dict(drawings())
+    for table_id in list_ids():
+        table = entry(table_id)
+        if table.draw is None:
+            continue
+        try:
+            frames = [record.frame for record in load_records(table_id) if record.dataset != ARCHITECTURE]
+        except InputError as error:
+            print(error, file=sys.stderr)
+            continue
+        frames += [computed(table_id)] if table.computed is not None else []
+        for frame in frames:
+            found |= drawings_of(frame)
+    for name, drawing in found.items():
+        save_figure(drawing.figure, name, drawing.caption)
+        names.append(name)
+    return names

@@ -1,0 +1,14 @@
+"""ShiftAddNAS table 4 (Sec. 5.3): ImageNet, short comparison. Accuracies are not trained yet."""
+
+from __future__ import annotations
+
+from repro.papers.shiftaddnas.counts import IMAGENET_COLUMNS, MODELS, imagenet
+from repro.papers.table import Table
+
+
+def computed():
+    """Parameters and operations of every network whose architecture is known."""
+    return imagenet("shiftaddnas_t04")
+
+
+TABLE = Table("ImageNet, the short comparison", computed=computed, layout="wide", shown=IMAGENET_COLUMNS, models=MODELS)

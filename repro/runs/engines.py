@@ -1,0 +1,158 @@
+"""Engines: where runs happen, behind one call. `run = engine("local")`, then `run({key: spec}) -> {key: outcome}`."""
+
+from __future__ import annotations
+
+import abc
+import os
+import sys
+from collections.abc import Hashable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from repro.errors import InputError, check_choice, check_int
+from repro.runs.executor import Outcome, announce, attempt, finished, outcome_of, run_many
+from repro.runs.spec import RunSpec
+from repro.runs.store import RunContext
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Engine(abc.ABC):
+    """Does runs and keeps every outcome it has given; what it has given it does not do again."""
+
+    def __init__(self) -> None:
+        self._given: dict[Path, Outcome] = {}
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """Every outcome so far, each once, in the order in which they were asked for."""
+        return list(self._given.values())
+
+    def __call__(self, specs: Mapping[Key, RunSpec]) -> dict[Key, Outcome]:
+        """Do all runs that are not finished; equal specs are one run. A run that fails has an outcome that says so."""
+        folders = {key: spec.folder for key, spec in specs.items()}
+        asked = {folders[key]: spec for key, spec in specs.items() if folders[key] not in self._given}
+        if asked:
+            self._given.update(zip(asked, self._do(list(asked.values())), strict=True))
+        return {key: self._given[folder] for key, folder in folders.items()}
+
+    @abc.abstractmethod
+    def _do(self, specs: Sequence[RunSpec]) -> list[Outcome]:
+        """The outcome of each spec, in order; no two have the same folder."""
+
+
+class LocalEngine(Engine):
+    """Worker processes on this machine; see `run_many`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self._options = options
+
+    def _do(self, specs: Sequence[RunSpec]) -> list[Outcome]:
+        return run_many(specs, **self._options)
+
+
+class FollowerContext(RunContext):
+    """The context of the processes that help: they read the run's checkpoint and write nothing."""
+
+    def log(self, **metrics: Any) -> None:
+        """Process 0 writes the metrics, which are the same on all."""
+
+
+class TorchrunEngine(Engine):
+    """The processes that torchrun started, all of which make the same calls within one process group.
+
+    One run after another. Process 0 decides what is finished and executes the rest. In a run that is `parallel` all
+    processes call the function together, in any other the rest wait. All get the outcomes. An exception in a parallel
+    run ends the job, since processes may be left waiting for one another; the next job resumes the run.
+    """
+
+    def __init__(self, *, threads: int, fresh: bool, known: Mapping[str, float] | None) -> None:
+        super().__init__()
+        import torch
+        import torch.distributed as dist
+
+        if "RANK" in os.environ and not dist.is_initialized():
+            raise InputError("engine='torchrun' needs a process group; call it inside process_group().")
+        torch.set_num_threads(threads)
+        self._rank, self._world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        # A group of its own for agreements: others may wait for days while process 0 works alone.
+        self._group = dist.new_group(backend="gloo", timeout=timedelta(days=30)) if self._world > 1 else None
+        self._fresh, self._known = fresh, known
+
+    def _agree(self, value: Any = None) -> Any:
+        """What process 0 passes, on every process."""
+        if self._group is None:
+            return value
+        import torch.distributed as dist
+
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self._group)
+        return box[0]
+
+    def _do(self, specs: Sequence[RunSpec]) -> list[Outcome]:
+        done: dict[int, Outcome] = {}
+        if self._rank == 0:
+            done = {} if self._fresh else finished(specs)
+            announce(specs, [index for index in range(len(specs)) if index not in done], 1, self._known)
+        done = self._agree(done)
+        for index, spec in enumerate(specs):
+            if index not in done:
+                done[index] = self._lead(spec) if self._rank == 0 else self._follow(spec)
+        return [done[index] for index in range(len(specs))]
+
+    def _lead(self, spec: RunSpec) -> Outcome:
+        together = spec.parallel and self._world > 1
+        begun = []
+
+        def begin() -> None:
+            begun.append(True)
+            self._agree("begin")
+
+        outcome = outcome_of(spec, *attempt(spec, self._fresh, begin if together else None))
+        if together and begun and not outcome.ok:
+            raise RuntimeError(f"{spec.kind} seed {spec.seed}: {outcome.message}")
+        print(f"{spec.kind} seed {spec.seed}: {outcome.state} {outcome.message}".rstrip(), file=sys.stderr, flush=True)
+        return self._agree(outcome)
+
+    def _follow(self, spec: RunSpec) -> Outcome:
+        heard = self._agree()
+        if heard == "begin":
+            spec.load_function()(spec.recipe, spec.seed, FollowerContext(spec.folder))
+            heard = self._agree()
+        return heard
+
+
+ENGINES = ("local", "torchrun")
+
+
+def engine(
+    name: str = "local",
+    *,
+    workers: int | None = None,
+    threads: int = 1,
+    fresh: bool = False,
+    progress: bool | None = None,
+    known: Mapping[str, float] | None = None,
+) -> Engine:
+    """The engine of that name.
+
+    Args:
+        name: "local" (worker processes on this machine) or "torchrun" (the processes that torchrun started).
+        workers: runs side by side (default: the cores divided by `threads`); torchrun does one after another.
+        threads: torch threads of each process.
+        fresh: run again even what is finished.
+        progress: show a progress bar (default: if stderr is a terminal or a notebook).
+        known: seconds by recipe digest or kind, for the forecast; see `forecast_s`.
+    Raises: InputError for another name, or workers with torchrun.
+    """
+    check_choice("engine", name, ENGINES)
+    check_int("threads", threads, minimum=1)
+    if name == "local":
+        if workers is not None:
+            check_int("workers", workers, minimum=1)
+        return LocalEngine(workers=workers, threads=threads, fresh=fresh, progress=progress, known=known)
+    if workers is not None:
+        raise InputError(f"workers={workers!r} is not allowed with engine='torchrun'; give torchrun --nproc-per-node.")
+    return TorchrunEngine(threads=threads, fresh=fresh, known=known)

@@ -1,0 +1,111 @@
+"""States of all run folders, with an index beside the store so that a finished folder is read only once.
+
+The index holds what a finished folder said, under the time and size of its result. It is only a shortcut: without it,
+or with a damaged one, the folders are read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from repro.errors import InputError
+from repro.paths import runs_root, write_text
+from repro.runs.code import could_be
+from repro.runs.spec import FOLDER
+from repro.runs.store import RunStatus, folder_status, read_json
+
+INDEX = "index.json"
+
+
+def scan(root: Path | None = None) -> list[RunStatus]:
+    """State of every run folder under `root` (default: the runs root), sorted by folder."""
+    root = root or runs_root()
+    before = _read(root / INDEX)
+    after: dict[str, dict] = {}
+    statuses = []
+    for kind, folder in _folders(str(root), ""):
+        key = f"{kind}/{os.path.basename(folder)}"
+        stamp = _stamp(folder)
+        entry = before.get(key)
+        if stamp is None:
+            statuses.append(folder_status(kind, Path(folder)))
+            continue
+        if entry is None or entry["stamp"] != stamp:
+            status = folder_status(kind, Path(folder))
+            if status.state not in ("done", "diverged"):  # damaged: looked at again each time
+                statuses.append(status)
+                continue
+            entry = _entry(status, stamp)
+        after[key] = entry
+        statuses.append(_status(kind, folder, entry))
+    if after != before:
+        _write(root / INDEX, after)
+    return statuses
+
+
+def _folders(root: str, kind: str) -> Iterator[tuple[str, str]]:
+    """(kind, folder) of every run folder; what was set aside has another name."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(os.path.join(root, kind)) if entry.is_dir())
+    except OSError:
+        return
+    for name in names:
+        if FOLDER.fullmatch(name):
+            yield kind, os.path.join(root, kind, name)
+        elif "." not in name:
+            yield from _folders(root, f"{kind}/{name}" if kind else name)
+
+
+def _stamp(folder: str) -> list[int] | None:
+    try:
+        found = os.stat(os.path.join(folder, "result.json"))
+    except OSError:
+        return None
+    return [found.st_mtime_ns, found.st_size]
+
+
+def _entry(status: RunStatus, stamp: list[int]) -> dict:
+    config = read_json(status.folder / "config.json") or {}
+    about = {name: config.get(name) for name in ("function", "uses", "recipe_classes")}
+    kept = {name: getattr(status, name) for name in ("state", "seed", "wall_s", "recipe_digest")}
+    return {"stamp": stamp, **kept, "code": about}
+
+
+def _status(kind: str, folder: str, entry: dict) -> RunStatus:
+    about = entry["code"]
+    fresh = could_be(
+        folder[-12:], about["function"] or "", tuple(about["uses"] or ()), tuple(about["recipe_classes"] or ())
+    )
+    return RunStatus(
+        kind,
+        Path(folder),
+        entry["state"] if fresh else "stale",
+        entry["seed"],
+        entry["wall_s"],
+        recipe_digest=entry["recipe_digest"],
+    )
+
+
+def _read(path: Path) -> dict[str, dict]:
+    """The index, empty unless the text is the one whose digest stands before it."""
+    try:
+        digest, _, text = path.read_text(encoding="utf-8").partition("\n")
+        return json.loads(text) if digest == _digest(text) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _write(path: Path, entries: dict[str, dict]) -> None:
+    text = json.dumps(entries)
+    try:
+        write_text(path, f"{_digest(text)}\n{text}")
+    except InputError:  # a store that cannot be written can still be read
+        return
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
