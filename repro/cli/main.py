@@ -101,11 +101,11 @@ def tables(
 
 def _train(wanted: list[str], **request) -> list[str]:
     """Run the experiments here, where a terminal shows their progress; the notebooks then reuse the runs."""
-    from repro.papers import list_experiments, run_table
+    from repro.papers import entry, list_ids, run_table
 
     failures = []
-    for table_id in list_experiments():
-        if table_id not in wanted:
+    for table_id in list_ids():
+        if table_id not in wanted or entry(table_id).trained is None:
             continue
         try:
             frame = run_table(table_id, **request)
@@ -155,8 +155,9 @@ def table(
     json: Annotated[bool, typer.Option("--json", help="Print JSON only: a list of rows.")] = False,
 ) -> None:
     """Regenerate one table or figure, keep its record, and print it beside the published numbers."""
+    from repro.pages.show import keep
     from repro.papers import run_table
-    from repro.report import compare, published_tables, save_record
+    from repro.report import compare, published_tables
 
     formats = [name for name, chosen in (("csv", csv), ("latex", latex), ("json", json)) if chosen]
     if len(formats) > 1:
@@ -167,7 +168,7 @@ def table(
     frame = run_table(table_id, **request, columns=columns, fresh=fresh, engine=engine)
     if os.environ.get("RANK", "0") != "0":
         return  # torchrun: the first process speaks for all
-    save_record(table_id, frame, frame.attrs["provenance"])
+    keep(frame)
     compared = compare(table_id, frame) if table_id in published_tables() else frame
     if formats:
         typer.echo(_formatted(compared, formats[0]))
@@ -210,7 +211,7 @@ def status(
     update: Annotated[bool, typer.Option("--update-readme", help="Write the status board into README.md.")] = False,
 ) -> None:
     """Show which runs are done, running, stale or failed, and which tables they serve."""
-    from repro.report import status_board, update_readme
+    from repro.papers.status import status_board, update_readme
     from repro.runs import scan
 
     _print_runs(scan())
@@ -223,7 +224,7 @@ def status(
 def _print_runs(known) -> None:
     import pandas as pd
 
-    runs = pd.DataFrame([{"runs of": s.experiment, "state": s.state, "seconds": s.wall_s or 0.0} for s in known])
+    runs = pd.DataFrame([{"runs of": s.kind, "state": s.state, "seconds": s.wall_s or 0.0} for s in known])
     if runs.empty:
         say("No runs yet; 'make tables' or 'python -m repro table acghostnet_t06' makes some.")
         return
@@ -232,7 +233,7 @@ def _print_runs(known) -> None:
     print_frame(counts.reset_index(), title="Runs")
     for item in known:
         if item.state == "failed":
-            say(f"[red]{item.experiment}/{item.folder.name}: {escape(item.message)}[/red]")
+            say(f"[red]{item.kind}/{item.folder.name}: {escape(item.message)}[/red]")
 
 
 def _short_board(board):
@@ -244,7 +245,8 @@ def _short_board(board):
         ", ".join(f"{row[name]} {name.replace('_', ' ')}" for name in counts if row[name])
         for _, row in board[counts].iterrows()
     ]
-    return board.drop(columns=["paper", "caption", *counts, "not_applicable"]).assign(claims=words)
+    record = (board["preset"] + " " + board["dataset"]).str.strip()
+    return board.assign(record=record, claims=words)[["id", "state", "record", "code", "claims"]]
 
 
 @app.command()
