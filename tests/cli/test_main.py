@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import subprocess
 import sys
 
@@ -160,16 +159,13 @@ def test_status_reads_the_store_once_and_names_what_failed(call, folders, monkey
 
 
 @pytest.mark.slow
-def test_a_trained_table_is_printed_and_its_runs_are_reused(tmp_path):
-    command = [sys.executable, "-m", "repro", "table", "acghostnet_t03", "--preset", "smoke"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    once, again = (
-        subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=repo_root(), env=environment)
-        for _ in range(2)
-    )
-    assert once.returncode == 0, once.stderr
-    assert "published" in once.stdout and "72.6" in once.stdout
-    assert again.stderr.count("runs are finished and reused") >= 1 and again.stdout == once.stdout
+def test_a_trained_table_is_printed_and_its_runs_are_reused(call, shared_smoke_runs, monkeypatch):
+    monkeypatch.setenv("REPRO_RUNS", str(shared_smoke_runs))
+    code, once, err = call("table", "acghostnet_t03", "--preset", "smoke")
+    assert code == 0, err
+    assert "published" in once and "72.6" in once
+    _, again, err = call("table", "acghostnet_t03", "--preset", "smoke")
+    assert "10 of 10 runs are finished and reused" in err and again == once
 
 
 def test_doctor_finds_working_back_ends(call):
