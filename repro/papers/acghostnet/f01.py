@@ -10,7 +10,7 @@ from repro.report.charts import energy_accuracy, table_points
 from repro.report.figures import COLOURS, label_points, new_figure
 from repro.report.published import published
 
-GROUP_COLOURS = {"CNNs": COLOURS["conv"], "AdderNets": COLOURS["adder"], t05.HYBRID: COLOURS["hybrid"]}
+GROUP_COLOURS = {"CNNs": COLOURS["conv"], "AdderNets": COLOURS["adder"], t05.HYBRID: COLOURS["attention"]}
 
 
 def printed():
