@@ -3,6 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+
+from repro.errors import InputError
+from repro.report import compare, published, save_figure
 from repro.report.charts import (
     energy_accuracy,
     errors_of,
@@ -15,9 +18,6 @@ from repro.report.charts import (
     savings_by_accounting,
     table_points,
 )
-
-from repro.errors import InputError
-from repro.report import compare, published, save_figure
 
 
 @pytest.fixture(autouse=True)
