@@ -244,7 +244,8 @@ def _short_board(board):
         ", ".join(f"{row[name]} {name.replace('_', ' ')}" for name in counts if row[name])
         for _, row in board[counts].iterrows()
     ]
-    return board.drop(columns=["paper", "caption", *counts, "not_applicable"]).assign(claims=words)
+    record = (board["preset"] + " " + board["dataset"]).str.strip()
+    return board.assign(record=record, claims=words)[["id", "state", "record", "code", "claims"]]
 
 
 @app.command()

@@ -15,6 +15,8 @@ from rich.text import Text
 
 PIPE_WIDTH = 10_000
 GAP = 2
+LONG_WORD = 20
+"""A longer word (a path) may be folded."""
 
 
 def console() -> Console:
@@ -75,7 +77,10 @@ def _print_columns(out: Console, frame: pd.DataFrame, indent: int = 0) -> None:
         texts = [cell(value) for value in frame.iloc[:, position]]
         fixed = not any(" " in text for text in texts)
         side = "right" if all(map(_is_number, filter(None, texts))) else "left"
-        view.add_column(Text(str(name)), no_wrap=fixed, overflow="fold", justify=side)
+        longest = max(len(word) for text in [str(name), *texts] for word in text.split() or [""])
+        view.add_column(
+            Text(str(name)), no_wrap=fixed, min_width=min(longest, LONG_WORD), overflow="fold", justify=side
+        )
     for row in frame.itertuples(index=False):
         view.add_row(*[Text(cell(value)) for value in row])
     with out.capture() as captured:

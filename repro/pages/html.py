@@ -22,11 +22,23 @@ if TYPE_CHECKING:
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
+# The shadow at the edge of a wide table lies behind covers that scroll with it: it shows where more is to come.
 CSS = """
-body.jp-Notebook { margin: 0 auto; max-width: 1200px; padding: 16px; }
+body.jp-Notebook { margin: 0 auto; max-width: 1360px; padding: 16px; }
+.jp-RenderedMarkdown > * { max-width: 72em; }
+.jp-InputArea-editor { overflow-x: auto; }
 .repro-parameters { color: #555; font-size: 85%; }
-.repro-wide { border: 1px solid #ddd; margin: 8px 0; max-width: 100%; overflow-x: auto; width: fit-content; }
+.repro-wide {
+  border: 1px solid #ddd; box-sizing: border-box; margin: 8px 0; max-width: 100%; overflow-x: auto; width: fit-content;
+  background:
+    linear-gradient(to right, white 40px, transparent) 0 0 / 60px 100% no-repeat local,
+    linear-gradient(to left, white 40px, transparent) 100% 0 / 60px 100% no-repeat local,
+    linear-gradient(to right, #0006, transparent) 0 0 / 18px 100% no-repeat scroll,
+    linear-gradient(to left, #0006, transparent) 100% 0 / 18px 100% no-repeat scroll;
+}
 .jp-RenderedHTMLCommon .repro-wide table { margin: 0; }
+.jp-RenderedHTMLCommon .repro-wide tbody tr { background: transparent; }
+.jp-RenderedHTMLCommon .repro-wide tbody tr:nth-child(even) { background: #0000000b; }
 .repro-wide::-webkit-scrollbar { height: 12px; }
 .repro-wide::-webkit-scrollbar-track { background: #eee; }
 .repro-wide::-webkit-scrollbar-thumb { background: #888; border-radius: 6px; }

@@ -15,7 +15,7 @@ PARAMETERS = {"preset": "smoke", "dataset": "", "seeds": [], "tables": [], "inte
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    for variable in ("RUNS", "RESULTS", "FIGURES", "EXECUTED"):
+    for variable in ("RUNS", "OUTPUT"):
         monkeypatch.setenv(f"REPRO_{variable}", str(tmp_path / variable.lower()))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return tmp_path
@@ -37,9 +37,7 @@ def test_notebook_runs_at_smoke(name, folders, shared_smoke_runs, monkeypatch):
     assert result.state == "executed", result.message
     page = result.page.read_text(encoding="utf-8")
     assert "Traceback" not in page and str(folders) not in page
-    assert not list((folders / "results").rglob("paper-*")) or "architecture" in str(
-        list((folders / "results").rglob("paper-*"))
-    )
+    assert all("architecture" in path.name for path in (folders / "output" / "records").rglob("paper-*"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,7 +86,7 @@ def test_a_failing_notebook_is_named_kept_and_run_again(folders, monkeypatch):
     small_notebook(folders, "n = 1", "print('before', n)", "1 / 0", "print('after')")
     result = notebooks.execute("90_small", {"n": 7, "unknown": 3}, progress=False)
     assert result.state == "failed" and "cell 4" in result.message and "ZeroDivisionError" in result.message
-    copy = json.loads((folders / "executed" / "90_small.ipynb").read_text())
+    copy = json.loads((folders / "output" / "pages" / "90_small.ipynb").read_text())
     assert "before 7" in json.dumps(copy) and "after\\n" not in json.dumps([c.get("outputs") for c in copy["cells"]])
     assert "ZeroDivisionError" in result.page.read_text()
 
@@ -97,8 +95,26 @@ def test_a_failing_notebook_is_named_kept_and_run_again(folders, monkeypatch):
     assert notebooks.execute("90_small", {"n": 7}, progress=False).state == "up to date"
     assert notebooks.execute("90_small", {"n": 8}, progress=False).state == "executed"
     assert notebooks.execute("90_small", {"n": 8}, fresh=True, progress=False).state == "executed"
-    stored = (folders / "executed" / "90_small.ipynb").read_text()
+    stored = (folders / "output" / "pages" / "90_small.ipynb").read_text()
     assert str(folders) not in stored
+
+
+@pytest.mark.notebook
+def test_a_page_is_made_again_when_the_records_it_may_show_have_changed(folders, monkeypatch):
+    monkeypatch.setattr(notebooks, "notebooks_folder", lambda: folders)
+    small_notebook(folders, "n = 1")
+    notebooks.execute("90_small", {}, progress=False)
+    record = folders / "output" / "records" / "acghostnet_t06" / "smoke-digits.csv"
+    record.parent.mkdir(parents=True)
+    record.write_text("kendall_tau\n0.5\n")
+    assert notebooks.execute("90_small", {}, progress=False).state == "executed"
+
+
+def test_notebooks_without_a_page_get_a_note(folders, monkeypatch):
+    monkeypatch.setattr(notebooks, "notebooks_folder", lambda: folders)
+    small_notebook(folders, "n = 1")
+    notebooks.note_missing_pages()
+    assert "make tables" in (folders / "output" / "pages" / "90_small.html").read_text()
 
 
 def test_choosing_by_table_or_name():
