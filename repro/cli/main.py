@@ -29,10 +29,6 @@ ReferenceOption = Annotated[
     bool, typer.Option("--reference", help="Write the committed records in data/results instead of output/.")
 ]
 
-# Columns of a comparison that a page of paper has no room for; --csv and --json have them.
-HIDDEN = ["unit", "role", "published_text", "ours_text", "relative_error", "matches_printed"]
-
-
 def parse_seeds(text: str) -> list[int]:
     """Whole numbers separated by spaces or commas; an empty text gives an empty list (the default seeds)."""
     from repro.pages.execute import parse_words
@@ -180,7 +176,14 @@ def _formatted(frame, name: str) -> str:
         return frame.to_csv(index=False, lineterminator="\n").rstrip("\n")
     if name == "json":
         return frame.to_json(orient="records", indent=1)
-    return frame.drop(columns=HIDDEN, errors="ignore").map(cell).to_latex(index=False, escape=True).rstrip("\n")
+    return _readable(frame).map(cell).to_latex(index=False, escape=True).rstrip("\n")
+
+
+def _readable(compared):
+    """The columns that a reader compares, as texts; --csv and --json have the rest. Other frames stay as they are."""
+    from repro.report import printable
+
+    return printable(compared) if "column" in compared.columns else compared
 
 
 def _print_comparison(table_id: str, compared, scale: str) -> None:
@@ -189,7 +192,7 @@ def _print_comparison(table_id: str, compared, scale: str) -> None:
     key = list(compared.columns[: compared.columns.get_loc("column")]) if compares else []
     notes = [note for note in dict.fromkeys(compared["note"]) if note] if compares else []
     title = f"{table_id}: published and ours" if compares else table_id
-    print_frame(compared.drop(columns=[*HIDDEN, "note"], errors="ignore"), title, by=key)
+    print_frame(_readable(compared).drop(columns="note", errors="ignore"), title, by=key)
     for note in notes:
         say(f"note: {escape(note)}")
     if scale:
