@@ -31,7 +31,7 @@ from repro.train.data import TensorData, generator_for, prepare
 from repro.train.loop import DIVERGED, FINISHED, STOPPED, Divergence, Trainer
 from repro.train.recipe import TrainRecipe
 
-CHECKPOINT = "search.safetensors"
+CHECKPOINT = "search.pt"
 _TRIES = 200
 
 Objective = Callable[[list[Path]], Sequence[float]]

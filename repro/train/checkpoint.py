@@ -1,23 +1,18 @@
-"""Checkpoints in one safetensors file, written atomically: tensors in the body, everything else as JSON in its header.
+"""Checkpoints of a training in one file of `torch.save`, written atomically.
 
-No pickle is read or written. Loading checks names and shapes first, so an incompatible file changes nothing.
+Reading runs no code (`weights_only`), and checks names and shapes first, so an incompatible file changes nothing.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
-import safetensors
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from repro.errors import InputError
 from repro.paths import atomic_path
-
-_FORMAT = "1"
 
 
 def save_checkpoint(
@@ -28,30 +23,18 @@ def save_checkpoint(
     progress: dict | None = None,
     identity: dict | None = None,
 ) -> Path:
-    """Write model, optimiser, `progress` (plain JSON values: epoch, history, outcome) and `identity` to `path`.
+    """Write model, optimiser, `progress` (plain values: epoch, history, outcome) and `identity` to `path`.
 
     `identity` says what is trained (seed, recipe, …); `load_checkpoint` compares it.
     """
-    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
-    header = {
-        "format": _FORMAT,
-        "progress": json.dumps(progress or {}),
-        "identity": json.dumps(identity or {}),
+    document = {
+        "model": dict(model.state_dict()),
+        "optimizer": None if optimizer is None else optimizer.state_dict(),
+        "progress": progress or {},
+        "identity": identity or {},
     }
-    if optimizer is not None:
-        state = optimizer.state_dict()
-        scalars: dict[str, dict] = {}
-        for index, entries in state["state"].items():
-            for key, value in entries.items():
-                if isinstance(value, torch.Tensor):
-                    tensors[f"optimizer/{index}/{key}"] = value
-                else:
-                    scalars.setdefault(str(index), {})[key] = value
-        header["optimizer"] = json.dumps({"groups": state["param_groups"], "scalars": scalars})
-    # Each tensor gets storage of its own: safetensors refuses views of shared storage.
-    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+        torch.save(document, temporary)
     return Path(path)
 
 
@@ -69,24 +52,19 @@ def load_checkpoint(
     """
     path = Path(path)
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        progress = json.loads(header["progress"])
-    except FileNotFoundError:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        weights, state, progress = stored["model"], stored["optimizer"], stored["progress"]
+        _check_identity(path, stored["identity"], identity or {})
+    except (FileNotFoundError, InputError):
         raise
-    except Exception as error:
-        raise InputError(
-            f"checkpoint {path.name} cannot be read ({error}); delete it and start the run again."
-        ) from error
-    _check_identity(path, json.loads(header.get("identity", "{}")), json.loads(json.dumps(identity or {})))
-    weights = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
+    except Exception as error:  # torch has no common class for what a damaged file raises
+        raise InputError(f"checkpoint {path.name} cannot be read; delete it and start the run again.") from error
     _check_fits(path, model, weights)
-    if optimizer is not None and "optimizer" not in header:
+    if optimizer is not None and state is None:
         raise InputError(f"checkpoint {path.name} holds no optimiser state; training cannot continue from it.")
     model.load_state_dict(weights)
     if optimizer is not None:
-        optimizer.load_state_dict(_optimizer_state(json.loads(header["optimizer"]), tensors))
+        optimizer.load_state_dict(state)
     return progress
 
 
@@ -97,15 +75,6 @@ def _check_identity(path: Path, stored: dict, wanted: dict) -> None:
             f"checkpoint {path.name} was written with another {' and another '.join(differing)}; "
             "give a new place, or delete it to start again."
         )
-
-
-def _optimizer_state(stored: dict, tensors: dict[str, torch.Tensor]) -> dict:
-    state: dict[int, dict] = {int(index): dict(entries) for index, entries in stored["scalars"].items()}
-    for name, value in tensors.items():
-        if name.startswith("optimizer/"):
-            _, index, key = name.split("/", 2)
-            state.setdefault(int(index), {})[key] = value
-    return {"state": state, "param_groups": stored["groups"]}
 
 
 def _check_fits(path: Path, model: nn.Module, weights: dict[str, torch.Tensor]) -> None:

@@ -171,7 +171,7 @@ class Trainer:
         }
 
     def save(self, path: str | Path, identity: dict, **progress) -> None:
-        """Write weights, optimiser, place in the schedule and `progress` (plain JSON values); one process does.
+        """Write weights, optimiser, place in the schedule and `progress` (plain values); one process does.
 
         `identity` is what, besides the seed, a training that continues from the file must have in common with this one.
         """

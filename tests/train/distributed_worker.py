@@ -19,10 +19,8 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     with process_group() as (rank, world):
         model = network(seed=rank)  # process 0's weights count
-        history = fit_distributed(
-            model, stripes(70), stripes(33, 1), RECIPE, seed=0, checkpoint=folder / "run.safetensors"
-        )
-        save_checkpoint(folder / f"rank{rank}.safetensors", model)
+        history = fit_distributed(model, stripes(70), stripes(33, 1), RECIPE, seed=0, checkpoint=folder / "run.pt")
+        save_checkpoint(folder / f"rank{rank}.pt", model)
         (folder / f"rank{rank}.json").write_text(
             json.dumps({"world": world, "outcome": history.outcome, "rows": history.rows})
         )

@@ -62,7 +62,7 @@ def test_two_processes_give_the_result_of_one(two_processes):
                 assert theirs[name] == pytest.approx(mine[name], rel=1e-3), name
     for rank in (0, 1):
         other = network(seed=5)
-        load_checkpoint(two_processes / f"rank{rank}.safetensors", other)
+        load_checkpoint(two_processes / f"rank{rank}.pt", other)
         for (name, mine), theirs in zip(alone.state_dict().items(), other.state_dict().values()):
             torch.testing.assert_close(theirs, mine, rtol=2e-3, atol=2e-4, msg=name)
 
@@ -76,7 +76,7 @@ def test_one_process_continues_what_two_began(two_processes):
         None,
         RECIPE,
         seed=0,
-        checkpoint=two_processes / "run.safetensors",
+        checkpoint=two_processes / "run.pt",
         on_epoch=rows.append,
     )
     assert rows == [] and len(history.rows) == RECIPE.epochs

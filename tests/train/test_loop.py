@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 
 import pytest
 import torch
@@ -82,7 +83,7 @@ def test_an_interrupted_run_continues_bit_for_bit(tmp_path, options):
     recipe = dataclasses.replace(RECIPE, **options)
     whole, part, resumed = network(), network(), network(seed=9)
     expected = fit(whole, stripes(64), stripes(32, 1), recipe, seed=1)
-    file = tmp_path / "run.safetensors"
+    file = tmp_path / "run.pt"
     stopped = fit(part, stripes(64), stripes(32, 1), recipe, seed=1, checkpoint=file, stop_after=2)
     assert stopped.outcome == "stopped" and len(stopped.rows) == 2
     history = fit(resumed, stripes(64), stripes(32, 1), recipe, seed=1, checkpoint=file)
@@ -91,7 +92,7 @@ def test_an_interrupted_run_continues_bit_for_bit(tmp_path, options):
 
 
 def test_a_finished_run_is_not_repeated(tmp_path):
-    file, epochs = tmp_path / "run.safetensors", []
+    file, epochs = tmp_path / "run.pt", []
     first = network()
     fit(first, stripes(32), None, RECIPE, seed=1, checkpoint=file)
     second = network(seed=4)
@@ -100,7 +101,7 @@ def test_a_finished_run_is_not_repeated(tmp_path):
 
 
 def test_checkpoints_of_another_run_are_refused(tmp_path):
-    file = tmp_path / "run.safetensors"
+    file = tmp_path / "run.pt"
     fit(network(), stripes(32), None, RECIPE, seed=1, checkpoint=file)
     longer, fresh, same = dataclasses.replace(RECIPE, epochs=RECIPE.epochs + 1), network(seed=4), network(seed=4)
     for recipe, seed, what in ((RECIPE, 2, "seed"), (longer, 1, "recipe"), (longer, 2, "recipe and another seed")):
@@ -110,9 +111,29 @@ def test_checkpoints_of_another_run_are_refused(tmp_path):
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     with pytest.raises(InputError, match="does not fit this network"):
         fit(other, stripes(32), None, RECIPE, seed=1, checkpoint=file)
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(InputError, match="cannot be read"):
+
+
+class Command:
+    """Unpickled, it would run a command; reading a checkpoint must not."""
+
+    def __reduce__(self):
+        return (os.mkdir, ("made_by_a_checkpoint",))
+
+
+@pytest.mark.parametrize("damage", ["cut short", "no checkpoint", "other contents", "a command"])
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path, monkeypatch, damage):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "run.pt"
+    fit(network(), stripes(32), None, RECIPE, seed=1, checkpoint=file)
+    if damage == "cut short":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "no checkpoint":
+        file.write_text("something else")
+    else:
+        torch.save({"weights": torch.zeros(1)} if damage == "other contents" else {"model": Command()}, file)
+    with pytest.raises(InputError, match=r"^checkpoint run\.pt cannot be read; delete it and start the run again\.$"):
         fit(network(), stripes(32), None, RECIPE, seed=1, checkpoint=file)
+    assert not (tmp_path / "made_by_a_checkpoint").exists()
 
 
 def test_callback_can_stop_a_run():
