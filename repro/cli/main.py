@@ -29,6 +29,7 @@ ReferenceOption = Annotated[
     bool, typer.Option("--reference", help="Write the committed records in data/results instead of output/.")
 ]
 
+
 def parse_seeds(text: str) -> list[int]:
     """Whole numbers separated by spaces or commas; an empty text gives an empty list (the default seeds)."""
     from repro.pages.execute import parse_words

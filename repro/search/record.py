@@ -59,9 +59,9 @@ def _file(folder: FilePath, number: int) -> FilePath:
     return FilePath(folder) / "generations" / f"{number:04d}.json"
 
 
-def write_generation(folder: str | os.PathLike, generation: Generation) -> FilePath:
-    """Write one generation atomically; NaN becomes null."""
-    rows = [
+def as_plain(generation: Generation) -> dict:
+    """A generation as JSON values; NaN becomes null."""
+    candidates = [
         {
             "path": "-".join(c.path),
             "accuracy_pct": c.accuracy_pct if math.isfinite(c.accuracy_pct) else None,
@@ -72,13 +72,29 @@ def write_generation(folder: str | os.PathLike, generation: Generation) -> FileP
         }
         for c in generation.candidates
     ]
-    content = {
-        "number": generation.number,
-        "epoch": generation.epoch,
-        "seconds": generation.seconds,
-        "candidates": rows,
-    }
-    return write_text(_file(FilePath(folder), generation.number), json.dumps(content, indent=0) + "\n")
+    about = {"number": generation.number, "epoch": generation.epoch, "seconds": generation.seconds}
+    return {**about, "candidates": candidates}
+
+
+def from_plain(content: dict) -> Generation:
+    """The generation that `as_plain` made these values of."""
+    candidates = [
+        Candidate(
+            path=tuple(row["path"].split("-")),
+            accuracy_pct=math.nan if row["accuracy_pct"] is None else row["accuracy_pct"],
+            energy=row["energy"],
+            origin=row["origin"],
+            front=row["front"],
+            place=row["place"],
+        )
+        for row in content["candidates"]
+    ]
+    return Generation(content["number"], content["epoch"], candidates, content["seconds"])
+
+
+def write_generation(folder: str | os.PathLike, generation: Generation) -> FilePath:
+    """Write one generation atomically."""
+    return write_text(_file(FilePath(folder), generation.number), json.dumps(as_plain(generation), indent=0) + "\n")
 
 
 def read_generations(folder: str | os.PathLike, *, limit: int | None = None) -> list[Generation]:
@@ -90,26 +106,14 @@ def read_generations(folder: str | os.PathLike, *, limit: int | None = None) -> 
         numbers = range(1, limit + 1)
     generations = []
     for number in numbers:
-        file = _file(FilePath(folder), number)
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = json.loads(_file(FilePath(folder), number).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise MissingDataError(
                 f"generation {number} of the search in {FilePath(folder).name} cannot be read; "
                 "delete the folder and search again."
             ) from error
-        candidates = [
-            Candidate(
-                path=tuple(row["path"].split("-")),
-                accuracy_pct=math.nan if row["accuracy_pct"] is None else row["accuracy_pct"],
-                energy=row["energy"],
-                origin=row["origin"],
-                front=row["front"],
-                place=row["place"],
-            )
-            for row in content["candidates"]
-        ]
-        generations.append(Generation(content["number"], content["epoch"], candidates, content["seconds"]))
+        generations.append(from_plain(content))
     return generations
 
 

@@ -39,8 +39,8 @@ def evaluate(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> d
     if len(data) == 0:
         raise InputError("data holds no examples; accuracy needs at least one.")
     logits = predict(model, data, batch_size=batch_size).float()
-    correct = (logits.argmax(dim=1) == data.labels).float().mean().item()
-    return {"accuracy_pct": 100 * correct, "loss": F.cross_entropy(logits, data.labels).item()}
+    correct = int((logits.argmax(dim=1) == data.labels).sum())
+    return {"accuracy_pct": 100 * correct / len(data), "loss": F.cross_entropy(logits, data.labels).item()}
 
 
 def accuracy_pct(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 
@@ -17,7 +16,7 @@ from repro.papers.acghostnet.supernet import ghost_space, ghost_supernet
 from repro.papers.data import data_fingerprint, device, load_splits
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.search.cars import energy_objective, run_search
-from repro.search.record import Candidate, Generation, generations_frame
+from repro.search.record import Candidate, Generation, as_plain, from_plain, generations_frame
 
 
 def spec(recipe: SearchRun, seed: int) -> RunSpec:
@@ -79,24 +78,9 @@ def search(recipe: SearchRun, seed: int, context: RunContext) -> dict:
         "outcome": "diverged" if result.outcome == "diverged" else "done",
         "detail": result.detail,
         "warmup": [outcome.as_dict() for outcome in result.warmup],
-        "generations": [_plain(generation) for generation in result.generations],
+        "generations": [as_plain(generation) for generation in result.generations],
         "seconds": result.seconds,
     }
-
-
-def _plain(generation: Generation) -> dict:
-    candidates = [
-        {
-            "path": "-".join(c.path),
-            "accuracy_pct": c.accuracy_pct if math.isfinite(c.accuracy_pct) else None,
-            "energy": c.energy,
-            "origin": c.origin,
-            "front": c.front,
-            "place": c.place,
-        }
-        for c in generation.candidates
-    ]
-    return {**dataclasses.asdict(generation), "candidates": candidates}
 
 
 # ------------------------------------------------------------------ what came of it
@@ -104,25 +88,7 @@ def _plain(generation: Generation) -> dict:
 
 def generations(outcome: Outcome) -> list[Generation]:
     """The generations of a search; none if it failed."""
-    return [
-        Generation(
-            number=plain["number"],
-            epoch=plain["epoch"],
-            candidates=[
-                Candidate(
-                    tuple(row["path"].split("-")),
-                    math.nan if row["accuracy_pct"] is None else row["accuracy_pct"],
-                    row["energy"],
-                    row["origin"],
-                    row["front"],
-                    row["place"],
-                )
-                for row in plain["candidates"]
-            ],
-            seconds=plain["seconds"],
-        )
-        for plain in (outcome.value or {}).get("generations", [])
-    ]
+    return [from_plain(plain) for plain in (outcome.value or {}).get("generations", [])]
 
 
 def models(outcome: Outcome) -> dict[str, Candidate]:
