@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-ADDER_STEP = {"op": "resnet20 adder", "mode": "training step", "peer": "conv"}
-
 
 @dataclass(frozen=True)
 class Bar:

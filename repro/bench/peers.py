@@ -13,9 +13,6 @@ from torch.nn import functional
 
 from repro.geometry import output_sizes
 
-BROADCAST_LIMIT_MIB = 256
-"""The broadcast baseline is timed only where its largest tensor stays below this size."""
-
 
 def _columns(x: Tensor, weight: Tensor, stride: int, padding: tuple[int, int]) -> Tensor:
     return functional.unfold(x, weight.shape[2:], 1, padding, stride)
@@ -63,8 +60,3 @@ def broadcast_adder_conv2d(
     columns = _columns(x, weight, stride, padding).transpose(0, 1).flatten(1)
     y = BroadcastFunction.apply(columns, weight.flatten(1))
     return _map(y.reshape(weight.shape[0], x.shape[0], -1).transpose(0, 1), x, weight, stride, padding)
-
-
-def broadcast_mib(shape) -> float:
-    """Size of the baseline's largest tensor in float32, for a `ConvShape`."""
-    return 4 * shape.terms / 2**20

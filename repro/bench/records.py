@@ -130,14 +130,14 @@ def read() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
-def of_newest_machine(records: pd.DataFrame, preset: str = "full") -> pd.DataFrame:
-    """The latest rows of one preset from the device and thread count that were measured last.
+def of_newest_machine(records: pd.DataFrame) -> pd.DataFrame:
+    """The latest rows of the full benchmark from the device and thread count that were measured last.
 
     Raises: InputError if there are none.
     """
-    rows = records[records["preset"] == preset]
+    rows = records[records["preset"] == "full"]
     if rows.empty:
-        raise InputError(f"there are no benchmark records of preset={preset!r}; 'make bench' makes some.")
+        raise InputError("there are no full benchmark records; 'make bench' makes some.")
     newest = rows.loc[rows["date"].idxmax()]
     return latest(rows[(rows["device"] == newest["device"]) & (rows["threads"] == newest["threads"])])
 

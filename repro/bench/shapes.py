@@ -129,10 +129,10 @@ def network_shapes(network: Network) -> tuple[ConvShape, ...]:
     return tuple(sorted(found, key=lambda shape: -shape.terms))
 
 
-def all_shapes(networks: tuple[Network, ...] = NETWORKS) -> tuple[ConvShape, ...]:
+def all_shapes() -> tuple[ConvShape, ...]:
     """The shapes of all networks; a shape that two networks share is listed once, under the first."""
     found = {}
-    for network in networks:
+    for network in NETWORKS:
         for shape in network_shapes(network):
             found.setdefault(replace(shape, network=""), shape)
     return tuple(found.values())

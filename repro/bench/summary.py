@@ -36,22 +36,20 @@ def summary(records: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[*GROUP, *SUMMARY])
 
 
-def losses(records: pd.DataFrame, peer: str = "conv2d", count: int = 8) -> pd.DataFrame:
-    """The operator rows that lose most against a peer, worst first."""
-    rows = records[(records["peer"] == peer) & (records["ratio"] > 1)]
-    worst = rows.sort_values("ratio", ascending=False).head(count)
+def losses(records: pd.DataFrame) -> pd.DataFrame:
+    """The eight operator rows that lose most against the ordinary convolution, worst first."""
+    rows = records[(records["peer"] == "conv2d") & (records["ratio"] > 1)]
+    worst = rows.sort_values("ratio", ascending=False).head(8)
     return worst[["op", "mode", "shape", "ms_p50", "peer_ms_p50", "ratio", "pct_of_bound"]].reset_index(drop=True)
 
 
-def by_terms_per_output(
-    records: pd.DataFrame, peer: str, op: str = "adder_conv2d", mode: str = "forward"
-) -> pd.DataFrame:
-    """How a dense operator does against a peer by the number of terms that one output sums (C_in times filter size).
+def by_terms_per_output(records: pd.DataFrame, peer: str) -> pd.DataFrame:
+    """A dense adder's forward against a peer by the number of terms that one output sums (C_in times filter size).
 
     Columns terms, shapes, speedup (the peer's time over ours, median), g_terms_per_s, pct_of_bound. What a tile costs
     besides its terms, and bringing its pixels in and its outputs out, weighs most where few terms are summed.
     """
-    rows = select(records, {"op": op, "mode": mode, "kind": "dense", "peer": peer}).copy()
+    rows = select(records, {"op": "adder_conv2d", "mode": "forward", "kind": "dense", "peer": peer}).copy()
     sizes = rows["shape"].str.extract(r"(\d+)x(\d+)x\d+x\d+ (\d+)x(\d+) to").astype(int)
     rows["terms"] = pd.cut(sizes[1] * sizes[2] * sizes[3], TERMS, labels=TERM_LABELS)
     rows["speedup"] = 1 / pd.to_numeric(rows["ratio"])

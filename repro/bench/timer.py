@@ -124,7 +124,10 @@ def _repeats(work: Work, effort: Effort, clock: Callable[[], float]) -> int:
     return int(np.clip(effort.sample_seconds / max(min(seconds), 1e-9), 1, 1000))
 
 
-def measure_cuda(functions: Mapping[str, Work], passes: int = 5) -> dict[str, Timing]:
+CUDA_PASSES = 5
+
+
+def measure_cuda(functions: Mapping[str, Work]) -> dict[str, Timing]:
     """Time functions in turn with CUDA events through `triton.testing.do_bench`.
 
     Each pass measures every function once, so a change of the clock rate meets all of them; percentiles are the
@@ -133,11 +136,11 @@ def measure_cuda(functions: Mapping[str, Work], passes: int = 5) -> dict[str, Ti
     import triton.testing
 
     found: dict[str, list] = {name: [] for name in functions}
-    for _ in range(passes):
+    for _ in range(CUDA_PASSES):
         for name, work in functions.items():
             found[name].append(triton.testing.do_bench(work, warmup=25, rep=60, quantiles=[0.5, 0.2, 0.8]))
     return {
-        name: Timing(*(float(value) for value in np.median(np.asarray(samples), axis=0)), samples=passes)
+        name: Timing(*(float(value) for value in np.median(np.asarray(samples), axis=0)), samples=CUDA_PASSES)
         for name, samples in found.items()
     }
 

@@ -150,14 +150,11 @@ def pareto_front(accuracy: Sequence[float], energy: Sequence[float]) -> list[int
     return first[np.lexsort((first, -accuracy[first], energy[first]))].tolist()
 
 
-def select_by_budget(
-    accuracy: Sequence[float], energy: Sequence[float], budgets: dict[str, float], *, distinct: bool = True
-) -> dict[str, int]:
-    """For each named energy budget the position of the most accurate candidate that keeps it.
+def select_by_budget(accuracy: Sequence[float], energy: Sequence[float], budgets: dict[str, float]) -> dict[str, int]:
+    """For each named energy budget the position of the most accurate candidate that keeps it, each given out once.
 
     Args:
         budgets: e.g. {"A": ..., "D": ...} in the unit of `energy`; served from the smallest.
-        distinct: models A to D differ; a candidate is given out once.
     Raises: InputError if no candidate (left) keeps a budget; it says what the cheapest one needs.
     """
     accuracy, energy = np.asarray(accuracy, dtype=float), np.asarray(energy, dtype=float)
@@ -171,6 +168,5 @@ def select_by_budget(
         places = np.flatnonzero(within)
         best = int(places[np.lexsort((places, energy[places], -accuracy[places]))[0]])
         chosen[name] = best
-        if distinct:
-            usable[best] = False
+        usable[best] = False
     return chosen

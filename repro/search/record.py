@@ -49,11 +49,6 @@ class Generation:
         """The kept candidates, best first."""
         return sorted((c for c in self.candidates if c.kept), key=lambda c: c.place)
 
-    @property
-    def not_finite(self) -> list[Candidate]:
-        """Candidates that were ranked last because accuracy or energy is not finite."""
-        return [c for c in self.candidates if c.front < 0]
-
 
 def _file(folder: FilePath, number: int) -> FilePath:
     return FilePath(folder) / "generations" / f"{number:04d}.json"

@@ -11,6 +11,7 @@ import torch
 from repro.errors import InputError, check_choice
 from repro.search.supernet import Path, random_path
 
+MOST_PATHS = 100_000
 _TRIES = 10_000
 
 
@@ -49,10 +50,10 @@ class SearchSpace:
             check_choice(f"path[{i}]", name, options) for i, (name, options) in enumerate(zip(path, self.blocks))
         )
 
-    def all_paths(self, limit: int = 100_000) -> Iterator[Path]:
-        """Every path in a fixed order; refuses spaces of more than `limit`."""
-        if self.size > limit:
-            raise InputError(f"the space has {self.size:.3g} paths, more than {limit}; sample it instead.")
+    def all_paths(self) -> Iterator[Path]:
+        """Every path in a fixed order; refuses spaces of more than `MOST_PATHS`."""
+        if self.size > MOST_PATHS:
+            raise InputError(f"the space has {self.size:.3g} paths, more than {MOST_PATHS}; sample it instead.")
         return itertools.product(*self.blocks)
 
     def sample(
@@ -68,23 +69,14 @@ class SearchSpace:
                 return path
         raise InputError(f"no path of the space met {what} in {_TRIES} draws; loosen it.")
 
-    def sample_distinct(
-        self,
-        count: int,
-        generator: torch.Generator,
-        *,
-        allowed: Callable[[Path], bool] | None = None,
-        what: str = "the constraint",
-    ) -> list[Path]:
-        """`count` different paths; an InputError if the space (or what `allowed` leaves) has no more to give."""
+    def sample_distinct(self, count: int, generator: torch.Generator) -> list[Path]:
+        """`count` different paths."""
         if count > self.size:
             raise InputError(f"count={count} is not allowed; the space has only {self.size} paths.")
         found: dict[Path, None] = {}
-        for _ in range(_TRIES + 100 * count):
-            if len(found) == count:
-                return list(found)
-            found[self.sample(generator, allowed=allowed, what=what)] = None
-        raise InputError(f"only {len(found)} of {count} different paths met {what}; ask for fewer or loosen it.")
+        while len(found) < count:
+            found[self.sample(generator)] = None
+        return list(found)
 
     def mutate(self, path: Path, generator: torch.Generator) -> Path:
         """`path` with the choice of one random block changed to another (ACGhostNet Sec. 3.4).

@@ -41,13 +41,13 @@ def generation_view(candidates: pd.DataFrame, generation: int, seed: int | None 
     return view.assign(state=state.mask(view["on_front"].astype(bool), "front"))
 
 
-def best_within(candidates: pd.DataFrame, budget_uj: float, seed: int | None = None) -> pd.Series:
+def best_within(candidates: pd.DataFrame, budget_uj: float) -> pd.Series:
     """The most accurate survivor of the last generation whose energy keeps a budget in µJ; of equals the cheapest.
 
     Raises: InputError, with the least energy there is, when none keeps it.
     """
     last = int(check_candidates(candidates)["generation"].max())
-    kept = generation_view(candidates, last, seed)
+    kept = generation_view(candidates, last)
     kept = kept[kept["kept"].astype(bool)].dropna(subset=["accuracy_pct"])
     within = kept[kept["energy_uj"] <= budget_uj]
     if within.empty:

@@ -17,9 +17,9 @@ DEFAULT_MODEL = "mobilenet_v2"
 DEFAULT_PRESETS = ("conv", "shift", "adder")
 
 
-def default_designs(model: str = DEFAULT_MODEL) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(one row per operator preset, one row per layer and preset) of a model in its published form."""
-    start = design.network_defaults(model)
+def default_designs() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(one row per operator preset, one row per layer and preset) of `DEFAULT_MODEL` in its published form."""
+    start = design.network_defaults(DEFAULT_MODEL)
     totals, layers = [], []
     for preset in DEFAULT_PRESETS:
         params, traced = design.traced(design.replace(start, preset=preset))
@@ -40,7 +40,7 @@ def default_designs(model: str = DEFAULT_MODEL) -> tuple[pd.DataFrame, pd.DataFr
     return pd.DataFrame(totals), pd.concat(layers, ignore_index=True)
 
 
-def layer_figure(layers: pd.DataFrame, model: str = DEFAULT_MODEL) -> Figure:
+def layer_figure(layers: pd.DataFrame) -> Figure:
     """Modelled energy per layer, one panel per operator preset."""
     from repro.report.figures import new_figure
     from repro.report.palette import COLOURS
@@ -51,7 +51,7 @@ def layer_figure(layers: pd.DataFrame, model: str = DEFAULT_MODEL) -> Figure:
             mine = layers[(layers["preset"] == preset) & (layers["op"] == op)]
             if len(mine):
                 axis.bar(mine["place"], mine["energy_mj"], color=COLOURS[op], label=op)
-        axis.set(ylabel="energy (mJ)", title=f"{model}, {preset}")
+        axis.set(ylabel="energy (mJ)", title=f"{DEFAULT_MODEL}, {preset}")
         axis.legend(ncols=3, fontsize=8)
         axis.set(xlabel="layer, in order of execution" if preset == DEFAULT_PRESETS[-1] else " ")
     return figure

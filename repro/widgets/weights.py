@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from repro.augment.remap import PIECES, TransformationKernel, gaussian_to_laplacian
-from repro.errors import InputError, check_choice, check_int
+from repro.errors import InputError, check_choice
 from repro.ops.quantize import power_of_two, shift_exponents
 
 COUNT = 20_000
 BINS = 81
+POINTS = 241
 STATES = ("Gaussian sample", "trained-like mixture")
 
 
-@dataclass(frozen=True)
-class Remapping:
-    """Settings: spread of the Gaussian, Laplace scale b, bits of a shift weight and its exponents P."""
+def layer_weights(std: float, kind: str = STATES[0]) -> torch.Tensor:
+    """`COUNT` weights of an imagined layer, always the same.
 
-    std: float = 0.05
-    scale: float = 0.05
-    bits: int = 5
-    p_min: int = -14
-    p_max: int = 0
-    pieces: int = PIECES
-
-
-def layer_weights(std: float, kind: str = STATES[0], seed: int = 0, count: int = COUNT) -> torch.Tensor:
-    """Weights of an imagined layer, (count,): a Gaussian, or one in ten from a Gaussian three times as wide.
-
-    The mixture stands for real layers, whose weights "don't fit the distribution perfectly" (ShiftAddAug, section 3.3).
+    A Gaussian, or a mixture: one in ten from a Gaussian three times as wide. The mixture stands for real layers, whose
+    weights "don't fit the distribution perfectly" (ShiftAddAug, section 3.3).
     """
     check_choice("weights", kind, STATES)
     if not 0 < std < 100:
         raise InputError(f"std={std!r} is not allowed; it must be a number above 0 and below 100.")
-    generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
-    weight = std * torch.randn(count, generator=generator)
+    generator = torch.Generator().manual_seed(0)
+    weight = std * torch.randn(COUNT, generator=generator)
     if kind == STATES[1]:
         weight[::10] *= 3
     return weight
@@ -73,9 +61,9 @@ def histogram(weight: torch.Tensor, limit: float, bins: int = BINS) -> tuple[np.
     return (edges[:-1] + edges[1:]) / 2, counts / max(1, len(inside))
 
 
-def mapping(std: float, scale: float, limit: float, points: int = 241) -> tuple[np.ndarray, np.ndarray]:
+def mapping(std: float, scale: float, limit: float) -> tuple[np.ndarray, np.ndarray]:
     """(w, r(w)) of the Gaussian-to-Laplace mapping over -limit to limit."""
-    grid = torch.linspace(-limit, limit, points, dtype=torch.float64)
+    grid = torch.linspace(-limit, limit, POINTS, dtype=torch.float64)
     return grid.numpy(), gaussian_to_laplacian(grid, scale, mean=0.0, std=std).numpy()
 
 

@@ -264,8 +264,8 @@ def test_the_newest_machine_is_shown_and_quick_rows_are_not(setting):
     rows = [_row(device=d, date=day, preset="full") for d, day in (("old", "2026-01-01"), ("new", "2026-01-02"))]
     records.append("forward", [*rows, _row(device="quick", date="2026-01-03", preset="quick")])
     assert list(records.of_newest_machine(records.read())["device"]) == ["new"]
-    with pytest.raises(InputError, match="no benchmark records"):
-        records.of_newest_machine(records.read(), "paper")
+    with pytest.raises(InputError, match="no full benchmark records"):
+        records.of_newest_machine(records.read().query("preset == 'quick'"))
 
 
 def test_records_of_the_checkout_are_read_beside_your_own(setting):

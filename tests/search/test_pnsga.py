@@ -84,7 +84,6 @@ def test_budgets_choose_the_most_accurate_that_keeps_them():
     accuracy, energy = [50.0, 70.0, 60.0, 90.0], [1.0, 2.0, 3.0, 5.0]
     assert select_by_budget(accuracy, energy, {"B": 4.0, "A": 1.5, "C": 9.0}) == {"A": 0, "B": 1, "C": 3}
     assert select_by_budget(accuracy, energy, {"A": 2.0, "B": 3.5}) == {"A": 1, "B": 2}
-    assert select_by_budget(accuracy, energy, {"A": 2.0, "B": 3.5}, distinct=False) == {"A": 1, "B": 1}
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_published_points_are_the_printed_rows_and_no_front_point_is_beaten(titl
 
 
 def test_remapping_gives_a_laplace_distribution_and_keeps_the_order():
-    weight = weights.layer_weights(0.1, count=20_000)
+    weight = weights.layer_weights(0.1)
     mapped = gaussian_to_laplacian(weight, 0.05)
     assert (mapped[weight.argsort()].diff() >= 0).all()
     assert mapped.abs().mean().item() == pytest.approx(0.05, rel=0.02)  # E|w| of a Laplace distribution is b
