@@ -6,17 +6,18 @@ or with a damaged one, the folders are read again.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from repro.errors import InputError
 from repro.paths import runs_root, write_text
 from repro.runs.code import still_means
 from repro.runs.spec import FOLDER
-from repro.runs.store import RunStatus, folder_status, read_json
+from repro.runs.store import RunStatus, read_folder
 
 INDEX = "index.json"
 
@@ -27,21 +28,19 @@ def scan(root: Path | None = None) -> list[RunStatus]:
     before = _read(root / INDEX)
     after: dict[str, dict] = {}
     statuses = []
+    is_current = functools.cache(still_means)
     for kind, folder in _folders(str(root), ""):
-        key = f"{kind}/{os.path.basename(folder)}"
+        key = folder[len(str(root)) + 1 :]
         stamp = _stamp(folder)
         entry = before.get(key)
-        if stamp is None:
-            statuses.append(folder_status(kind, Path(folder)))
-            continue
-        if entry is None or entry["stamp"] != stamp:
-            status = folder_status(kind, Path(folder))
-            if status.state not in ("done", "diverged"):  # damaged: looked at again each time
+        if stamp is None or entry is None or entry["stamp"] != stamp:
+            status, config = read_folder(kind, Path(folder))
+            if status.state not in ("done", "diverged"):  # looked at again each time
                 statuses.append(status)
                 continue
-            entry = _entry(status, stamp)
+            entry = _entry(status, config, stamp)
         after[key] = entry
-        statuses.append(_status(kind, folder, entry))
+        statuses.append(_status(kind, folder, entry, is_current))
     if after != before:
         _write(root / INDEX, after)
     return statuses
@@ -68,26 +67,18 @@ def _stamp(folder: str) -> list[int] | None:
     return [found.st_mtime_ns, found.st_size]
 
 
-def _entry(status: RunStatus, stamp: list[int]) -> dict:
-    config = read_json(status.folder / "config.json") or {}
-    about = {name: config.get(name) for name in ("function", "uses", "recipe_classes")}
+def _entry(status: RunStatus, config: dict, stamp: list[int] | None) -> dict:
+    code = [config.get("function", ""), config.get("uses", []), config.get("recipe_classes", [])]
     kept = {name: getattr(status, name) for name in ("state", "seed", "wall_s", "recipe_digest")}
-    return {"stamp": stamp, **kept, "code": about}
+    return {"stamp": stamp, "code": code, **kept}
 
 
-def _status(kind: str, folder: str, entry: dict) -> RunStatus:
-    about = entry["code"]
-    fresh = still_means(
-        folder[-12:], about["function"] or "", tuple(about["uses"] or ()), tuple(about["recipe_classes"] or ())
-    )
-    return RunStatus(
-        kind,
-        Path(folder),
-        entry["state"] if fresh else "stale",
-        entry["seed"],
-        entry["wall_s"],
-        recipe_digest=entry["recipe_digest"],
-    )
+def _status(kind: str, folder: str, entry: dict, is_current: Callable[..., bool]) -> RunStatus:
+    function, uses, classes = entry["code"]
+    current = is_current(folder.rpartition("-")[2], function, tuple(uses), tuple(classes))
+    state = entry["state"] if current else "stale"
+    wall_s, digest = entry["wall_s"], entry["recipe_digest"]
+    return RunStatus(kind, Path(folder), state, entry["seed"], wall_s, recipe_digest=digest)
 
 
 def _read(path: Path) -> dict[str, dict]:

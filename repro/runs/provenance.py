@@ -13,21 +13,20 @@ from pathlib import Path
 from repro.paths import repo_root
 
 PACKAGES = ("torch", "numpy", "numba", "triton", "pandas", "scipy", "scikit-learn")
-WRITTEN = ("data/results", "figures", "README.md")
-"""Tracked files that regenerating tables rewrites; the README for its status board."""
+MADE_FROM = ("repro", "data/published")
+"""Tracked files that numbers are made from; records, figures and texts are not among them."""
 
 
 @functools.cache
 def git_revision() -> tuple[str, bool | None]:
-    """Commit of the checkout and whether its code was unchanged; ("unknown", None) outside a git checkout."""
+    """Commit of the checkout and whether what numbers are made from was unchanged; ("unknown", None) outside a git checkout."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(repo_root()), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
     try:
-        # What a run itself writes into the tree (records, figures) does not make its code another one.
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", *(f":!{path}" for path in WRITTEN))
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *MADE_FROM)
         return git("rev-parse", "HEAD")[:12], not changed
     except (OSError, subprocess.SubprocessError):
         return "unknown", None

@@ -165,30 +165,33 @@ def find_status(spec: RunSpec) -> RunStatus:
     except ValueError as error:
         return RunStatus(spec.kind, folder, "failed", spec.seed, message=f"damaged: {error}")
     if here:
-        return folder_status(spec.kind, folder)
+        return read_folder(spec.kind, folder)[0]
     older = sorted(folder.parent.glob(f"{spec.identity}-????????????/result.json"))
     older = [result.parent for result in older if result.parent != folder]
     state: RunState = "stale" if older else "missing"
     return RunStatus(spec.kind, older[-1] if older else folder, state, spec.seed)
 
 
-def folder_status(kind: str, folder: Path) -> RunStatus:
-    """State of a folder by what lies in it, whatever the code is now."""
+def read_folder(kind: str, folder: Path) -> tuple[RunStatus, dict]:
+    """State of a folder by what lies in it, whatever the code is now, and its config."""
     try:
         config = read_json(folder / "config.json") or {}
         result = valid_result(folder)
         error = None if result else read_json(folder / "error.json")
     except (OSError, ValueError, RecursionError) as problem:
-        return RunStatus(kind, folder, "failed", message=f"damaged: {problem}")
+        return RunStatus(kind, folder, "failed", message=f"damaged: {problem}"), {}
     about = {"seed": config.get("seed"), "recipe_digest": config.get("recipe_digest", "")}
     if result is not None:
         state: RunState = "diverged" if result.get("outcome") == "diverged" else "done"
-        return RunStatus(kind, folder, state, wall_s=result["provenance"].get("wall_s"), **about)
-    if is_locked(folder):
-        return RunStatus(kind, folder, "running", **about)
-    if error is not None:
-        return RunStatus(kind, folder, "failed", message=str(error.get("message", "")), **about)
-    return RunStatus(kind, folder, "partial", **about)
+        about["wall_s"] = result["provenance"].get("wall_s")
+    elif is_locked(folder):
+        state = "running"
+    elif error is not None:
+        state = "failed"
+        about["message"] = str(error.get("message", ""))
+    else:
+        state = "partial"
+    return RunStatus(kind, folder, state, **about), config
 
 
 def execute(spec: RunSpec, *, fresh: bool = False, begin: Callable[[], None] | None = None) -> dict:

@@ -115,7 +115,7 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[Name]:
 def _definition(statement: ast.stmt) -> Definition:
     scope = _Scope()
     scope.visit(statement)
-    if any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(statement)):
+    if scope.has_imports:
         statement = _WithoutImports().visit(copy.deepcopy(statement))
     return Definition(ast.dump(statement), frozenset(scope.free()))
 
@@ -134,9 +134,8 @@ class _Meaning(ast.NodeTransformer):
     visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
-        fields = {id(item): item.annotation for item in node.body if isinstance(item, ast.AnnAssign)}
         for item in node.body:
-            if id(item) in fields:
+            if isinstance(item, ast.AnnAssign):
                 item.annotation = ast.Constant("field")
         return self.generic_visit(node)
 
@@ -187,6 +186,7 @@ class _Scope(ast.NodeVisitor):
         self.outer: set[str] = set()
         self.imports: dict[str, str] = {}
         self.loads: set[Name] = set()
+        self.has_imports = False
 
     def free(self) -> Iterator[Name]:
         bases = set()
@@ -205,7 +205,11 @@ class _Scope(ast.NodeVisitor):
         inner = _Scope(bound)
         for node in nodes:
             inner.visit(node)
+        self._take(inner)
+
+    def _take(self, inner: _Scope) -> None:
         self.loads.update(inner.free())
+        self.has_imports |= inner.has_imports
 
     def _function(self, node, body: list[ast.AST]) -> None:
         given = node.args
@@ -233,7 +237,7 @@ class _Scope(ast.NodeVisitor):
         for statement in node.body:
             inner.visit(statement)
         inner.bound.clear()  # a method does not see its class's names
-        self.loads.update(inner.free())
+        self._take(inner)
 
     def visit_ListComp(self, node) -> None:
         self.visit(node.generators[0].iter)
@@ -268,11 +272,12 @@ class _Scope(ast.NodeVisitor):
         self.outer.update(node.names)
 
     def visit_Import(self, node: ast.Import) -> None:
-        self.imports.update(_imported(node))
+        self.visit_ImportFrom(node)
         # `import a.b` without a name for it runs a.b, whatever is used of it.
         self.loads.update((alias.name, alias.name) for alias in node.names if not alias.asname)
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+    def visit_ImportFrom(self, node: ast.Import | ast.ImportFrom) -> None:
+        self.has_imports = True
         self.imports.update(_imported(node))
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:

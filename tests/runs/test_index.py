@@ -28,8 +28,8 @@ def states():
 def read_folders(monkeypatch):
     """Folders that a scan reads; what the index answers for is not among them."""
     read = []
-    whole = index.folder_status
-    monkeypatch.setattr(index, "folder_status", lambda kind, folder: read.append(folder) or whole(kind, folder))
+    whole = index.read_folder
+    monkeypatch.setattr(index, "read_folder", lambda kind, folder: read.append(folder) or whole(kind, folder))
     return read
 
 
