@@ -1,4 +1,4 @@
-"""Figures are byte-stable, labelled and saved with their data."""
+"""Figures are byte-stable, labelled and saved with their captions."""
 
 import math
 
@@ -42,19 +42,16 @@ def test_ranking_scatter_has_four_panels_of_64_points_with_tau_and_line(figures)
     assert "64 architectures" in caption and "quick, digits" in caption
 
 
-def test_saved_figures_are_the_same_bytes_and_lie_beside_their_data(figures):
+def test_saved_figures_are_the_same_bytes_and_lie_beside_their_captions(figures):
     written = []
     for _ in range(2):
         figure, caption = ranking_scatter(points(), name="acghostnet_f04", label="quick, digits")
-        path = save_figure(figure, "acghostnet_f04-quick-digits", points(), caption)
-        written.append(
-            [path.read_bytes(), path.with_suffix(".csv").read_bytes(), path.with_suffix(".txt").read_bytes()]
-        )
+        path = save_figure(figure, "acghostnet_f04-quick-digits", caption)
+        written.append([path.read_bytes(), path.with_suffix(".txt").read_bytes()])
     assert written[0] == written[1]
     assert len(written[0][0]) < 200 * 1024
     assert b"true accuracy (%)" in written[0][0] and b"dc:date" not in written[0][0]
-    assert len(pd.read_csv(path.with_suffix(".csv"))) == len(points())
-    assert sorted(p.suffix for p in figures.iterdir()) == [".csv", ".svg", ".txt"]
+    assert sorted(p.suffix for p in figures.iterdir()) == [".svg", ".txt"]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +67,7 @@ def test_unlabelled_or_misnamed_figures_are_refused(figures, name, caption, labe
     axes[0, 0].plot([1, 2], [3, 4])
     axes[0, 0].set(xlabel=label, ylabel=label)
     with pytest.raises(InputError, match=message):
-        save_figure(figure, name, pd.DataFrame({"x": [1]}), caption)
+        save_figure(figure, name, caption)
     assert not figures.exists()
 
 
