@@ -1,4 +1,4 @@
-"""Figures in one style, saved as SVG beside the CSV they were drawn from."""
+"""Figures in one style, saved as SVG beside their captions."""
 
 from __future__ import annotations
 
@@ -59,14 +59,13 @@ def new_figure(rows: int = 1, columns: int = 1, *, width_in: float = 3.4, height
         return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def save_figure(fig: Figure, name: str, data: pd.DataFrame | None, caption: str) -> Path:
-    """Write figures/<name>.svg, its data figures/<name>.csv and its caption figures/<name>.txt, atomically.
+def save_figure(fig: Figure, name: str, caption: str) -> Path:
+    """Write <name>.svg and its caption <name>.txt into the figures folder, atomically.
 
     The same figure gives the same bytes: no date, no version, a fixed salt for ids.
 
     Args:
         name: id of the published figure or table, with an ending such as '-quick-digits'; a plain file name.
-        data: every row that is drawn; None for a picture of an image only.
         caption: one or two sentences that state the finding.
     Returns: path of the SVG. Raises: InputError for a name with a folder, axes without labels, or an empty caption.
     """
@@ -84,8 +83,6 @@ def save_figure(fig: Figure, name: str, data: pd.DataFrame | None, caption: str)
     with house_style():
         fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": name})
     target = figures_root() / f"{name}.svg"
-    if data is not None:
-        write_text(target.with_suffix(".csv"), data.to_csv(index=False, lineterminator="\n"))
     write_text(target.with_suffix(".txt"), caption.strip() + "\n")
     write_text(target, "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n")
     return target

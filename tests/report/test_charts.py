@@ -41,7 +41,7 @@ def test_printed_points_make_a_front_that_contains_the_most_accurate_row():
     figure = energy_accuracy(points, x="energy_mj", y="top1_pct", x_label="energy (mJ)", y_label="top-1 (%)")
     front = figure.axes[0].lines[0].get_ydata()
     assert max(front) == points["top1_pct"].max() and (front[1:] > front[:-1]).all()
-    assert save_figure(figure, "acghostnet_f01-test", points, "Front.").exists()
+    assert save_figure(figure, "acghostnet_f01-test", "Front.").exists()
 
 
 def test_levels_stack_to_the_energy_of_each_operator():
@@ -50,7 +50,7 @@ def test_levels_stack_to_the_energy_of_each_operator():
     figure = level_breakdown(frame)
     ends = [bar.get_x() + bar.get_width() for bar in figure.axes[0].patches]
     assert max(ends) == pytest.approx(len(LEVELS)) and len(figure.axes) == 2
-    save_figure(figure, "levels-test", frame, "Levels.")
+    save_figure(figure, "levels-test", "Levels.")
 
 
 LEVELS = ("compute", "rf", "noc", "buffer", "dram")
@@ -69,7 +69,7 @@ def test_layers_are_drawn_in_order_with_a_bar_per_level():
     parts = parts_of(table, r"^(cells\.\d+|[^.]+)")
     assert list(parts["name"]) == ["stem", "cells.0"]
     np.testing.assert_allclose(parts["energy_mj"], [0.5, 2.5])
-    save_figure(figure, "layers-test", rows, "Layers.")
+    save_figure(figure, "layers-test", "Layers.")
 
 
 def test_ranks_and_savings_draw_every_network():
@@ -80,7 +80,7 @@ def test_ranks_and_savings_draw_every_network():
     assert sum(len(line.get_xdata()) == 3 for line in figure.axes[0].lines) == 3
     saved = pd.DataFrame([("P", "n", "shift", 70.0, 70.0, 5.0)])
     saved.columns = ["paper", "network", "operator", "published_pct", "corrected_pct", "unbiased_pct"]
-    save_figure(savings_by_accounting(saved), "savings-test", saved, "Savings.")
+    save_figure(savings_by_accounting(saved), "savings-test", "Savings.")
     with pytest.raises(InputError, match="workload"):
         rank_lines(ranks.drop(columns="workload"))
 
@@ -88,4 +88,4 @@ def test_ranks_and_savings_draw_every_network():
 def test_relative_errors_keep_analytic_cells_only():
     errors = errors_of({"acghostnet_t04": compare("acghostnet_t04", ours())})
     assert set(errors["quantity"]) == {"params_m", "fadd_m"} and len(errors) == 4
-    save_figure(relative_errors(errors), "errors-test", errors, "Errors.")
+    save_figure(relative_errors(errors), "errors-test", "Errors.")
