@@ -19,7 +19,7 @@ MADE_FROM = ("repro", "data/published")
 
 @functools.cache
 def git_revision() -> tuple[str, bool | None]:
-    """Commit of the checkout and whether what numbers are made from is unchanged; ("unknown", None) outside of git."""
+    """Commit of the checkout and whether what numbers are made from is as committed; ("unknown", None) outside one."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(repo_root()), *arguments]
