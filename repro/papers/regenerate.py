@@ -184,11 +184,19 @@ def computed_code(table_id: str) -> str:
 
 
 def code_now(table_id: str, provenance: Mapping[str, Any]) -> dict[str, str | None]:
-    """Fingerprints that the code has today, under the labels of a record's provenance."""
+    """Fingerprints that the code has today, under the labels of a record's provenance.
+
+    A record of other settings than its recipe has now gets an entry more, so that it does not pass as fresh.
+    """
     from repro.papers.kinds import code_of
+    from repro.runs import agrees
 
     labels = provenance.get("code", {})
-    return {label: computed_code(table_id) if label == COMPUTED else code_of(label) for label in labels}
+    now = {label: computed_code(table_id) if label == COMPUTED else code_of(label) for label in labels}
+    recipe = entry(table_id).recipes.get((provenance["preset"], provenance["dataset"]))
+    if recipe is not None and not agrees(provenance.get("recipe"), recipe):
+        now["recipe"] = "changed"
+    return now
 
 
 # ------------------------------------------------------------------ pictures

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from repro.errors import InputError, check_choice
-from repro.search.supernet import Path, random_path
+from repro.errors import InputError
+from repro.search.supernet import Path, checked_path, random_path
 
 MOST_PATHS = 100_000
 _TRIES = 10_000
@@ -44,11 +44,7 @@ class SearchSpace:
 
     def check(self, path: Sequence[str]) -> Path:
         """Return `path` as a tuple if it lies in this space, else raise InputError."""
-        if isinstance(path, str) or len(path) != len(self.blocks):
-            raise InputError(f"path={path!r} is not allowed; it must name {len(self.blocks)} options, one per block.")
-        return tuple(
-            check_choice(f"path[{i}]", name, options) for i, (name, options) in enumerate(zip(path, self.blocks))
-        )
+        return checked_path(path, self.blocks)
 
     def all_paths(self) -> Iterator[Path]:
         """Every path in a fixed order; refuses spaces of more than `MOST_PATHS`."""

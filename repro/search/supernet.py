@@ -19,6 +19,13 @@ Path = tuple[str, ...]
 """One option name per slot, in the network's order."""
 
 
+def checked_path(path: Sequence[str], options: Sequence[Sequence[str]]) -> Path:
+    """Return `path` as a tuple if it names one option of each block, else raise InputError."""
+    if isinstance(path, str) or len(path) != len(options):
+        raise InputError(f"path={path!r} is not allowed; it must name {len(options)} options, one per block.")
+    return tuple(check_choice(f"path[{i}]", name, known) for i, (name, known) in enumerate(zip(path, options)))
+
+
 class ChoiceBlock(nn.Module):
     """Alternative modules for one place; `active` names the one that runs. Each brings its own batch norm."""
 
@@ -31,7 +38,7 @@ class ChoiceBlock(nn.Module):
 
     def choose(self, name: str) -> None:
         """Make `name` the candidate that runs."""
-        self.active = check_choice("choice", name, self.candidates)
+        self.active = name
 
     def forward(self, x: Tensor) -> Tensor:
         return self.candidates[self.active](x)
@@ -77,11 +84,7 @@ class SinglePathSupernet(nn.Module):
 
     def check_path(self, path: Sequence[str]) -> Path:
         """Return `path` as a tuple if every slot has its option, else raise InputError."""
-        if isinstance(path, str) or len(path) != len(self._slots):
-            raise InputError(f"path={path!r} is not allowed; it must name {len(self._slots)} options, one per block.")
-        return tuple(
-            check_choice(f"path[{i}]", name, slot.options) for i, (name, slot) in enumerate(zip(path, self._slots))
-        )
+        return checked_path(path, self.options)
 
     def set_path(self, path: Sequence[str]) -> Path:
         """Make `path` the one that runs from now on."""
