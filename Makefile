@@ -69,7 +69,7 @@ test: $(VENV)/.installed-test  ## run the tests on this machine's cores
 test-gpu: $(VENV)/.installed-test  ## run the full grid of kernel tests on a CUDA device
 	@$(BIN)/python -m pytest -m gpu
 
-bench: $(VENV)/.installed-test  ## test the operators, then time them beside their peers (minutes; adds records)
+bench: $(VENV)/.installed-test  ## test the operators, then time them beside their peers (minutes; records in output/)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ops $(wildcard tests/cpu) -q -n auto -m "not gpu"
 	@$(RUN) bench
 

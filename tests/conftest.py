@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(variable, str(max(1, cores // workers)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_output(tmp_path_factory) -> Iterator[None]:
+    """Tests write records, figures and pages to a folder of their own, not to the checkout's output/."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPRO_OUTPUT", str(tmp_path_factory.mktemp("output")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pandas as pd
 from filelock import FileLock
 
 from repro.errors import InputError
-from repro.paths import cache_root, repo_root, results_root
+from repro.paths import cache_root, records_root, results_root
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ CONTEXT = COLUMNS[COLUMNS.index("preset") :]
 
 
 def folder() -> Path:
-    """Where the records lie."""
-    return results_root() / "bench"
+    """Where a benchmark writes: output/records/bench, or the committed records in reference mode."""
+    return records_root() / "bench"
 
 
 def context(device: str, threads: int, preset: str) -> dict[str, object]:
@@ -120,11 +120,11 @@ def frame(rows: list[Row]) -> pd.DataFrame:
 
 def committed_folder() -> Path:
     """The records that came with this checkout."""
-    return repo_root() / "data" / "results" / "bench"
+    return results_root() / "bench"
 
 
 def read() -> pd.DataFrame:
-    """All records: those that came with the checkout, and your own if $REPRO_RESULTS keeps them elsewhere."""
+    """All records: those that came with the checkout, and your own."""
     files = [path for place in dict.fromkeys((committed_folder(), folder())) for path in sorted(place.glob("*.csv"))]
     parts = [pd.read_csv(path, dtype={"commit": str, "torch": str, "triton": str, "numba": str}) for path in files]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import pandas as pd
@@ -18,13 +19,16 @@ def bench(
     threads: Annotated[int, typer.Option(help="Threads of torch and of our kernels.")] = 2,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto for the GPU if there is one.")] = "auto",
     record: Annotated[
-        bool | None, typer.Option("--record/--no-record", help="Append rows to data/results/bench (default: if full).")
+        bool | None, typer.Option("--record/--no-record", help="Append rows to the records (default: if full).")
     ] = None,
+    reference: Annotated[bool, typer.Option("--reference", help="Append to the committed records.")] = False,
 ) -> None:
     """Time every operator beside its peers, each checked first at the shape that is timed."""
     from repro.bench import bars, records, run
     from repro.pages.execute import parse_words
 
+    if reference:
+        os.environ["REPRO_REFERENCE"] = "1"
     groups = run.choose_groups(parse_words("only", only), quick)
     setting = run.settle(device, threads, quick)
     if setting.device == "cpu":
@@ -39,7 +43,7 @@ def bench(
     for line in outcome.refused:
         say(f"[red]refused: {escape(line)}[/red]")
     if keep:
-        say("Recorded in data/results/bench, below what was there.")
+        say(f"Recorded in {records.folder()}, below what was there.")
     if outcome.refused:
         raise typer.Exit(1)
 

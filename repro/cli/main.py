@@ -271,8 +271,10 @@ def _mount() -> None:
     from repro.cli.app import serve
     from repro.cli.bench import bench
     from repro.cli.data import app as data_app
+    from repro.cli.train import train
 
     app.command()(bench)
+    app.command()(train)
     app.command("app")(serve)
     app.add_typer(data_app, name="data", help="Fetch, list and verify data sets.")
 

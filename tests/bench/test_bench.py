@@ -31,6 +31,7 @@ def reference_op(x, weight, **options):
 @pytest.fixture
 def setting(tmp_path, monkeypatch):
     monkeypatch.setenv("REPRO_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("REPRO_OUTPUT", str(tmp_path / "output"))
     monkeypatch.setattr(records, "committed_folder", lambda: tmp_path / "committed")
     return run.Setting("cpu", torch.get_num_threads(), True, records.context("cpu", 1, "quick"), BRIEF, BRIEF)
 

@@ -184,7 +184,8 @@ def from_json(text: str) -> tuple[str, ...]:
 
 
 def training_command(choices, dataset: str = "cifar10", epochs: int = 100) -> str:
-    """The shell command that trains the architecture from scratch."""
+    """The shell command that trains the architecture from scratch, with the settings of Sec. 4.2 but for the epochs."""
     check_int("epochs", epochs, minimum=1)
     names = ",".join(check_choices(choices))
-    return f"python -m repro.papers.acghostnet.one_network {names} --dataset {shlex.quote(dataset)} --epochs {epochs}"
+    form = f"--set form=cifar --dataset {shlex.quote(dataset)} --epochs {epochs} --adaptive all"
+    return f"python -m repro train acghostnet --set choices={names} {form}"

@@ -1,0 +1,67 @@
+"""`python -m repro train`: train one model by its name; what the explorer offers for copying. Nothing is stored."""
+
+from __future__ import annotations
+
+import ast
+from typing import Annotated, Any
+
+import typer
+
+from repro.errors import InputError
+
+
+def parse_options(pairs: list[str]) -> dict[str, Any]:
+    """{"width": 0.5, "choices": ["CCg1", …]} of "width=0.5" and "choices=CCg1,AAg1"; other words stay words."""
+    options = {}
+    for pair in pairs:
+        name, sign, text = pair.partition("=")
+        if not sign or not name:
+            raise InputError(f"set={pair!r} is not allowed; write name=value, for example width=0.5.")
+        try:
+            options[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            options[name] = text.split(",") if "," in text else text
+    return options
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="A model of repro.models, for example ghostnet.")],
+    options: Annotated[
+        list[str] | None, typer.Option("--set", help="Option of the model as name=value; may be repeated.")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="Data set.")] = "cifar10",
+    epochs: Annotated[int, typer.Option(help="Epochs.")] = 100,
+    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 256,
+    lr: Annotated[float, typer.Option(help="Peak rate; it falls to zero as a cosine.")] = 0.025,
+    weight_decay: Annotated[float, typer.Option(help="Weight decay.")] = 3e-4,
+    adaptive: Annotated[str, typer.Option(help="Adaptive rate on 'adder' layers, on 'all', or 'none'.")] = "adder",
+    eta: Annotated[float, typer.Option(help="Scale of the adaptive rate; short trainings want about 0.5.")] = 1 / 15,
+    train_images: Annotated[int, typer.Option(help="Images to train on, classes in proportion; 0 for all.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of weights and batch order.")] = 0,
+) -> None:
+    """Train one model and print its test accuracy after every epoch."""
+    import torch
+
+    from repro.datasets import REGISTRY
+    from repro.errors import check_choice, check_int
+    from repro.models import create
+    from repro.papers.data import DataRecipe, device, load_splits
+    from repro.train import TrainRecipe, fit
+
+    check_choice("dataset", dataset, REGISTRY)
+    images = check_int("train_images", train_images, minimum=0) or None
+    recipe = TrainRecipe(
+        epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, adaptive=adaptive, eta=eta
+    )
+    data = DataRecipe(dataset, train_images=images, test_images=images)
+    known = {name: data.facts[name] for name in ("in_channels", "num_classes")}
+    torch.manual_seed(check_int("seed", seed, minimum=0))
+    network = create(model, **(known | parse_options(options or []))).to(device())
+    splits = load_splits(data)
+    history = fit(network, splits.train, splits.test, recipe, seed=seed, on_epoch=_print_row)
+    typer.echo(f"outcome: {history.outcome}. {history.detail}")
+
+
+def _print_row(row: dict) -> None:
+    texts = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()}
+    typer.echo("  ".join(f"{name} {text}" for name, text in texts.items()))
