@@ -222,9 +222,12 @@ def freshness(record: Record, now: Mapping[str, str] | None) -> str:
 
     Args:
         record: its provenance holds `code`, the fingerprint of the run function, or one per kind of run.
-        now: fingerprint by kind of run, as the table's runs would be made today; None if that cannot be said.
+        now: fingerprint by kind of run, as the table's runs would be made today; None if that cannot be said. An
+            entry "recipe" says that the settings of the table have changed.
     """
     made = record.provenance.get("code")
+    if now and "recipe" in now:
+        return "code changed since"
     if not made or not now:
         return "not known"
     same = dict(made) == dict(now) if isinstance(made, Mapping) else set(now.values()) == {made}

@@ -143,6 +143,7 @@ def test_the_board_has_a_row_per_table_and_figure_and_counts_every_placed_claim(
     ("made", "now", "answer"),
     [
         ("0123456789ab", {"ranking": "0123456789ab"}, "as made"),
+        (None, {"recipe": "changed"}, "code changed since"),
         ("0123456789ab", {"ranking": "ba9876543210"}, "code changed since"),
         ({"search": "a", "network": "b"}, {"network": "b", "search": "a"}, "as made"),
         ({"search": "a", "network": "b"}, {"search": "a", "network": "c"}, "code changed since"),
