@@ -31,7 +31,7 @@ LAYERS = [
 ONLY = {  # what knows less than its place allows
     "datasets": {"errors", "paths"},
     "runs": {"errors", "paths", "runtime"},  # stores and executes; knows nothing of networks
-    "report": {"errors", "paths", "ops", "datasets"},  # judges and draws what is stored; trains and searches nothing
+    "report": {"errors", "paths", "cost"},  # judges and draws what is stored; trains and searches nothing
 }
 PARTS = set().union(*LAYERS)
 

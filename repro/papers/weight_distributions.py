@@ -21,7 +21,8 @@ from repro.papers import jobs
 from repro.papers.data import DataRecipe, data_fingerprint
 from repro.papers.presets import SHORT, cifar_subset
 from repro.papers.table import Drawing, Table
-from repro.report.figures import COLOURS, new_figure
+from repro.report.figures import new_figure
+from repro.report.palette import COLOURS
 from repro.runs import RunContext, RunSpec
 from repro.train import TrainRecipe
 

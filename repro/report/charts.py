@@ -12,16 +12,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from repro.cost import pareto
 from repro.errors import InputError
-from repro.report.figures import COLOURS, label_points, new_figure
+from repro.report.figures import label_points, new_figure
+from repro.report.palette import COLOURS, LEVELS, SERIES
 
-LEVEL_COLOURS = {
-    "compute": "#D55E00",
-    "rf": "#56B4E9",
-    "noc": "#0072B2",
-    "buffer": "#E69F00",
-    "dram": "#999999",
-}
 LEVEL_NAMES = {
     "compute": "arithmetic",
     "rf": "register files",
@@ -29,8 +24,7 @@ LEVEL_NAMES = {
     "buffer": "on-chip buffer",
     "dram": "DRAM",
 }
-OPERATOR_COLOURS = {name: COLOURS[name] for name in ("conv", "shift", "adder", "shiftadd")} | {"hybrid": "#E69F00"}
-SERIES_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+OPERATOR_COLOURS = {name: COLOURS[name] for name in ("conv", "shift", "adder", "shiftadd", "hybrid")}
 ACCOUNTING_NAMES = {"published": "as published", "corrected": "slips corrected", "unbiased": "unbiased"}
 _MARKERS = {"published": "o", "corrected": "s", "unbiased": "D"}
 
@@ -39,16 +33,6 @@ def _need(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise InputError(f"the frame of {what} lacks the column {missing[0]!r}.")
-
-
-def _front(points: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
-    """Points that no other point beats in both directions (less x, more y), by x."""
-    best, rows = -math.inf, []
-    for row in points.dropna(subset=[x, y]).sort_values([x, y], ascending=[True, False]).itertuples():
-        if getattr(row, y) > best:
-            best = getattr(row, y)
-            rows.append(row.Index)
-    return points.loc[rows]
 
 
 def energy_accuracy(
@@ -77,9 +61,9 @@ def energy_accuracy(
     series = list(dict.fromkeys(points["series"]))
     for axes, (value, mine) in zip(panels.flat, groups):
         mine = mine.dropna(subset=[x, y])
-        front = _front(mine, x, y)
-        axes.plot(front[x], front[y], color="#bbbbbb", linewidth=1.2, zorder=1, label="front of all points")
-        for name, colour in zip(series, SERIES_COLOURS * (1 + len(series) // len(SERIES_COLOURS))):
+        front = pareto.front(mine, {x: "min", y: "max"})
+        axes.plot(front[x], front[y], color=COLOURS["faint"], linewidth=1.2, zorder=1, label="front of all points")
+        for name, colour in zip(series, SERIES * (1 + len(series) // len(SERIES))):
             part = mine[mine["series"] == name]
             ours = part["run"] != "published" if "run" in part else pd.Series(True, index=part.index)
             for chosen, face in ((part[~ours], "none"), (part[ours], colour)):
@@ -146,7 +130,7 @@ def table_points(
 def _stack(axes, table: pd.DataFrame, labels: Sequence[str], *, horizontal: bool = True) -> None:
     """Stacked bars of the level columns of `table`, one bar per row."""
     places, start = np.arange(len(table)), np.zeros(len(table))
-    for level, colour in LEVEL_COLOURS.items():
+    for level, colour in LEVELS.items():
         values = table[level].to_numpy(dtype=float)
         if horizontal:
             axes.barh(places, values, left=start, color=colour, label=LEVEL_NAMES[level], height=0.75)
@@ -182,7 +166,7 @@ def level_breakdown(frame: pd.DataFrame, *, energy_label: str = "energy (mJ)") -
         axes.set(xlabel=energy_label, ylabel="operator", title=ACCOUNTING_NAMES.get(accounting, accounting))
         axes.set_xlim(0, 1.05 * widest)
     handles, labels = panels.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(LEVEL_COLOURS), fontsize=8)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(LEVELS), fontsize=8)
     return figure
 
 
@@ -196,13 +180,13 @@ def layer_breakdown(layers: Mapping[str, pd.DataFrame], *, x_label: str = "layer
     figure, panels = new_figure(len(layers), 1, width_in=8.4, height_in=2.1)
     top = max(table["energy_mj"].max() for table in layers.values())
     for axes, (title, table) in zip(panels.flat, layers.items()):
-        _need(table, [*LEVEL_COLOURS, "energy_mj"], "the layer breakdown")
+        _need(table, [*LEVELS, "energy_mj"], "the layer breakdown")
         _stack(axes, table, [""] * len(table), horizontal=False)
         step = 1 if len(table) < 25 else 5 if len(table) < 100 else 20
         axes.set_xticks(range(0, len(table), step), range(1, len(table) + 1, step))
         axes.set(ylabel="energy (mJ)", title=title, ylim=(0, 1.05 * top), xlabel=x_label)
         axes.grid(axis="x", visible=False)
-    panels.flat[0].legend(fontsize=7, ncols=len(LEVEL_COLOURS))
+    panels.flat[0].legend(fontsize=7, ncols=len(LEVELS))
     return figure
 
 
@@ -215,17 +199,17 @@ def parts_of(layers: pd.DataFrame, pattern: str) -> pd.DataFrame:
     Returns: name, op (of the part's first layer), the levels and energy_mj.
     """
     part = layers["name"].str.extract(pattern)[0].rename("name")
-    sums = layers.groupby(part, sort=False)[[*LEVEL_COLOURS, "energy_mj"]].sum()
+    sums = layers.groupby(part, sort=False)[[*LEVELS, "energy_mj"]].sum()
     sums.insert(0, "op", layers.groupby(part, sort=False)["op"].first())
     return sums.reset_index()
 
 
 def layer_rows(layers: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """What `layer_breakdown` draws as one frame: network, layer (from 1), name, op, energy by level and in all (mJ)."""
-    columns = ["name", "op", *LEVEL_COLOURS, "energy_mj"]
+    columns = ["name", "op", *LEVELS, "energy_mj"]
     parts = []
     for title, table in layers.items():
-        rows = table[columns].rename(columns={level: f"{level}_mj" for level in LEVEL_COLOURS})
+        rows = table[columns].rename(columns={level: f"{level}_mj" for level in LEVELS})
         rows = rows.round(9)  # far below a thousandth of the smallest layer, and half the size of the file
         rows.insert(0, "layer", range(1, len(rows) + 1))
         rows.insert(0, "network", title)
@@ -266,14 +250,14 @@ def savings_by_accounting(frame: pd.DataFrame) -> Figure:
     axes, places = panels[0, 0], np.arange(len(frame))
     for place, row in zip(places, frame.to_dict("records")):
         ends = [row[f"{name}_pct"] for name in accounts]
-        axes.plot([min(ends), max(ends)], [place, place], color="#cccccc", linewidth=1.5, zorder=1)
+        axes.plot([min(ends), max(ends)], [place, place], color=COLOURS["faint"], linewidth=1.5, zorder=1)
     for name in accounts:
         colours = [OPERATOR_COLOURS[operator] for operator in frame["operator"]]
         face = colours if name != "published" else "white"
         values = frame[f"{name}_pct"]
         axes.scatter(values, places, marker=_MARKERS[name], s=30, c=face, edgecolors=colours, zorder=2)
-        axes.scatter([], [], marker=_MARKERS[name], color="#444444", label=ACCOUNTING_NAMES[name])
-    axes.axvline(0, color="#444444", linewidth=0.8)
+        axes.scatter([], [], marker=_MARKERS[name], color=COLOURS["ink"], label=ACCOUNTING_NAMES[name])
+    axes.axvline(0, color=COLOURS["ink"], linewidth=0.8)
     axes.set_yticks(places, [f"{r.network} ({r.operator}) · {r.paper}" for r in frame.itertuples()], fontsize=7)
     axes.invert_yaxis()
     axes.set(xlabel="energy saved over the same network with convolutions (%)", ylabel="network (operator), paper")
@@ -339,7 +323,7 @@ def relative_errors(errors: pd.DataFrame) -> Figure:
     ticks = [t for t in (-100, -10, -1, 0, 1, 10, 100) if abs(t) <= reach]
     axes.set_xticks(ticks, [f"{t:+d}" if t else "0" for t in ticks])
     axes.set_xlim(-reach, reach)
-    axes.axvline(0, color="#444444", linewidth=0.8)
+    axes.axvline(0, color=COLOURS["ink"], linewidth=0.8)
     axes.set_yticks(range(len(rows)), [f"{table}: {quantity}" for table, quantity in rows], fontsize=7)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set(xlabel="relative error (%), linear within 1 %", ylabel="table: quantity")
@@ -382,7 +366,7 @@ def unit_energies(frame: pd.DataFrame) -> Figure:
         for index, source in enumerate(sources):
             mine = frame[(frame["operation"] == operation) & (frame["source"] == source)]
             places = [formats.index(name) + (index - 1.5) * 0.13 for name in mine["number_format"]]
-            axes.scatter(places, mine["energy_pj"], s=24, color=SERIES_COLOURS[index], label=source)
+            axes.scatter(places, mine["energy_pj"], s=24, color=SERIES[index], label=source)
         axes.set_xticks(range(len(formats)), formats)
         axes.set(title=operation, xlabel="number format", ylabel="energy per operation (pJ)", yscale="log")
         axes.set_xlim(-0.5, len(formats) - 0.5)

@@ -11,6 +11,7 @@ OPERATORS = {
     "attention": "#E69F00",
 }
 COLOURS = OPERATORS | {
+    "hybrid": "#56B4E9",
     "published": "#555555",
     "ours": "#0072B2",
     "fit": "#000000",

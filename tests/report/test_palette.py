@@ -8,11 +8,7 @@ from repro.report.palette import COLOURS, OPERATORS, lighter
 
 HEX = re.compile(r"#[0-9a-fA-F]{6}")
 PACKAGE = repo_root() / "repro"
-OTHERS = [
-    path
-    for path in sorted(PACKAGE.rglob("*.py"))
-    if path.name != "palette.py" and PACKAGE / "papers" not in path.parents and not path.stem.endswith("_figures")
-]
+OTHERS = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "palette.py"]
 
 
 def own_operator_colours(tree):

@@ -7,10 +7,11 @@ import dataclasses
 from repro.papers.acghostnet import t05
 from repro.papers.table import Drawing
 from repro.report.charts import energy_accuracy, table_points
-from repro.report.figures import COLOURS, label_points, new_figure
+from repro.report.figures import label_points, new_figure
+from repro.report.palette import COLOURS
 from repro.report.published import published
 
-GROUP_COLOURS = {"CNNs": COLOURS["conv"], "AdderNets": COLOURS["adder"], t05.HYBRID: COLOURS["attention"]}
+GROUP_COLOURS = {"CNNs": COLOURS["conv"], "AdderNets": COLOURS["adder"], t05.HYBRID: COLOURS["hybrid"]}
 
 
 def printed():

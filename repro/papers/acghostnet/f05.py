@@ -8,7 +8,8 @@ from repro.models.acghostnet import module_type
 from repro.papers.acghostnet import found
 from repro.papers.acghostnet.recipes import SCALE, SEARCHES, STAGE_LENGTHS
 from repro.papers.table import Drawing, Table
-from repro.report.figures import COLOURS, new_figure
+from repro.report.figures import new_figure
+from repro.report.palette import COLOURS
 
 PLACES = tuple((stage, block) for stage, length in enumerate(STAGE_LENGTHS, 1) for block in range(1, length + 1))
 """(stage, block within it) of the sixteen blocks, both counted from 1."""
@@ -84,7 +85,7 @@ def searched_networks(frame):
     axis.tick_params(length=0)
     axis.grid(False)
     handles = [Patch(facecolor=COLOURS["conv"], label="convolution"), Patch(facecolor=COLOURS["adder"], label="adder")]
-    handles.append(Patch(facecolor="#bbbbbb", hatch="////", edgecolor="white", label="groups N/2"))
+    handles.append(Patch(facecolor=COLOURS["faint"], hatch="////", edgecolor="white", label="groups N/2"))
     figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=8)
     return figure
 

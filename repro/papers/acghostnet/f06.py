@@ -12,7 +12,8 @@ from repro.papers.acghostnet.energy import EnergyLookup
 from repro.papers.acghostnet.recipes import SCALE, SEARCHES
 from repro.papers.table import Drawing, Table, is_computed
 from repro.report.charts import block_profile
-from repro.report.figures import COLOURS, new_figure
+from repro.report.figures import new_figure
+from repro.report.palette import COLOURS
 
 
 def trained(recipe, seeds, run):

@@ -16,7 +16,8 @@ from repro.papers.acghostnet.recipes import CIFAR, GhostShape
 from repro.papers.data import DataRecipe
 from repro.papers.presets import CALIBRATION_IMAGES, SHORT, cifar_subset
 from repro.papers.table import Drawing, Table
-from repro.report.figures import COLOURS, new_figure
+from repro.report.figures import new_figure
+from repro.report.palette import COLOURS
 from repro.report.published import published
 from repro.train import TrainRecipe
 

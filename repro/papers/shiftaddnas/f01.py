@@ -8,7 +8,8 @@ import numpy as np
 
 from repro.cost.units import saving_ratio_table
 from repro.papers.table import Drawing, Table
-from repro.report.figures import COLOURS, new_figure
+from repro.report.figures import new_figure
+from repro.report.palette import COLOURS
 
 
 def computed():
