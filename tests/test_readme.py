@@ -6,8 +6,8 @@ import subprocess
 import pytest
 import torch
 
+from repro.papers.status import board_is_current
 from repro.paths import repo_root
-from repro.report import board_is_current
 from repro.report.board import verdicts_markdown
 
 

@@ -241,9 +241,7 @@ def _print_runs(known) -> None:
 
 def _short_board(board):
     """The board for 80 columns: its counts of claims in words, without those that are not applicable."""
-    from repro.report.board import COUNTED
-
-    counts = list(COUNTED.values())
+    counts = [name for name in board.columns[board.columns.get_loc("code") + 1 :] if name != "not_applicable"]
     words = [
         ", ".join(f"{row[name]} {name.replace('_', ' ')}" for name in counts if row[name])
         for _, row in board[counts].iterrows()

@@ -105,7 +105,7 @@ def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, see
             dataset=dataset,
             seeds=seeds,
             recipe=dataclasses.asdict(recipe),
-            recipe_digest=runs.RunSpec(table_id, ":", recipe, 0).recipe_digest,
+            recipe_digest=_digest(table_id, recipe),
             code={label: code_of(label) for label in sorted({label_of(o.spec) for o in run.outcomes})},
             run_seconds=_run_seconds(run.outcomes),
             runs=len(run.outcomes),
@@ -116,6 +116,13 @@ def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, see
         ),
     }
     return frame
+
+
+def _digest(table_id: str, recipe) -> str:
+    """Digest of a recipe's values; what is computed has none."""
+    from repro.runs import RunSpec
+
+    return RunSpec(table_id, f"{__name__}:run_table", recipe, 0).recipe_digest
 
 
 def _run_seconds(outcomes) -> dict[str, float]:
@@ -152,10 +159,10 @@ def computed(table_id: str) -> pd.DataFrame:
     frame = tidy(frame)
     about = {"preset": "paper", "dataset": ARCHITECTURE, "seeds": []}
     about["convention"] = frame.attrs.setdefault("convention", "")
-    code = {COMPUTED: computed_code(table_id)}
+    made_by = {"recipe_digest": _digest(table_id, {}), "code": {COMPUTED: computed_code(table_id)}}
     # A table made of other records (the benchmark's) brings its own attributes.
     known = {"scale": "", "failed": [], "extra": {}, "provenance": provenance(**about)} | about | frame.attrs
-    frame.attrs = {**known, "provenance": {**known["provenance"], "code": code}}
+    frame.attrs = {**known, "provenance": known["provenance"] | made_by}
     return frame
 
 

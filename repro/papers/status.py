@@ -2,29 +2,61 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pandas as pd
 
-from repro import report
-from repro.papers.regenerate import code_now
-from repro.papers.registry import file_of
+from repro.paths import cache_root, published_root, repo_root, results_root, write_text
 
 
-def _code_of(record: report.Record) -> dict[str, str]:
+def _code_of(record) -> dict[str, str | None]:
+    from repro.papers.regenerate import code_now
+
     return code_now(record.table_id, record.provenance)
 
 
+def _inputs() -> str:
+    """Digest of all that the board follows from: records, printed numbers, criteria, code."""
+    digest = hashlib.sha256()
+    for root, pattern in ((results_root(), "*.*"), (published_root(), "*.*"), (repo_root() / "repro", "*.py")):
+        for path in sorted(root.rglob(pattern)):
+            digest.update(f"{path.relative_to(root)}\n".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def status_board() -> pd.DataFrame:
-    """`repro.report.status_board` of the committed records, with the state of the code behind each."""
-    return report.status_board(_code_of)
+    """`repro.report.status_board` of the committed records, with the state of the code behind each.
+
+    Judging every claim takes seconds, so the board is kept in the cache until one of its inputs changes.
+    """
+    key, kept = _inputs(), cache_root() / "status_board.json"
+    try:
+        stored = json.loads(kept.read_text(encoding="utf-8"))
+        if stored["key"] == key:
+            return pd.DataFrame(stored["rows"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    from repro import report
+
+    board = report.status_board(_code_of)
+    write_text(kept, json.dumps({"key": key, "rows": board.to_dict("records")}))
+    return board
 
 
 def update_readme(path: Path | None = None) -> Path:
     """Write the board into README.md, every id linked to its entry, and VERDICTS.md beside the records."""
+    from repro import report
+    from repro.papers.registry import file_of
+
     return report.update_readme(path, code_of=_code_of, file_of=file_of)
 
 
 def board_is_current(path: Path | None = None) -> bool:
     """Whether README.md holds exactly the board that the committed records and the code give now."""
+    from repro import report
+    from repro.papers.registry import file_of
+
     return report.board_is_current(path, code_of=_code_of, file_of=file_of)

@@ -1,4 +1,4 @@
-"""ACGhostNet table 1 (Sec. 3.1): GhostNet with convolutions and with adders at three widths (CIFAR-100 in the paper).
+"""ACGhostNet table 1 (Sec. 3.2): GhostNet with convolutions and with adders at three widths (CIFAR-100 in the paper).
 
 The paper prints no settings for it; at `paper` the recipe is that of Sec. 4.2. Adders train with the adaptive rate, as
 AdderNet does, convolutions without. At `quick` all widths are halved: 0.5, 0.25 and 0.125 keep the three ratios.

@@ -1,4 +1,4 @@
-"""AutoShiftNet table 1 (Sec. 5.2): parameters on CIFAR-10 and CIFAR-100. Accuracies are not trained yet."""
+"""AutoShiftNet table 1 (Sec. 5.1): parameters on CIFAR-10 and CIFAR-100. Accuracies are not trained yet."""
 
 from __future__ import annotations
 

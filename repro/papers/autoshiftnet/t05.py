@@ -1,4 +1,4 @@
-"""AutoShiftNet table 5 (appendix): the best cell on CIFAR-10 as the cell network is built from it."""
+"""AutoShiftNet table 5 (appendix B): the best cell on CIFAR-10 as the cell network is built from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AutoShiftNet table 6 (appendix): the best cell on CIFAR-100 as the cell network is built from it."""
+"""AutoShiftNet table 6 (appendix B): the best cell on CIFAR-100 as the cell network is built from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ShiftAddAug table 1 (Sec. 1): energy of one operation, by the other sources.
+"""ShiftAddAug table 1 (Sec. 2): energy of one operation, by the other sources.
 
 They are Horowitz's survey, and the simulator for shifts. They differ from the printed table in two entries, FP32
 addition and FP16 multiplication, which look exchanged.

@@ -1,4 +1,4 @@
-"""ShiftAddAug table 2 (Sec. 3.5): the search space of the augmentation."""
+"""ShiftAddAug table 2 (Sec. 3.4): the search space of the augmentation."""
 
 from __future__ import annotations
 

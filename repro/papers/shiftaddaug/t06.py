@@ -1,4 +1,4 @@
-"""ShiftAddAug table 6 (Sec. 4.4): searched networks. None of the seven architectures is published.
+"""ShiftAddAug table 6 (Sec. 4.5): searched networks. None of the seven architectures is published.
 
 Only the printed columns can be compared with each other.
 """

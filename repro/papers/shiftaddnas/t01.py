@@ -1,4 +1,4 @@
-"""ShiftAddNAS table 1 (Sec. 4.1): the translation space as `repro.models.translation_configs.SPACE` holds it."""
+"""ShiftAddNAS table 1 (Sec. 3.1): the translation space as `repro.models.translation_configs.SPACE` holds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ShiftAddNAS table 2 (Sec. 4.1): the vision space as `repro.models.shiftaddnas` holds it."""
+"""ShiftAddNAS table 2 (Sec. 3.1): the vision space as `repro.models.shiftaddnas` holds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ShiftAddNAS table 3 (Sec. 5.2): translation networks at 30 source and 30 target tokens; see `repro.cost.translation`.
+"""ShiftAddNAS table 3 (Sec. 4.2): translation networks at 30 source and 30 target tokens; see `repro.cost.translation`.
 
 BLEU is not trained yet.
 """

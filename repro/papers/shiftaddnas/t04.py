@@ -1,4 +1,4 @@
-"""ShiftAddNAS table 4 (Sec. 5.3): ImageNet, short comparison. Accuracies are not trained yet."""
+"""ShiftAddNAS table 4 (Sec. 4.3): ImageNet, short comparison. Accuracies are not trained yet."""
 
 from __future__ import annotations
 

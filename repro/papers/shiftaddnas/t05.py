@@ -1,4 +1,4 @@
-"""ShiftAddNAS table 5 (Sec. 5.4): CIFAR networks of the FBNet space.
+"""ShiftAddNAS table 5 (Sec. 4.4): CIFAR networks of the FBNet space.
 
 Only operator totals are published, which an identity can check.
 """

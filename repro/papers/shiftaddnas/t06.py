@@ -1,4 +1,4 @@
-"""ShiftAddNAS table 6 (Sec. 5.4): energy and latency of the two networks that two ways of weight sharing found."""
+"""ShiftAddNAS table 6 (Sec. 4.5): energy and latency of the two networks that two ways of weight sharing found."""
 
 from __future__ import annotations
 

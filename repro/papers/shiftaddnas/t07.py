@@ -1,4 +1,4 @@
-"""ShiftAddNAS table 7 (Sec. 5.4): operator sets. Only the full space's network is published (T0 at 256 pixels)."""
+"""ShiftAddNAS table 7 (Sec. 4.7): operator sets. Only the full space's network is published (T0 at 256 pixels)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ShiftAddNAS table 11 (Sec. appendix): ImageNet, full comparison. Accuracies are not trained yet."""
+"""ShiftAddNAS table 11 (appendix C): ImageNet, full comparison. Accuracies are not trained yet."""
 
 from __future__ import annotations
 
