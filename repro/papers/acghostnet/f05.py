@@ -1,4 +1,4 @@
-"""ACGhostNet figure 5 (Sec. 4.4): the searched models, block by block. Each seed is a search of its own."""
+"""ACGhostNet figure 5 (Sec. 4.5): the searched models, block by block. Each seed is a search of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ACGhostNet figure 6 (Sec. 4.4): FLOPs and energy of each block, averaged over the searched models.
+"""ACGhostNet figure 6 (Sec. 4.5): FLOPs and energy of each block, averaged over the searched models.
 
 Each seed is a search. Computed without one: the range that a block's eight module types leave, ImageNet at 224 pixels.
 """

@@ -1,4 +1,4 @@
-"""ShiftAddNAS figure 8 (appendix B): the same histograms as ShiftAddAug figure 2, so the same networks; their runs are shared."""
+"""ShiftAddNAS figure 8 (appendix B): the histograms of ShiftAddAug figure 2, so the same networks; runs are shared."""
 
 from repro.papers.weight_distributions import TABLE
 
