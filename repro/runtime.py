@@ -1,22 +1,11 @@
-"""Seeds, warnings, and which kernels this machine can run. Imports nothing of ours."""
+"""Warnings, and which kernels this machine can run. Imports nothing of ours."""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
 import os
-import random
 import warnings
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch. Code that needs its own stream takes a generator instead."""
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  legacy global state is what third-party code reads
-    torch.manual_seed(seed)
 
 
 @functools.cache

@@ -277,15 +277,6 @@ def _mount() -> None:
     app.add_typer(data_app, name="data", help="Fetch, list and verify data sets.")
 
 
-def run_command(function) -> None:
-    """Run one function as a command line of its own: known errors are one sentence on stderr and exit code 2."""
-    try:
-        typer.run(function)
-    except (InputError, MissingDataError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-
-
 def main() -> None:
     """Entry point: known errors end with one sentence and exit code 2, Ctrl-C with 130."""
     _mount()

@@ -204,19 +204,6 @@ def parts_of(layers: pd.DataFrame, pattern: str) -> pd.DataFrame:
     return sums.reset_index()
 
 
-def layer_rows(layers: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """What `layer_breakdown` draws as one frame: network, layer (from 1), name, op, energy by level and in all (mJ)."""
-    columns = ["name", "op", *LEVELS, "energy_mj"]
-    parts = []
-    for title, table in layers.items():
-        rows = table[columns].rename(columns={level: f"{level}_mj" for level in LEVELS})
-        rows = rows.round(9)  # far below a thousandth of the smallest layer, and half the size of the file
-        rows.insert(0, "layer", range(1, len(rows) + 1))
-        rows.insert(0, "network", title)
-        parts.append(rows)
-    return pd.concat(parts, ignore_index=True)
-
-
 def block_profile(frame: pd.DataFrame, *, labels: Mapping[str, str], x_label: str = "block") -> Figure:
     """Range over choices of several quantities per block, one panel per quantity.
 

@@ -176,10 +176,6 @@ class RunSpec:
     def folder(self) -> Path:
         return runs_root() / self.kind / f"{self.identity}-{self.code}"
 
-    def as_provenance(self) -> dict[str, str]:
-        """What a record needs to tell later whether it is still what the code gives."""
-        return {"recipe_digest": self.recipe_digest, "code": self.code}
-
     def load_function(self) -> Callable[[Any, int, Any], dict]:
         module, name = self.function.split(":")
         return getattr(importlib.import_module(module), name)

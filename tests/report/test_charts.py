@@ -10,7 +10,6 @@ from repro.report.charts import (
     energy_accuracy,
     errors_of,
     layer_breakdown,
-    layer_rows,
     level_breakdown,
     parts_of,
     rank_lines,
@@ -63,9 +62,6 @@ def test_layers_are_drawn_in_order_with_a_bar_per_level():
     assert len(figure.axes[0].patches) == len(LEVELS)
     outline = figure.axes[0].patches[-1].get_data()
     np.testing.assert_allclose(outline.values, table["energy_mj"])
-    rows = layer_rows({"conv": table, "adder": table})
-    assert list(rows["layer"]) == [1, 2, 3] * 2 and set(rows["network"]) == {"conv", "adder"}
-    np.testing.assert_allclose(rows["energy_mj"], [*table["energy_mj"]] * 2)
     parts = parts_of(table, r"^(cells\.\d+|[^.]+)")
     assert list(parts["name"]) == ["stem", "cells.0"]
     np.testing.assert_allclose(parts["energy_mj"], [0.5, 2.5])
