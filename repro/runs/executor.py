@@ -67,26 +67,16 @@ def forecast_s(specs: Sequence[RunSpec], workers: int, known: Mapping[str, float
     """Expected seconds for `specs` on `workers`, None if nothing is known of one of them.
 
     A run takes the median of finished runs with its recipe (any seed or code), else what `known` (seconds by recipe
-    digest or kind, from committed records) says of the recipe or of the kind, else the median of its kind.
+    digest or kind, from the committed record of the same table) says of the recipe or of the kind. Other runs of its
+    kind say nothing: a search of six blocks is no measure of one of sixteen.
     """
     seen: dict[str, list[float]] = {}
     for status in scan():
         if status.wall_s is not None:
             seen.setdefault(status.recipe_digest, []).append(status.wall_s)
-            seen.setdefault(f"kind {status.kind}", []).append(status.wall_s)
-    known = known or {}
-    total = 0.0
-    for spec in specs:
-        recipe, kind = spec.recipe_digest, f"kind {spec.kind}"
-        if recipe in seen:
-            total += statistics.median(seen[recipe])
-        elif recipe in known or spec.kind in known:
-            total += known.get(recipe, known.get(spec.kind))
-        elif kind in seen:
-            total += statistics.median(seen[kind])
-        else:
-            return None
-    return total / max(1, min(workers, len(specs)))
+    known = (known or {}) | {recipe: statistics.median(seconds) for recipe, seconds in seen.items()}
+    each = [known.get(spec.recipe_digest, known.get(spec.kind)) for spec in specs]
+    return None if None in each else max(sum(each) / workers, *each, 0.0)
 
 
 def _leave_with(parent: int) -> None:
