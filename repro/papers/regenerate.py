@@ -136,10 +136,13 @@ def _run_seconds(outcomes) -> dict[str, float]:
 
 
 def _seconds_of_records(table_id: str, preset: str, dataset: str) -> dict[str, float]:
-    """`run_seconds` of the committed record of the same table, preset and data set."""
+    """`run_seconds` of the committed record of the same table, preset and data set; a damaged one says nothing."""
     from repro.report import latest
 
-    record = latest(table_id, preset, dataset)
+    try:
+        record = latest(table_id, preset, dataset)
+    except InputError:
+        return {}
     return dict(record.provenance.get("run_seconds", {})) if record is not None else {}
 
 
