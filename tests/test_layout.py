@@ -88,6 +88,13 @@ def test_imports_point_down(layer):
     assert [line for name in MODULES if part(name) == layer for line in upward(name)] == []
 
 
+def test_every_module_that_is_imported_exists():
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "repro":
+                assert node.module in MODULES, f"{name} imports {node.module}"
+
+
 def test_no_module_imports_itself_by_a_detour():
     graph = {
         name: imported(ast.parse(path.read_text(encoding="utf-8")), everywhere=True) - {name}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 
 from repro.papers.table import Drawing
-from repro.report.figures import COLOURS, new_figure
+from repro.report.figures import new_figure
+from repro.report.palette import COLOURS
+from repro.widgets.small import adder_term
 
 
 def edge_filter(size: int = 5) -> torch.Tensor:
@@ -47,22 +49,6 @@ def operators_on_an_image(dataset: str = "digits", index: int = 7) -> Drawing:
         axis.set_yticks([])
     caption = "Convolution, adder and shift layer with one filter on one picture; adder output is at most zero."
     return Drawing(figure, caption)
-
-
-def adder_term(distance: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Output and surrogate gradients of one adder term as functions of x - w, from the operator's own backward."""
-    from repro.ops import adder_linear
-
-    weight = torch.zeros(1, 1, requires_grad=True)
-    x = distance.reshape(-1, 1).clone().requires_grad_()
-    y = adder_linear(x, weight)
-    y.sum().backward()
-    weight_gradients = []
-    for value in distance:
-        single = torch.zeros(1, 1, requires_grad=True)
-        adder_linear(value.reshape(1, 1), single).sum().backward()
-        weight_gradients.append(single.grad.item())
-    return {"y": y.detach().flatten(), "dy/dx": x.grad.flatten(), "dy/dw": torch.tensor(weight_gradients)}
 
 
 def adder_gradients(limit: float = 3.0) -> Drawing:

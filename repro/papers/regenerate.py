@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -84,6 +83,7 @@ def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, see
     from repro import runs
     from repro.papers.kinds import code_of, label_of
     from repro.report.rounding import tidy
+    from repro.runs.spec import to_plain
 
     started = time.perf_counter()
     run = runs.engine(options.pop("engine"), known=_seconds_of_records(table_id, preset, dataset), **options)
@@ -104,7 +104,7 @@ def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, see
             preset=preset,
             dataset=dataset,
             seeds=seeds,
-            recipe=dataclasses.asdict(recipe),
+            recipe=to_plain(recipe),
             recipe_digest=_digest(table_id, recipe),
             code={label: code_of(label) for label in sorted({label_of(o.spec) for o in run.outcomes})},
             run_seconds=_run_seconds(run.outcomes),

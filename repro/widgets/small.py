@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pandas as pd
 from scipy import stats
 
 from repro.errors import InputError, check_choice
+
+if TYPE_CHECKING:
+    import torch
 
 POINT_COLUMNS = (
     "adaptive_lr",
@@ -18,11 +23,32 @@ POINT_COLUMNS = (
 MEAN = "mean over seeds"
 
 
+def adder_term(distance: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Output and surrogate gradients of one adder term as functions of x - w, from the operator's own backward.
+
+    Args:
+        distance: values of x - w, (N,).
+    Returns: {"y", "dy/dx", "dy/dw"}, each (N,).
+    """
+    import torch
+
+    from repro.ops import adder_linear
+
+    weight = torch.zeros(1, 1, requires_grad=True)
+    x = distance.reshape(-1, 1).clone().requires_grad_()
+    y = adder_linear(x, weight)
+    y.sum().backward()
+    weight_gradients = []
+    for value in distance:
+        single = torch.zeros(1, 1, requires_grad=True)
+        adder_linear(value.reshape(1, 1), single).sum().backward()
+        weight_gradients.append(single.grad.item())
+    return {"y": y.detach().flatten(), "dy/dx": x.grad.flatten(), "dy/dw": torch.tensor(weight_gradients)}
+
+
 def adder_term_at(x: float, w: float) -> dict[str, float]:
     """Output y = -|x - w| of one adder term and its surrogate gradients dy/dw, dy/dx, by the operator itself."""
     import torch
-
-    from repro.report.operator_figures import adder_term
 
     values = adder_term(torch.tensor([x - w], dtype=torch.float32))
     return {name: float(value[0]) for name, value in values.items()}

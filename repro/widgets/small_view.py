@@ -25,7 +25,7 @@ def adder_term_explorer() -> widgets.Widget:
     """
     import torch
 
-    from repro.report.operator_figures import adder_term
+    from repro.widgets.small import adder_term
 
     # Everything depends on x - w alone, so that the operator runs once and the curves move with w.
     distance = torch.linspace(-2 * LIMIT, 2 * LIMIT, 241)

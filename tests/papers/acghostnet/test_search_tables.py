@@ -109,7 +109,10 @@ def test_scaled_models_keep_blocks_and_change_width_and_input_only():
 
 def test_a_diverged_search_leaves_the_searched_rows_out():
     def run(specs):
-        return {key: Outcome(spec, "diverged", {"generations": [], "warmup": []}) for key, spec in specs.items()}
+        return {
+            key: Outcome(spec, "diverged", {"generations": [], "warmup": [], "seconds": {}})
+            for key, spec in specs.items()
+        }
 
     frame = t04.trained(MODELS["smoke", "digits"], [0], run)
     assert frame["model"].tolist() == list(t04.BASELINES) and frame["accuracy_pct"].isna().all()
@@ -253,22 +256,18 @@ def test_every_preset_states_its_scale_and_paper_has_the_papers_settings():
 def test_short_trainings_are_tested_with_re_estimated_batch_norm(monkeypatch, tmp_path):
     from types import SimpleNamespace
 
-    from repro.papers.acghostnet import networks
-
     seen = []
     record = lambda _model, batches: seen.append([len(batch) for batch in batches])  # noqa: E731
-    monkeypatch.setattr(networks, "reestimate_batch_norm", record)
+    monkeypatch.setattr(jobs, "reestimate_batch_norm", record)
     context = SimpleNamespace(log=lambda **row: None, checkpoint=tmp_path)
-    run = networks.NetworkRun("ghostnet", "", SMOKE.data, SMOKE.shape, TrainRecipe(epochs=0), calibration_images=70)
-    networks.train_network(run, 0, context)
+    job = ghost_job("ghostnet", SMOKE.data, SMOKE.shape, TrainRecipe(epochs=0), calibration_images=70)
+    jobs.train_network(job, 0, context)
     assert seen == [[70]]
-    networks.train_network(dataclasses.replace(run, calibration_images=0), 0, context)
+    jobs.train_network(dataclasses.replace(job, calibration_images=0), 0, context)
     assert seen == [[70]]
 
 
 def test_models_are_named_from_the_least_energy_to_the_most():
-    from repro.papers.acghostnet.models import frames
-
     def survivor(path, accuracy, energy, place):
         return {
             "path": "-".join(path), "accuracy_pct": accuracy, "energy": energy,
@@ -284,6 +283,6 @@ def test_models_are_named_from_the_least_energy_to_the_most():
     search = Outcome(found.spec(SMOKE, 0), "done", value | {"warmup": [], "seconds": {"evolve": 1.0}})
     named = found.models(search)
     assert [named[letter].energy for letter in "ABCD"] == [97.0, 98.0, 100.0, 200.0]
-    models = frames(SMOKE, [search])["models"]
+    models = found.frames({0: search})["models"]
     assert models["model"].tolist() == [f"ACGhostNet-{letter}" for letter in "ABCD"]
     assert models["energy_uj"].is_monotonic_increasing
