@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from repro.models import create
-from repro.models.registry import family_of
-from repro.papers.data import DataRecipe, OnDevice, Splits, data_fingerprint, device, load_splits
+from repro.papers.data import DataRecipe, OnDevice, Splits, device, load_splits
+from repro.papers.kinds import spec_of
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.train import TensorData, TrainRecipe
 from repro.train.distributed import fit_distributed
@@ -50,15 +50,7 @@ class Job:
 
 def spec(job: Job, seed: int) -> RunSpec:
     """One training of a named network; several processes may share it (engine "torchrun")."""
-    return RunSpec(
-        kind="network",
-        function="repro.papers.jobs:train_network",
-        recipe=job,
-        seed=seed,
-        data=data_fingerprint(job.data),
-        uses=(family_of(job.model),),
-        parallel=True,
-    )
+    return spec_of("network", job, seed, model=job.model, parallel=True)
 
 
 def specs(job_by_row: Mapping[Any, Job], seeds: Sequence[int]) -> dict[tuple[Any, int], RunSpec]:

@@ -11,6 +11,8 @@ import functools
 import importlib
 import typing
 
+from repro.models.registry import family_of
+from repro.papers.data import data_fingerprint
 from repro.runs import RunSpec, code_fingerprint
 
 KINDS = {
@@ -21,6 +23,25 @@ KINDS = {
     "acghostnet_pair": ("repro.papers.acghostnet.t03:train_pair", "PairJob"),
 }
 """Kind -> (run function, name of its recipe's class in the same module)."""
+
+
+def spec_of(kind: str, recipe, seed: int, *, model: str | None = None, parallel: bool = False) -> RunSpec:
+    """The spec of one run of a kind.
+
+    Args:
+        recipe: the kind's; its `data` says which images it sees.
+        model: name of the model that it builds by name, whose family then belongs to the run's code.
+        parallel: whether several processes may share it (engine "torchrun").
+    """
+    return RunSpec(
+        kind=kind,
+        function=KINDS[kind][0],
+        recipe=recipe,
+        seed=seed,
+        data=data_fingerprint(recipe.data),
+        uses=(family_of(model),) if model else (),
+        parallel=parallel,
+    )
 
 
 def label_of(spec: RunSpec) -> str:

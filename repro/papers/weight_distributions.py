@@ -18,7 +18,8 @@ from torch import nn
 from repro.layers import ShiftConv2d, make_conv2d
 from repro.ops import round_to_power_of_two
 from repro.papers import jobs
-from repro.papers.data import DataRecipe, data_fingerprint
+from repro.papers.data import DataRecipe
+from repro.papers.kinds import spec_of
 from repro.papers.presets import SHORT, cifar_subset
 from repro.papers.table import Drawing, Table
 from repro.report.figures import new_figure
@@ -96,8 +97,7 @@ def train_and_fit(recipe: WeightsRecipe, seed: int, context: RunContext) -> dict
 
 
 def _spec(recipe: WeightsRecipe, op: str, seed: int) -> RunSpec:
-    recipe = dataclasses.replace(recipe, op=op)
-    return RunSpec("weights", f"{__name__}:train_and_fit", recipe, seed, data_fingerprint(recipe.data))
+    return spec_of("weights", dataclasses.replace(recipe, op=op), seed)
 
 
 def trained(recipe, seeds, run):

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 import pandas as pd
 import torch
 
-from repro.models.registry import family_of
 from repro.papers.acghostnet.energy import EnergyLookup
 from repro.papers.acghostnet.models import front_of, models_by_budget
 from repro.papers.acghostnet.recipes import SearchRun
 from repro.papers.acghostnet.supernet import ghost_space, ghost_supernet
-from repro.papers.data import data_fingerprint, device, load_splits
+from repro.papers.data import device, load_splits
+from repro.papers.kinds import spec_of
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.search.cars import energy_objective, run_search
 from repro.search.record import Candidate, Generation, as_plain, from_plain, generations_frame
@@ -21,14 +21,7 @@ from repro.search.record import Candidate, Generation, as_plain, from_plain, gen
 
 def spec(recipe: SearchRun, seed: int) -> RunSpec:
     """One search."""
-    return RunSpec(
-        kind="acghostnet_search",
-        function="repro.papers.acghostnet.found:search",
-        recipe=recipe,
-        seed=seed,
-        data=data_fingerprint(recipe.data),
-        uses=(family_of("acghostnet"),),
-    )
+    return spec_of("acghostnet_search", recipe, seed, model="acghostnet")
 
 
 def form_of(side: int) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from repro.models.registry import family_of
 from repro.papers.acghostnet import toy
-from repro.papers.data import DataRecipe, data_fingerprint, load_splits
+from repro.papers.data import DataRecipe, load_splits
+from repro.papers.kinds import spec_of
 from repro.runs import RunContext, RunSpec
 from repro.search.train_supernet import SupernetRecipe, evaluate_paths, train_supernet
 
@@ -37,14 +37,7 @@ SIX_BLOCKS = "six blocks"
 
 def spec(recipe: SharedRun, seed: int) -> RunSpec:
     """One supernet training."""
-    return RunSpec(
-        kind="acghostnet_supernet",
-        function="repro.papers.acghostnet.ranking:train_shared",
-        recipe=recipe,
-        seed=seed,
-        data=data_fingerprint(recipe.data),
-        uses=(family_of("acghostnet"),),
-    )
+    return spec_of("acghostnet_supernet", recipe, seed, model="acghostnet")
 
 
 def train_shared(recipe: SharedRun, seed: int, context: RunContext) -> dict:

@@ -13,7 +13,8 @@ import pandas as pd
 from repro.papers import jobs
 from repro.papers.acghostnet import ranking
 from repro.papers.acghostnet.toy import TWO_LAYER_OPTIONS, two_layer_network, two_layer_space
-from repro.papers.data import DataRecipe, data_fingerprint
+from repro.papers.data import DataRecipe
+from repro.papers.kinds import spec_of
 from repro.papers.presets import SHORT, cifar_subset
 from repro.papers.table import Drawing, Table
 from repro.report.figures import new_figure
@@ -52,7 +53,7 @@ def train_pair(job: PairJob, seed: int, context: RunContext) -> dict:
 
 def _pair_spec(recipe, path, seed) -> RunSpec:
     job = PairJob(tuple(path), recipe.width, recipe.data, recipe.train)
-    return RunSpec("acghostnet_pair", f"{__name__}:train_pair", job, seed, data_fingerprint(recipe.data))
+    return spec_of("acghostnet_pair", job, seed)
 
 
 def _supernet_spec(recipe, family, paths, seed) -> RunSpec:
