@@ -28,6 +28,7 @@ class DataRecipe:
         size: side of the images in pixels after resizing; None for the data set's own.
         held_out: share of the training images that is kept from the weights (a supernet's warm-up threshold is measured
             there, never on the test images that a ranking is judged on).
+        tested_on: "test", or "held out" where settings are chosen: the test images are then not looked at.
     """
 
     dataset: str
@@ -35,6 +36,7 @@ class DataRecipe:
     test_images: int | None = None
     size: int | None = None
     held_out: float = 0.0
+    tested_on: str = "test"
 
     @property
     def facts(self) -> dict[str, int]:
@@ -121,4 +123,5 @@ def load_splits(recipe: DataRecipe) -> Splits:
     kept = round(len(train) * (1 - recipe.held_out))
     order = stratified_order(train.labels.numpy(), seed=0)
     weights, held_out = train.subset(sorted(order[:kept])), train.subset(sorted(order[kept:]))
-    return Splits(prepare(weights), prepare(held_out), prepare(test))
+    judges = prepare(held_out if recipe.tested_on == "held out" else test)
+    return Splits(prepare(weights), prepare(held_out), judges)

@@ -148,25 +148,3 @@ def pareto_front(accuracy: Sequence[float], energy: Sequence[float]) -> list[int
         return []
     first = good[fronts(np.column_stack([-accuracy[good], energy[good]]))[0]]
     return first[np.lexsort((first, -accuracy[first], energy[first]))].tolist()
-
-
-def select_by_budget(accuracy: Sequence[float], energy: Sequence[float], budgets: dict[str, float]) -> dict[str, int]:
-    """For each named energy budget the position of the most accurate candidate that keeps it, each given out once.
-
-    Args:
-        budgets: e.g. {"A": ..., "D": ...} in the unit of `energy`; served from the smallest.
-    Raises: InputError if no candidate (left) keeps a budget; it says what the cheapest one needs.
-    """
-    accuracy, energy = np.asarray(accuracy, dtype=float), np.asarray(energy, dtype=float)
-    usable = np.isfinite(accuracy) & np.isfinite(energy)
-    chosen: dict[str, int] = {}
-    for name, budget in sorted(budgets.items(), key=lambda item: item[1]):
-        within = usable & (energy <= budget)
-        if not within.any():
-            left = f"the cheapest needs {energy[usable].min():.4g}" if usable.any() else "none is left"
-            raise InputError(f"budget {name}={budget:.4g} is not met by any candidate of the front; {left}.")
-        places = np.flatnonzero(within)
-        best = int(places[np.lexsort((places, energy[places], -accuracy[places]))[0]])
-        chosen[name] = best
-        usable[best] = False
-    return chosen
