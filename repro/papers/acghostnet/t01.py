@@ -108,8 +108,8 @@ def _small(dataset, data, train, shape=_SHAPE):
 _DIGITS = _small("digits", DataRecipe("digits"), TrainRecipe(epochs=14, **SHORT))
 _SCALED = (
     "Widths 0.5, 0.25 and 0.125 stand for 1.0, 0.5 and 0.25; small images, 10 classes, a few epochs; where the "
-    "adaptive rate is on, and its eta, chosen for each operator on held-out training images; batch norm re-estimated before the "
-    "test."
+    "adaptive rate is on, and its eta, chosen for each operator on held-out training images; batch norm re-estimated "
+    "before the test."
 )
 
 TABLE = Table(
