@@ -111,6 +111,15 @@ def data_fingerprint(recipe: DataRecipe) -> str:
     return digest.hexdigest()[:16]
 
 
+def data_source(recipe: DataRecipe) -> dict[str, str]:
+    """What a record says of its images: name, fingerprint, where they come from, and a note if they are not original."""
+    about = {"dataset": recipe.dataset, "fingerprint": data_fingerprint(recipe)}
+    if recipe.dataset == IMAGENET:
+        return about | {"source": "folder of the user"}
+    known = _sources(recipe)[0].provenance
+    return about | {name: known[name] for name in ("source", "note") if name in known}
+
+
 @functools.lru_cache(maxsize=4)
 def load_splits(recipe: DataRecipe) -> Splits:
     """The recipe's images as normalised float32 inputs; ImageNet is read batch by batch."""
