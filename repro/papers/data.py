@@ -112,7 +112,7 @@ def data_fingerprint(recipe: DataRecipe) -> str:
 
 
 def data_source(recipe: DataRecipe) -> dict[str, str]:
-    """What a record says of its images: name, fingerprint, where they come from, and a note if they are not original."""
+    """What a record says of its images: name, fingerprint, source, and a note if they are not the originals."""
     about = {"dataset": recipe.dataset, "fingerprint": data_fingerprint(recipe)}
     if recipe.dataset == IMAGENET:
         return about | {"source": "folder of the user"}
