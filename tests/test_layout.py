@@ -112,3 +112,10 @@ def test_a_paper_imports_no_other_paper():
         others = tuple(f"repro.papers.{paper}." for paper in papers - {own})
         found += [f"{name} imports {target}" for target in targets if target.startswith(others)]
     assert found == []
+
+
+def test_printed_numbers_are_read_by_nothing_below_the_report():
+    """They are compared with; a model or a search that read them would hand them back as ours."""
+    low = set().union(*LAYERS[: next(i for i, layer in enumerate(LAYERS) if "report" in layer)]) - {"paths"}
+    texts = {name: path.read_text(encoding="utf-8") for name, path in MODULES.items() if part(name) in low}
+    assert [name for name, text in texts.items() if "published_root" in text] == []

@@ -154,7 +154,7 @@ def test_every_operation_keeps_and_halves_maps(name):
     assert model(torch.randn(2, 3, 13, 13)).shape == (2, 10)
 
 
-def test_published_cells_are_those_of_the_tables():
+def test_autoshiftnets_cells_are_known_by_name():
     cifar10 = genotype("autoshiftnet_cifar10")
     assert cifar10.normal[-1] == ("dil_conv_5x5", 4) and cifar10.reduce[3] == ("max_pool_3x3", 1)
     cifar100 = genotype("autoshiftnet_cifar100")
