@@ -3,6 +3,7 @@
 from repro.report.board import board_is_current, status_board, update_readme, verdict_counts
 from repro.report.claims import judge_published
 from repro.report.compare import compare
+from repro.report.decide import Decision, decide
 from repro.report.figures import save_figure
 from repro.report.published import claims, figure_index, published, published_text, table_index
 from repro.report.published import figure_ids as published_figures
@@ -14,12 +15,14 @@ from repro.report.tables import printable, render_table
 from repro.report.verdicts import Verdict, criteria, judge, judge_all
 
 __all__ = [
+    "Decision",
     "Verdict",
     "board_is_current",
     "claims",
     "compare",
     "compare_with_reference",
     "criteria",
+    "decide",
     "figure_index",
     "freshness",
     "judge",
