@@ -181,10 +181,3 @@ def operation_energies(number_format: str, source: str = SHIFTADDAUG_TABLE_1) ->
     shift = unit_energy("shift", integer, SHIFTADDAUG_TABLE_1).energy_pj
     label = f"{source}, {number_format}; shift: {SHIFTADDAUG_TABLE_1}, {integer}"
     return OperationEnergies(mult, add, shift, label)
-
-
-def disagreements() -> pd.DataFrame:
-    """Entries for which two sources give different energies, one row per operation, format and source."""
-    table = unit_energy_table()
-    clash = table.groupby(["operation", "number_format"])["energy_pj"].transform("nunique") > 1
-    return table[clash].sort_values(["operation", "number_format", "source"], ignore_index=True)
