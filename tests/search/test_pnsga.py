@@ -83,7 +83,7 @@ def test_baselines_keep_the_front_and_repeat_with_the_seed(method):
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: select(ACCURACY, ENERGY, 3, method="nsga3", directions=5), "population=3 is smaller than the 5"),
+        (lambda: select(ACCURACY, ENERGY, 1, method="nsga3"), "keep=1"),
         (lambda: select(ACCURACY, ENERGY, 5), "keep=5"),
         (lambda: select(ACCURACY, ENERGY[:3], 2), "equally long"),
         (lambda: select(ACCURACY, [0.0, 1.0, 2.0, 3.0], 2), "energies must be positive"),
