@@ -293,6 +293,7 @@ def verdicts_markdown(judged: Mapping[str, Judged] | None = None) -> str:
     judged = judge_records() if judged is None else judged
     listed = claims()
     head = "# Verdicts\n\nGenerated from the result records; do not edit. Criteria: data/published/criteria.csv."
+    head += " ± is half of a 95 % interval."
     sections = [head, _counts_markdown(judged)]
     for paper in listed["paper"].unique():
         rows = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -85,18 +85,24 @@ def at_paper_size(frame: pd.DataFrame) -> pd.DataFrame | None:
     """
     facts = frame.attrs
     if "paper_size" in facts.get("extra", {}):
-        inner = facts["extra"]["paper_size"].copy()
-        inner.attrs = {name: facts[name] for name in ("preset", "dataset", "stands_for") if name in facts}
-        return inner
+        return _bare(facts["extra"]["paper_size"], facts)
     said = facts.get("paper_size", facts.get("provenance", {}).get("paper_size", False))
     own = facts.get("dataset") == "architecture" or facts.get("preset") == "paper" or bool(said)
-    return frame if own or (facts.get("preset") is None and facts.get("dataset") is None) else None
+    return _bare(frame) if own or (facts.get("preset") is None and facts.get("dataset") is None) else None
+
+
+def _bare(frame: pd.DataFrame, facts: Mapping | None = None) -> pd.DataFrame:
+    """A frame with no more facts than reading it takes: pandas copies `attrs`, extra frames and all, at every step."""
+    facts, bare = frame.attrs if facts is None else facts, pd.DataFrame(frame)
+    bare.attrs = {name: facts[name] for name in ("preset", "dataset", "stands_for") if name in facts}
+    return bare
 
 
 @dataclass
 class Ours:
     """One table or figure of ours; `frame` is that of its measured columns, `exact` that of the others.
 
+    extra: frames that come with it (`examples`, `draws`).  unit: what a seed repeats ("training", "search"), or ''.
     all_exact: every column is judged seed by seed, the ones with numbers too.
     small: counts and energies are those of smaller networks than the paper's.
     """
@@ -104,6 +110,8 @@ class Ours:
     table_id: str
     frame: pd.DataFrame
     exact: pd.DataFrame
+    extra: Mapping[str, pd.DataFrame]
+    unit: str = ""
     all_exact: bool = False
     small: bool = False
     quantities: dict[tuple[str, int], Quantity] = field(default_factory=dict)
@@ -182,8 +190,9 @@ class Ours:
                 columns[name] = np.array([[cell.mean for cell in cells]])
             else:
                 columns[name] = as_array(pd.Series([cell.text for cell in cells], dtype=object))
-        if measure and not self.all_exact:
+        if measure:
             self._measure_table(conformed, columns)
+        recompute(self.table_id, columns)
         return Table(columns, printed.key, printed.descriptors)
 
     def _figure_table(self, frame: pd.DataFrame) -> Table:
@@ -246,7 +255,7 @@ class Ours:
     def _extra(self, name: str, find) -> dict[tuple[str, int], list]:
         """Rows of the extra frame `examples` or `draws` by column and row of the published table."""
         found: dict[tuple[str, int], list] = {}
-        extra = self.frame.attrs.get("extra", {}).get(name)
+        extra = self.extra.get(name)
         for row in () if extra is None else extra.to_dict("records"):
             if name == "draws":
                 entry = (row["draw"], row["value"])
@@ -336,24 +345,39 @@ def _chance_limit(column: str, classes: int, scores: np.ndarray | None) -> float
     return chance + CHANCE_SD * 100 * math.sqrt(share * (1 - share) / scores.shape[1])
 
 
+def recompute(table_id: str, columns: dict[str, np.ndarray]) -> None:
+    """Fill in ranks and differences from the columns (resamples, rows) that they follow from, where these are there."""
+    for name, column in table_spec(table_id).columns.items():
+        if column.rank_of and not np.isnan(columns[column.rank_of]).any():
+            of, family = columns[column.rank_of], columns[column.within][0]
+            better = of[:, None, :] > of[:, :, None]
+            columns[name] = 1.0 + (better & (family[:, None] == family)).sum(2)
+        elif column.difference:
+            difference = columns[column.difference[0]] - columns[column.difference[1]]
+            columns[name] = np.where(np.isnan(difference), columns[name], difference)
+
+
 def load(table_id: str, frame: pd.DataFrame, *, analytic: bool) -> Ours | None:
     """A frame of ours for one kind of criterion; None where an analytic one is not of the paper's size.
 
     Raises: InputError for a frame that does not fit its schema.
     """
-    sized = at_paper_size(frame)
+    facts, sized = frame.attrs, at_paper_size(frame)
     if analytic and sized is None:
         return None
-    if is_figure(table_id) and not analytic and "scores" in frame.attrs.get("extra", {}):
-        scores = frame.attrs["extra"]["scores"].copy()
-        scores.attrs = dict(frame.attrs)
-        frame = scores
-    exact = sized if analytic or (sized is not None and not is_figure(table_id)) else frame
-    own, exact = (
-        by_search(p, _discrete(p) if is_figure(table_id) else table_spec(table_id).key) for p in (frame, exact)
+    extra, figure = facts.get("extra", {}), is_figure(table_id)
+    own = _bare(extra["scores"] if figure and "scores" in extra else frame, facts)
+    exact = sized if analytic or (sized is not None and not figure) else own
+    own, exact = (by_search(part, _discrete(part) if figure else table_spec(table_id).key) for part in (own, exact))
+    return Ours(
+        table_id,
+        exact if analytic else own,
+        exact,
+        extra,
+        facts.get("provenance", facts).get("unit", ""),
+        all_exact=analytic,
+        small=sized is None and not figure,
     )
-    small = sized is None and not is_figure(table_id)
-    return Ours(table_id, exact if analytic else own, exact, all_exact=analytic, small=small)
 
 
 def _discrete(frame: pd.DataFrame) -> list[str]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from repro.report.decide import ALPHA, MIN_SEEDS, And, Atom, Not, Or, Row, inside, outside, prove, refute
-from repro.report.evidence import Ours, Quantity
+from repro.report.evidence import Ours, Quantity, recompute
 from repro.report.expressions import Evaluator, ExpressionError, Table, Value, references
 from repro.report.functions import SLACK
 from repro.report.published import printed_decimals, table_spec, unit
@@ -306,7 +306,7 @@ class _Axis:
                     moved[:, row] = self.values[:, self.place[name, column, row]]
             columns[column] = moved
         if not mine.figure:
-            _recompute(mine.table_id, columns)
+            recompute(mine.table_id, columns)
         return Table(columns, mine.means.key, mine.means.descriptors)
 
 
@@ -321,18 +321,6 @@ def _pool(quantity: Quantity, mine: Ours) -> list[Quantity]:
     """The cells whose spread speaks for this one's: those of its column that are no guesses and not all right."""
     column = [q for q in mine.quantities.values() if q.pool == quantity.pool]
     return [q for q in column if q is quantity or not (q.gate or q.ceiling)]
-
-
-def _recompute(table_id: str, columns: dict[str, np.ndarray]) -> None:
-    """Ranks and differences from the means, where what they depend on is there."""
-    for name, column in table_spec(table_id).columns.items():
-        if column.rank_of and not np.isnan(columns[column.rank_of]).any():
-            of, family = columns[column.rank_of], columns[column.within][0]
-            better = of[:, None, :] > of[:, :, None]
-            columns[name] = 1.0 + (better & (family[:, None] == family)).sum(2)
-        elif column.difference:
-            difference = columns[column.difference[0]] - columns[column.difference[1]]
-            columns[name] = np.where(np.isnan(difference), columns[name], difference)
 
 
 # ------------------------------------------------------------------ the compiler

@@ -224,8 +224,8 @@ def _runs(ours: Mapping[str, Ours]) -> str:
 
 def _sentence(leaf: Leaf) -> str:
     low, high = leaf.interval
-    found = f"{leaf.label} {_number(leaf.estimate)}{f' {leaf.unit}' if leaf.unit else ''}"
-    return found if np.isnan(low) else f"{found}, 95 % interval {_number(low)} to {_number(high)}"
+    found = f"{leaf.label} {leaf.estimate:.3g}{f' {leaf.unit}' if leaf.unit else ''}"
+    return found if np.isnan(low) else f"{found}, 95 % interval {low:.3g} to {high:.3g}"
 
 
 def _gains(compiler: Compiler) -> str:
@@ -321,7 +321,7 @@ def _decided(ours: Mapping[str, Ours], tree: ast.expr, default: str, verdict: Ca
     tests = [leaf for leaf in leaves(formula) if isinstance(leaf, Leaf)]
     cells = list(dict.fromkeys(quantity for leaf in tests for quantity in leaf.quantities))
     seeds = min([*(quantity.seeds for quantity in cells), *compiler.seeds_seen], default=0)
-    intervals = [(float(low), float(high)) for low, high in (leaf.interval for leaf in tests)]
+    intervals = [(float(low), float(high)) for low, high in (leaf.interval for leaf in tests if not leaf.gate)]
     verdict = functools.partial(verdict, intervals=intervals, seeds=seeds)
     status, why = _status(formula)
     if why:
@@ -332,7 +332,7 @@ def _decided(ours: Mapping[str, Ours], tree: ast.expr, default: str, verdict: Ca
         evidence += f" {_sentence(worst)}{more}, {_basis(ours, cells, seeds)}."
     elif seeds:
         evidence += f" {_seeds(ours, seeds)}."
-    return verdict(status, f"{evidence}{_gains(compiler)}{_advice(formula, tests, status)}")
+    return verdict(status, f"{evidence}{_gains(compiler)}{_advice(ours, formula, tests, status)}")
 
 
 def _status(formula) -> tuple[str, str]:
@@ -366,7 +366,7 @@ def _enough(formula) -> bool:
 
 def _seeds(ours: Mapping[str, Ours], seeds: int) -> str:
     """'3 seeds', or '3 searches' where a seed is a search."""
-    units = {mine.frame.attrs.get("provenance", {}).get("unit") for mine in ours.values()}
+    units = {mine.unit for mine in ours.values()}
     word = units.pop() if len(units) == 1 else None
     word = word if word in ("search", "supernet") else "seed"
     return f"{seeds} {word}{'' if seeds == 1 else 'es' if word == 'search' else 's'}"
@@ -384,7 +384,7 @@ def _basis(ours: Mapping[str, Ours], cells: Sequence, seeds: int) -> str:
     return ", ".join(parts)
 
 
-def _advice(formula, tests: Sequence[Leaf], status: str) -> str:
+def _advice(ours: Mapping[str, Ours], formula, tests: Sequence[Leaf], status: str) -> str:
     """For an open verdict: how many seeds would decide it."""
     if status != UNDECIDED:
         return ""
@@ -397,7 +397,7 @@ def _advice(formula, tests: Sequence[Leaf], status: str) -> str:
     needed = seeds_needed(formula)
     if needed is None:
         return " At these differences more seeds alone would not decide it."
-    return f" {needed} seeds would decide it if the differences stay as they are."
+    return f" {_seeds(ours, needed)} would decide it if the differences stay as they are."
 
 
 def judge(claim_id: str, tables: Mapping[str, pd.DataFrame], presets_of: PresetsOf | None = None) -> Verdict:

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from repro.report.decide import And, Or, prove, refute
 
+from repro.report.decide import And, Or, prove, refute
 from repro.report.evidence import CLASSES, load
 from repro.report.expressions import ExpressionError, parse
 from repro.report.formulas import Compiler, Exact, Leaf, Linear, Sampled, leaves

@@ -91,6 +91,13 @@ def test_test_images_are_part_of_the_uncertainty():
     assert judge("acghostnet-c01", widths([-8, 8, 8])).status == "not reproduced"
 
 
+def test_a_difference_is_judged_on_its_two_sides():
+    """The gap of table 1 is not in the frame; it takes seeds and images of both networks."""
+    verdict = judge("acghostnet-c02", widths([5, 10, 15]))
+    assert verdict.status == "reproduced" and "2000 test images" in verdict.evidence
+    assert judge("acghostnet-c02", widths([5, 5, 5])).status == "undecided"
+
+
 def test_where_the_answers_were_not_kept_the_evidence_says_so():
     verdict = judge("acghostnet-c01", widths([9, 9, 9], keep=False))
     assert verdict.status == "reproduced" and "test images' sampling not included" in verdict.evidence
