@@ -8,7 +8,6 @@ import pytest
 
 from repro import report
 from repro.models.acghostnet import NUM_BLOCKS
-from repro.papers import run_table
 from repro.papers.acghostnet import f03, found
 from repro.papers.acghostnet.f03 import RECIPES, network, settings
 from repro.papers.acghostnet.found import energy_lookup
@@ -21,10 +20,8 @@ SMOKE = RECIPES["smoke", "digits"]
 
 
 @pytest.fixture(scope="module")
-def figure_3(shared_smoke_runs):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPRO_RUNS", str(shared_smoke_runs))
-        yield run_table("acghostnet_f03", preset="smoke", workers=2)
+def figure_3(smoke_table):
+    return smoke_table("acghostnet_f03")
 
 
 def test_every_curve_has_a_search_of_its_own_and_shared_ones_run_once():
