@@ -248,7 +248,10 @@ class Ours:
         wrong = None if kept is None else (1 - kept.mean() / 100) * kept.shape[1]
         top = classes is not None and (values.mean() >= CEILING_PCT if wrong is None else wrong < CEILING_WRONG)
         drawn = draws.get((column, row))
-        drawn = None if drawn is None else np.array([value for _, value in sorted(drawn)], dtype=float)
+        if drawn is not None:
+            drawn = np.array([value for _, value in sorted(drawn)], dtype=float)
+            known = np.isfinite(drawn)  # a resample may leave nothing to rank
+            drawn = np.where(known, drawn, drawn[known].mean()) if known.any() else None
         quantity = Quantity(name, (self.table_id, column), values, kept, drawn, gate, bool(top))
         self.quantities[column, row] = quantity
 

@@ -179,6 +179,12 @@ def test_the_draws_of_the_population_move_all_rows_together():
     assert answer("{d} / {a} > 0.5", taus(*SEEDS, draws=common)) == "open"
 
 
+def test_a_draw_without_a_value_is_left_out():
+    draws = 0.01 * np.random.default_rng(0).standard_normal((200, 4))
+    draws[3, 1] = np.nan
+    assert answer("{d} > {a}", taus(*SEEDS, draws=draws)) == "yes"
+
+
 def test_outcomes_per_seed_must_agree_and_be_three():
     assert Exact((True,)).decided is True and Exact((True, True), 3).decided is None
     assert Exact((True,) * 3, 3).decided is True and Exact((False,) * 3, 3).decided is False

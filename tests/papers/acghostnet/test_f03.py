@@ -78,11 +78,11 @@ def test_it_holds_models_of_every_search_trained_alone(figure_3):
 def test_its_picture_and_its_verdicts(figure_3):
     (drawing,) = f03.draw(figure_3)
     assert [len(axis.lines) for axis in drawing.figure.axes] == [2, 2, 2, 2]
-    at_quick = figure_3.copy()
-    at_quick.attrs["preset"] = "quick"
+    at_study = figure_3.copy()
+    at_study.attrs["preset"] = "study"
     for claim in ("acghostnet-c38", "acghostnet-c39"):
-        verdict = report.judge(claim, {"acghostnet_f03": at_quick})
-        assert verdict.status in ("reproduced", "not reproduced", "undecided")
+        verdict = report.judge(claim, {"acghostnet_f03": at_study})
+        assert verdict.status in ("undecided", "not informative at this preset") and verdict.seeds <= 2
 
 
 def test_a_diverged_search_leaves_its_curve_out():
