@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 
 from repro.datasets import REGISTRY
-from repro.errors import MissingDataError
+from repro.errors import MissingDataError, check_choice, check_int, check_number
 from repro.paths import data_root
 from repro.train.data import Batch, TensorData, prepare
 from repro.train.imagefolder import ImageFolder
@@ -37,6 +37,13 @@ class DataRecipe:
     size: int | None = None
     held_out: float = 0.0
     tested_on: str = "test"
+
+    def __post_init__(self) -> None:
+        check_choice("dataset", self.dataset, (*REGISTRY, IMAGENET))
+        for name in ("train_images", "test_images", "size"):
+            if getattr(self, name) is not None:
+                check_int(name, getattr(self, name), minimum=1)
+        check_number("held_out", self.held_out, minimum=0, below=1)
 
     @property
     def facts(self) -> dict[str, int]:

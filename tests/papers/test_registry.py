@@ -8,6 +8,7 @@ import pytest
 
 from repro.errors import InputError
 from repro.papers import Table, entry, file_of, list_ids
+from repro.papers.data import DataRecipe
 from repro.papers.status import status_board
 from repro.paths import repo_root, results_root
 from repro.report import load_records, published_figures, published_tables
@@ -78,3 +79,17 @@ def test_kinds_of_runs_name_functions_that_exist():
         module, name = function.split(":")
         assert callable(getattr(importlib.import_module(module), name))
         assert getattr(importlib.import_module(module), recipe).__dataclass_params__.frozen
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"dataset": "cifar1O"}, "Did you mean 'cifar10'"),
+        ({"train_images": 0}, "train_images=0"),
+        ({"size": "16"}, "size='16'"),
+        ({"held_out": 1}, "held_out=1 is not allowed"),
+    ],
+)
+def test_impossible_data_recipes_are_refused(options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        DataRecipe(**{"dataset": "digits", **options})
