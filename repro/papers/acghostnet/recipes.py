@@ -202,7 +202,7 @@ _SMALLER = (
 )
 SCALE = {
     "smoke": "A search of two generations on 100 images: checks that everything runs, says nothing about the claims.",
-    "quick": f"{_SMALLER} One search, which decides nothing.",
+    "quick": f"{_SMALLER} One search, which decides nothing by itself.",
     "study": _SMALLER,
     "paper": "The paper's settings where it states them; how models A to D are picked is ours.",
 }
