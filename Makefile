@@ -22,7 +22,7 @@ help:  ## print the targets and variables
 	@echo "Targets"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
 	@echo "Variables (now)"
-	@echo "  PRESET=$(PRESET)   smoke (seconds), quick (minutes, two cores) or paper (the papers' settings, GPUs)"
+	@echo "  PRESET=$(PRESET)   smoke (seconds), quick (minutes, two cores), study (hours; makes the reference) or paper (GPUs)"
 	@echo "  DATASET=$(DATASET)        digits, fashion-mnist, cifar10, cifar100 (default: the preset's)"
 	@echo "  SEEDS=$(SEEDS)          for example '0 1 2' (default: the preset's)"
 	@echo "  TABLES=$(TABLES)         for example 'acghostnet_t06 acghostnet_t03' (default: all)"

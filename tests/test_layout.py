@@ -2,10 +2,13 @@
 
 import ast
 import graphlib
+import re
 
 import pytest
 
+from repro.cost import CONVENTIONS
 from repro.paths import repo_root
+from repro.report.published import PAPERS
 
 PACKAGE = repo_root() / "repro"
 # Low to high. A part may import those of the lines before its own, and itself.
@@ -34,6 +37,14 @@ ONLY = {  # what knows less than its place allows
     "report": {"errors", "paths", "cost"},  # judges and draws what is stored; trains and searches nothing
 }
 PARTS = set().union(*LAYERS)
+PAPER = re.compile("ac_?ghost_?net|shift_?add_?(aug|nas)|auto_?shift_?net", re.IGNORECASE)
+MACHINERY = {"search", "train", "cost", "report", "runs", "widgets"}
+NAMED = {  # texts that say whose number or convention it is
+    "repro.cost.units": {"ShiftAddAug, table 1", "ACGhostNet, sections 3.1 and 3.3", "ShiftAddNAS, public simulator"},
+    "repro.cost.counting": {text for one in CONVENTIONS.values() for text in (one.name, one.source)},
+    "repro.report.published": PAPERS.keys() | PAPERS.values(),
+    "repro.report.verdicts": {"acghostnet_f03"},
+}
 
 
 def modules():
@@ -103,6 +114,29 @@ def test_no_module_imports_itself_by_a_detour():
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
+def names_of(tree):
+    """Identifiers and texts of a module, docstrings left out."""
+    docstrings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings:
+            yield node.value
+        elif isinstance(node, ast.alias):
+            yield from filter(None, (node.name, node.asname))
+        else:  # Name, Attribute, arg and keyword, functions and classes
+            yield from (getattr(node, field) for field in ("id", "attr", "arg", "name") if getattr(node, field, None))
+
+
+def papers_named(name):
+    """Lines 'module: text' that name a paper; in brackets it is a source, '(ShiftAddAug, equation 5)'."""
+    found = set(names_of(ast.parse(MODULES[name].read_text(encoding="utf-8")))) - NAMED.get(name, set())
+    return [f"{name}: {text}" for text in sorted(found) if PAPER.search(re.sub(r"\([^()]*\)", "", text))]
+
+
+@pytest.mark.parametrize("layer", sorted(MACHINERY))
+def test_machinery_names_no_paper_but_as_a_source(layer):
+    assert [line for name in MODULES if part(name) == layer for line in papers_named(name)] == []
+
+
 def test_a_paper_imports_no_other_paper():
     papers = {path.name for path in (PACKAGE / "papers").iterdir() if (path / "__init__.py").exists()} - {"accountings"}
     found = []
@@ -112,3 +146,10 @@ def test_a_paper_imports_no_other_paper():
         others = tuple(f"repro.papers.{paper}." for paper in papers - {own})
         found += [f"{name} imports {target}" for target in targets if target.startswith(others)]
     assert found == []
+
+
+def test_printed_numbers_are_read_by_nothing_below_the_report():
+    """They are compared with; a model or a search that read them would hand them back as ours."""
+    low = set().union(*LAYERS[: next(i for i, layer in enumerate(LAYERS) if "report" in layer)]) - {"paths"}
+    texts = {name: path.read_text(encoding="utf-8") for name, path in MODULES.items() if part(name) in low}
+    assert [name for name, text in texts.items() if "published_root" in text] == []

@@ -172,6 +172,30 @@ def table(
         _print_comparison(table_id, compared, frame.attrs.get("scale", ""))
 
 
+@app.command()
+def tune(
+    paper: Annotated[str, typer.Argument(help="For example acghostnet.")],
+    dataset: Annotated[str, typer.Option(help="Data set of the study preset.")] = "cifar10",
+    engine: EngineOption = "local",
+    reference: ReferenceOption = False,
+) -> None:
+    """Choose training settings for each kind of network on held-out training images, by its own quality."""
+    from repro import runs
+    from repro.papers import tuning
+
+    wanted = tuning.tuning_of(paper, dataset)
+    if reference:
+        _write_reference()
+    run = runs.engine(engine)
+    tuned = tuning.tune(wanted, run)
+    provenance = runs.provenance(preset="study", dataset=dataset, seeds=list(wanted.seeds), runs=len(run.outcomes))
+    tuning.keep_tuning(paper, dataset, tuned, provenance)
+    mean = tuned.groupby(["network", "setting"], sort=False, as_index=False)["held_out_accuracy_pct"].mean()
+    print_frame(mean, f"{paper} on {dataset}: mean accuracy (%) on held-out training images")
+    for network, setting in tuning.best_settings(tuned).items():
+        say(f"{network}: {setting}")
+
+
 def _formatted(frame, name: str) -> str:
     if name == "csv":
         return frame.to_csv(index=False, lineterminator="\n").rstrip("\n")

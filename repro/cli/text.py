@@ -39,7 +39,7 @@ def cell(value: object) -> str:
     if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
         number = float(value)
         whole = number.is_integer() or abs(number) >= 10_000
-        return f"{number:.0f}" if whole and math.isfinite(number) else f"{number:.4g}"
+        return f"{number:z.0f}" if whole and math.isfinite(number) else f"{number:.4g}"
     return str(value)
 
 

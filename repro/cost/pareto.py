@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from pymoo.indicators.hv import HV
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from repro.errors import InputError, check_choice
@@ -55,32 +54,3 @@ def front(points: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
     """
     best = points[ranks(points, objectives) == 0]
     return best.sort_values(next(iter(objectives)), kind="stable")
-
-
-def hypervolume(points: pd.DataFrame, objectives: Mapping[str, str], reference: Mapping[str, float]) -> float:
-    """Volume between the front and a reference point, in the product of the objectives' units.
-
-    Args:
-        reference: one value per objective; points that are not better than it in every objective add nothing.
-    Raises: InputError when an objective has no reference value.
-    """
-    missing = [name for name in objectives if name not in reference]
-    if missing:
-        raise InputError(f"reference has no value for {', '.join(missing)}; give one for each objective.")
-    values = as_minimised(points, objectives)
-    corner = as_minimised(pd.DataFrame([{name: reference[name] for name in objectives}]), objectives)[0]
-    inside = values[(values < corner).all(axis=1)]
-    return float(HV(ref_point=corner)(inside)) if len(inside) else 0.0
-
-
-def dominated(points: pd.DataFrame, by: pd.DataFrame, objectives: Mapping[str, str]) -> np.ndarray:
-    """For each row of `points`, whether some row of `by` dominates it."""
-    ours, theirs = as_minimised(points, objectives), as_minimised(by, objectives)
-    no_worse = (theirs[None] <= ours[:, None]).all(axis=2)
-    better = (theirs[None] < ours[:, None]).any(axis=2)
-    return (no_worse & better).any(axis=1)
-
-
-def dominated_share(points: pd.DataFrame, by: pd.DataFrame, objectives: Mapping[str, str]) -> float:
-    """Share of the rows of `points` that some row of `by` dominates, 0 to 1 (nan without rows)."""
-    return float(dominated(points, by, objectives).mean()) if len(points) else float("nan")

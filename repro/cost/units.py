@@ -17,8 +17,8 @@ from repro.errors import InputError, check_choice
 FORMATS = ("FP32", "FP16", "INT32", "INT8")
 OPERATIONS = ("mult", "add", "shift")
 
-SHIFTADDAUG_TABLE_1 = "ShiftAddAug, table 1"
-ACGHOSTNET_TEXT = "ACGhostNet, sections 3.1 and 3.3"
+ALL_FORMATS = "ShiftAddAug, table 1"
+"""The only source with every operation and format; the default, and what prices a shift that another one does not."""
 SIMULATOR = "ShiftAddNAS, public simulator"
 HOROWITZ = "Horowitz, ISSCC 2014"
 
@@ -54,13 +54,13 @@ def _entries(source: str, **by_format: tuple[float | None, float | None, float |
 # Per format: multiplication, addition, shift.
 UNIT_ENERGIES: tuple[UnitEnergy, ...] = tuple(
     _entries(
-        SHIFTADDAUG_TABLE_1,
+        ALL_FORMATS,
         FP32=(3.7, 1.1, None),
         FP16=(0.9, 0.4, None),
         INT32=(3.1, 0.1, 0.13),
         INT8=(0.2, 0.03, 0.024),
     )
-    + _entries(ACGHOSTNET_TEXT, FP32=(3.7, 0.9, None), INT8=(0.2, 0.03, None))
+    + _entries("ACGhostNet, sections 3.1 and 3.3", FP32=(3.7, 0.9, None), INT8=(0.2, 0.03, None))
     + _entries(SIMULATOR, FP32=(3.7, 0.9, 0.13), INT8=(0.2, 0.03, 0.024))
     + _entries(
         HOROWITZ,
@@ -134,21 +134,21 @@ def unit_energy_table() -> pd.DataFrame:
 def saving_ratio_table() -> pd.DataFrame:
     """The quoted ratios with the platform as printed and as the unit energies support it, and our recomputed ratio.
 
-    `computed_ratio` divides the 45 nm energies (ShiftAddAug table 1; FP32 addition from ACGhostNet); the papers print
-    no FPGA energies, so it is empty there.
+    `computed_ratio` divides the 45 nm energies (ShiftAddAug table 1; FP32 from Horowitz); the papers print no FPGA
+    energies, so it is empty there.
     """
     rows = []
     for quoted in SAVING_RATIOS:
         computed = float("nan")
         if quoted.node == _CMOS:
-            source = ACGHOSTNET_TEXT if quoted.number_format == "FP32" else SHIFTADDAUG_TABLE_1
+            source = HOROWITZ if quoted.number_format == "FP32" else ALL_FORMATS
             mult = unit_energy("mult", quoted.number_format, source)
             computed = mult.energy_pj / unit_energy(quoted.operation, quoted.number_format, source).energy_pj
         rows.append({**asdict(quoted), "computed_ratio": computed})
     return pd.DataFrame(rows)
 
 
-def unit_energy(operation: str, number_format: str, source: str = SHIFTADDAUG_TABLE_1) -> UnitEnergy:
+def unit_energy(operation: str, number_format: str, source: str = ALL_FORMATS) -> UnitEnergy:
     """The entry of one source.
 
     Raises: InputError on an unknown operation, format or source, or a combination that the source does not print.
@@ -166,7 +166,7 @@ def unit_energy(operation: str, number_format: str, source: str = SHIFTADDAUG_TA
     )
 
 
-def operation_energies(number_format: str, source: str = SHIFTADDAUG_TABLE_1) -> OperationEnergies:
+def operation_energies(number_format: str, source: str = ALL_FORMATS) -> OperationEnergies:
     """One source's energies at one format, in the form that `layer_cost` and `model_cost` take.
 
     Where a source prints no shift, that of ShiftAddAug's table at the integer format of the same width stands in (its
@@ -178,13 +178,6 @@ def operation_energies(number_format: str, source: str = SHIFTADDAUG_TABLE_1) ->
         if (entry.operation, entry.number_format, entry.source) == ("shift", number_format, source):
             return OperationEnergies(mult, add, entry.energy_pj, f"{source}, {number_format}")
     integer = "INT8" if number_format == "INT8" else "INT32"
-    shift = unit_energy("shift", integer, SHIFTADDAUG_TABLE_1).energy_pj
-    label = f"{source}, {number_format}; shift: {SHIFTADDAUG_TABLE_1}, {integer}"
+    shift = unit_energy("shift", integer, ALL_FORMATS).energy_pj
+    label = f"{source}, {number_format}; shift: {ALL_FORMATS}, {integer}"
     return OperationEnergies(mult, add, shift, label)
-
-
-def disagreements() -> pd.DataFrame:
-    """Entries for which two sources give different energies, one row per operation, format and source."""
-    table = unit_energy_table()
-    clash = table.groupby(["operation", "number_format"])["energy_pj"].transform("nunique") > 1
-    return table[clash].sort_values(["operation", "number_format", "source"], ignore_index=True)

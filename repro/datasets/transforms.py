@@ -98,22 +98,6 @@ class Cutout:
 
 
 @dataclass(frozen=True)
-class Resize:
-    """Bring images to `size` x `size` by area averages (adaptive average pooling); uint8 is rounded to the nearest."""
-
-    size: int
-
-    def __post_init__(self) -> None:
-        check_int("size", self.size, minimum=1)
-
-    def __call__(self, images: torch.Tensor, generator: Generator = None) -> torch.Tensor:
-        """(B, C, H, W) -> (B, C, size, size)."""
-        _check_batch(images)
-        exact = images if images.is_floating_point() else images.to(torch.float32)
-        return _as_dtype(F.interpolate(exact, size=(self.size, self.size), mode="area"), images.dtype)
-
-
-@dataclass(frozen=True)
 class Normalize:
     """uint8 or 0..255 values to float32 with zero mean and unit deviation: (x / 255 - mean) / std per channel."""
 

@@ -1,4 +1,4 @@
-"""Cell structures (genotypes): their form, validation, AutoShiftNet's two from its published tables, and DARTS's.
+"""Cell structures (genotypes): their form, their validation, and those of AutoShiftNet and of its comparison rows.
 
 A cell has two inputs (0 and 1); node k (from 0) sums two operations, each on an earlier output, and becomes input
 k + 2; the cell's output concatenates the nodes named in `concat`.
@@ -6,12 +6,10 @@ k + 2; the cell's output concatenates the nodes named in `concat`.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from repro.errors import InputError, MissingDataError, nearest
-from repro.paths import published_root
+from repro.errors import InputError, nearest
 
 OPERATIONS = (
     "skip_connect",
@@ -72,22 +70,32 @@ def _check_cell(cell: str, edges: Sequence, concat: Sequence[int]) -> tuple[Edge
     return tuple(checked), tuple(concat)
 
 
-def published_genotype(table: str) -> Genotype:
-    """The cells printed in a table of AutoShiftNet: "autoshiftnet_t05" (CIFAR-10) or "autoshiftnet_t06" (CIFAR-100)."""
-    path = published_root() / f"{table}.csv"
-    if not path.is_file():
-        raise MissingDataError(f"{path} does not exist; it belongs to the repository, check it out again.")
-    cells: dict[str, list[tuple[str, int]]] = {"normal": [], "reduction": []}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in sorted(csv.DictReader(file), key=lambda row: (int(row["node"]), int(row["edge"]))):
-            cells[row["cell"]].append((row["op"], int(row["input_index"])))
-    return Genotype(cells["normal"], cells["reduction"])
-
-
 def _pairs(text: str) -> Edges:
     """ "sep_conv_3x3 1, skip_connect 0" as edges."""
     return tuple((word.split()[0], int(word.split()[1])) for word in text.split(","))
 
+
+# As printed in AutoShiftNet, appendix B, tables 5 (CIFAR-10) and 6 (CIFAR-100): cells that its authors' search found.
+AUTOSHIFTNET_CIFAR10 = Genotype(
+    _pairs(
+        "skip_connect 0, skip_connect 1, sep_conv_3x3 0, sep_conv_3x3 1, "
+        "sep_conv_3x3 0, sep_conv_3x3 1, sep_conv_3x3 0, dil_conv_5x5 4"
+    ),
+    _pairs(
+        "skip_connect 0, skip_connect 1, sep_conv_3x3 0, max_pool_3x3 1, "
+        "sep_conv_3x3 0, sep_conv_5x5 1, skip_connect 0, dil_conv_5x5 2"
+    ),
+)
+AUTOSHIFTNET_CIFAR100 = Genotype(
+    _pairs(
+        "sep_conv_3x3 0, skip_connect 1, skip_connect 0, sep_conv_3x3 1, "
+        "sep_conv_3x3 0, sep_conv_3x3 1, sep_conv_3x3 0, sep_conv_5x5 4"
+    ),
+    _pairs(
+        "max_pool_3x3 0, skip_connect 1, sep_conv_5x5 0, sep_conv_5x5 1, "
+        "max_pool_3x3 0, dil_conv_5x5 3, sep_conv_5x5 0, sep_conv_3x3 3"
+    ),
+)
 
 # As listed in quark0/darts: cnn/genotypes.py; the comparison rows of AutoShiftNet's tables 1 and 2.
 DARTS_V1 = Genotype(
@@ -135,8 +143,14 @@ AMOEBANET = Genotype(
     (3, 4, 6),
 )
 
-NAMED = {"darts_v1": DARTS_V1, "darts_v2": DARTS_V2, "nasnet": NASNET, "amoebanet": AMOEBANET}
-PUBLISHED = {"autoshiftnet_cifar10": "autoshiftnet_t05", "autoshiftnet_cifar100": "autoshiftnet_t06"}
+NAMED = {
+    "autoshiftnet_cifar10": AUTOSHIFTNET_CIFAR10,
+    "autoshiftnet_cifar100": AUTOSHIFTNET_CIFAR100,
+    "darts_v1": DARTS_V1,
+    "darts_v2": DARTS_V2,
+    "nasnet": NASNET,
+    "amoebanet": AMOEBANET,
+}
 
 
 def genotype(value: str | Genotype | dict) -> Genotype:
@@ -150,9 +164,6 @@ def genotype(value: str | Genotype | dict) -> Genotype:
             wrong = f"lacks {', '.join(missing)}" if missing else f"has the unknown field {unknown[0]!r}"
             raise InputError(f"genotype {wrong}; its fields are normal, reduce, normal_concat and reduce_concat.")
         return Genotype(**value)
-    if value in PUBLISHED:
-        return published_genotype(PUBLISHED[value])
     if value in NAMED:
         return NAMED[value]
-    names = [*PUBLISHED, *NAMED]
-    raise InputError(f"genotype={value!r} is not known; allowed are: {', '.join(names)}.{nearest(str(value), names)}")
+    raise InputError(f"genotype={value!r} is not known; allowed are: {', '.join(NAMED)}.{nearest(str(value), NAMED)}")

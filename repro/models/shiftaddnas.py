@@ -7,9 +7,8 @@ MLP behind attention. `stages=("CC", "CSCC", "SCASS", "AACAA")` is ShiftAddNAS-T
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,9 +29,7 @@ T0_STRIDES, T1_STRIDES = (1, 2, 2, 2), (1, 2, 2, 1)
 KEEP = ("stem", "classifier", "se", "attention")
 _KEPT = {"adder": KEEP, "shift": KEEP, "shiftadd": KEEP}
 
-# Supernet (table 2): sixteen layers, each at one of four resolutions (of 224 pixels), with these counts per resolution.
-RESOLUTIONS = (56, 28, 14, 7)
-LAYERS = 16
+# Supernet (table 2): sixteen layers, so many at each resolution (of 224 pixels).
 COUNTS = {56: (1, 4), 28: (1, 4), 14: (3, 7), 7: (4, 9)}
 
 
@@ -212,44 +209,3 @@ for _name, _stages in (("shiftaddnas", RANK1), ("shiftaddnas_rank2", RANK2), ("b
     _prefix, _, _rank = _name.partition("_")
     for _size, _strides in (("t0", T0_STRIDES), ("t1", T1_STRIDES)):
         _register_network("_".join(filter(None, (_prefix, _size, _rank))), _stages, _strides)
-
-
-def check_path(resolutions: Sequence[int]) -> tuple[int, ...]:
-    """Return a resolution path of the supernet if it is allowed, else raise InputError.
-
-    A path gives the resolution of each layer: it never grows, halves at most once per layer, and uses every resolution
-    as often as `COUNTS` (table 2) allows.
-    """
-    path = tuple(resolutions)
-    for value in path:
-        if value not in RESOLUTIONS:
-            raise InputError(f"resolution {value!r} is not known; allowed are: {', '.join(map(str, RESOLUTIONS))}.")
-    for before, after in itertools.pairwise(path):
-        if after not in (before, before // 2):
-            raise InputError(
-                f"a resolution of {after} after {before} is not allowed; from layer to layer it stays or halves."
-            )
-    for resolution, (low, high) in COUNTS.items():
-        if not low <= path.count(resolution) <= high:
-            raise InputError(
-                f"{path.count(resolution)} layers at {resolution} pixels are not allowed; table 2 has {low} to {high}."
-            )
-    return path
-
-
-def resolution_paths(layers: int = LAYERS) -> Iterator[tuple[int, ...]]:
-    """All allowed resolution paths of a supernet with `layers` layers."""
-    ranges = [range(low, high + 1) for low, high in COUNTS.values()]
-    for counts in itertools.product(*ranges):
-        if sum(counts) == layers:
-            yield tuple(value for value, count in zip(RESOLUTIONS, counts) for _ in range(count))
-
-
-def stages_of(letters: Sequence[str], resolutions: Sequence[int]) -> tuple[str, ...]:
-    """The `stages` option for one block letter and one resolution per layer of the supernet."""
-    path = check_path(resolutions)
-    if len(letters) != len(path):
-        raise InputError(f"blocks has {len(letters)} entries for {len(path)} layers; there must be one for each.")
-    for letter in letters:
-        check_choice("block", letter, BLOCKS)
-    return tuple("".join(l for l, r in zip(letters, path) if r == resolution) for resolution in RESOLUTIONS)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from repro.errors import InputError, check_choice, nearest
 
 ATTENTION = "attention"
@@ -206,30 +204,6 @@ CONFIGS: dict[str, TranslationConfig] = {
         ),
     )
 }
-
-
-def random_config(generator: np.random.Generator, name: str = "random") -> TranslationConfig:
-    """A network drawn uniformly from `SPACE`."""
-
-    def pick(key: str, count: int) -> tuple:
-        return tuple(SPACE[key][i] for i in generator.integers(len(SPACE[key]), size=count))
-
-    (encoder,), (decoder,) = pick("encoder_layers", 1), pick("decoder_layers", 1)
-    (encoder_embed, decoder_embed) = pick("embed", 2)
-    return TranslationConfig(
-        name,
-        encoder_ffn=pick("ffn", encoder),
-        encoder_heads=pick("heads", encoder),
-        decoder_ffn=pick("ffn", decoder),
-        self_heads=pick("heads", decoder),
-        cross_heads=pick("heads", decoder),
-        cross=pick("cross", decoder),
-        encoder_types=pick("encoder_types", encoder),
-        decoder_types=pick("decoder_types", decoder),
-        encoder_embed=encoder_embed,
-        decoder_embed=decoder_embed,
-        searched=True,
-    )
 
 
 def translation_config(value: str | TranslationConfig | dict) -> TranslationConfig:

@@ -135,7 +135,8 @@ def errors(paper: str, *frames: pd.DataFrame) -> None:
 def table(frame: pd.DataFrame, digits: int = 3) -> None:
     """A small frame without its index."""
     numbers = frame.select_dtypes("float").columns
-    style = frame.style.hide(axis="index").format(precision=digits, subset=numbers, na_rep="–", escape="html")
+    style = frame.style.hide(axis="index").format(escape="html").format_index(escape="html", axis="columns")
+    style = style.format(f"{{:z.{digits}f}}", subset=numbers, na_rep="–")
     display(_left(style))
 
 

@@ -28,6 +28,7 @@ class DataRecipe:
         size: side of the images in pixels after resizing; None for the data set's own.
         held_out: share of the training images that is kept from the weights (a supernet's warm-up threshold is measured
             there, never on the test images that a ranking is judged on).
+        tested_on: "test", or "held out" where settings are chosen: the test images are then not looked at.
     """
 
     dataset: str
@@ -35,6 +36,7 @@ class DataRecipe:
     test_images: int | None = None
     size: int | None = None
     held_out: float = 0.0
+    tested_on: str = "test"
 
     @property
     def facts(self) -> dict[str, int]:
@@ -109,6 +111,15 @@ def data_fingerprint(recipe: DataRecipe) -> str:
     return digest.hexdigest()[:16]
 
 
+def data_source(recipe: DataRecipe) -> dict[str, str]:
+    """What a record says of its images: name, fingerprint, source, and a note if they are not the originals."""
+    about = {"dataset": recipe.dataset, "fingerprint": data_fingerprint(recipe)}
+    if recipe.dataset == IMAGENET:
+        return about | {"source": "folder of the user"}
+    known = _sources(recipe)[0].provenance
+    return about | {name: known[name] for name in ("source", "note") if name in known}
+
+
 @functools.lru_cache(maxsize=4)
 def load_splits(recipe: DataRecipe) -> Splits:
     """The recipe's images as normalised float32 inputs; ImageNet is read batch by batch."""
@@ -121,4 +132,5 @@ def load_splits(recipe: DataRecipe) -> Splits:
     kept = round(len(train) * (1 - recipe.held_out))
     order = stratified_order(train.labels.numpy(), seed=0)
     weights, held_out = train.subset(sorted(order[:kept])), train.subset(sorted(order[kept:]))
-    return Splits(prepare(weights), prepare(held_out), prepare(test))
+    judges = prepare(held_out if recipe.tested_on == "held out" else test)
+    return Splits(prepare(weights), prepare(held_out), judges)

@@ -50,7 +50,8 @@ def run_table(
 
     Args:
         table_id: for example "acghostnet_t06".
-        preset: "smoke" (seconds), "quick" (minutes on two cores) or "paper" (the paper's settings, for GPUs).
+        preset: "smoke" (seconds), "quick" (minutes on two cores), "study" (hours on two cores; what the committed
+            reference is made with) or "paper" (the paper's settings, for GPUs).
         dataset: a data set the preset has a recipe for (default: the preset's).
         seeds: whole numbers (default: the preset's).
         columns: "all", or "analytic" for those that follow from the architecture and need no training.
@@ -104,6 +105,8 @@ def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, see
             preset=preset,
             dataset=dataset,
             seeds=seeds,
+            unit=table.unit,
+            data=_sources_of(run.outcomes),
             recipe=to_plain(recipe),
             recipe_digest=_digest(table_id, recipe),
             code={label: code_of(label) for label in sorted({label_of(o.spec) for o in run.outcomes})},
@@ -123,6 +126,14 @@ def _digest(table_id: str, recipe) -> str:
     from repro.runs import RunSpec
 
     return RunSpec(table_id, f"{__name__}:run_table", recipe, 0).recipe_digest
+
+
+def _sources_of(outcomes) -> list[dict[str, str]]:
+    """Images that the runs saw, each part of a data set once."""
+    from repro.papers.data import data_source
+
+    recipes = {outcome.spec.data: outcome.spec.recipe.data for outcome in outcomes if outcome.spec.data}
+    return [data_source(recipe) for recipe in recipes.values()]
 
 
 def _run_seconds(outcomes) -> dict[str, float]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from repro.runs import Engine
 
-PRESETS = ("smoke", "quick", "paper")
+PRESETS = ("smoke", "quick", "study", "paper")
+"""Seconds; minutes on two cores; hours on two cores, with the seeds a verdict needs; the papers' settings, on GPUs."""
 ARCHITECTURE = "architecture"
 """Data set of what follows from the architecture: nothing is trained for it."""
 
@@ -46,6 +47,7 @@ class Table:
         layout, shown: how pages compare it ("long", or "wide" with these columns; empty for all).
         keeps: names of the extra frames that `draw` needs, stored beside the record.
         models: models that `computed` builds, for the fingerprint of its code.
+        unit: what a seed repeats, said beside verdicts: a "training", a "supernet", or a "search" with its trainings.
     """
 
     title: str
@@ -59,6 +61,7 @@ class Table:
     shown: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    unit: str = "training"
 
     def datasets(self, preset: str) -> list[str]:
         """Data sets that this preset has a recipe for, the default first."""

@@ -3,6 +3,10 @@
 Both papers show histograms and say: convolution weights look Gaussian, adder weights Laplacian, shift weights spiked at
 powers of two. One small network is trained with each operator; for every inner layer a Gaussian and a Laplace
 distribution are fitted by maximum likelihood and compared by log-likelihood and by Kolmogorov-Smirnov distance.
+
+Weights begin Gaussian or uniform, so that a short training at a small rate shows the initialisation: after 12 epochs at
+rate 0.05 they still correlate with it at 0.65 to 0.8. The short presets train longer, at a larger rate and decay, and
+every row says how far the weights have moved (`correlation_with_start`).
 """
 
 from __future__ import annotations
@@ -86,14 +90,26 @@ def train_and_fit(recipe: WeightsRecipe, seed: int, context: RunContext) -> dict
     """Run function: trains the network; accuracy, and the fits and the histogram of every inner layer."""
     facts = recipe.data.facts
     options = {"width": recipe.width, "in_channels": facts["in_channels"], "num_classes": facts["num_classes"]}
-    network, _, value = jobs.train_and_test(lambda: network_of(recipe.op, **options), recipe, seed, context)
+    begun: list[np.ndarray] = []
+
+    def build() -> nn.Module:
+        network = network_of(recipe.op, **options)
+        begun.extend(_flat(network[3 * i]) for i in LAYERS)
+        return network
+
+    network, _, value = jobs.train_and_test(build, recipe, seed, context)
     layers = []
-    for i in LAYERS if value["outcome"] == "done" else ():
-        weight = effective_weight(network[3 * i]).flatten().double().numpy()
+    for i, start in zip(LAYERS, begun) if value["outcome"] == "done" else ():
+        weight = _flat(network[3 * i])
         counts, edges = np.histogram(weight, bins=61, range=(-np.abs(weight).max(), np.abs(weight).max()))
         histogram = {"histogram": counts.tolist(), "edges": edges.round(6).tolist()}
-        layers.append({"layer": i, **fit_distributions(weight), **histogram})
+        moved = {"correlation_with_start": float(np.corrcoef(start, weight)[0, 1])}
+        layers.append({"layer": i, **fit_distributions(weight), **moved, **histogram})
     return {**value, "layers": layers}
+
+
+def _flat(layer: nn.Module) -> np.ndarray:
+    return effective_weight(layer).cpu().flatten().double().numpy()
 
 
 def _spec(recipe: WeightsRecipe, op: str, seed: int) -> RunSpec:
@@ -141,6 +157,10 @@ def draw(ours):
     return [Drawing(figure, "Weights of the second inner layer after training, with both fits.")]
 
 
+_MOVING = {**SHORT, "lr": 0.2, "weight_decay": 3e-3}
+_DIGITS = WeightsRecipe(DataRecipe("digits"), TrainRecipe(epochs=40, **_MOVING))
+_SCALED = "Three inner layers of a small network on small images, eta 0.5; the papers show far larger ones."
+
 TABLE = Table(
     title="Weight distributions of convolution, shift and adder layers",
     trained=trained,
@@ -149,16 +169,18 @@ TABLE = Table(
         ("smoke", "digits"): WeightsRecipe(
             DataRecipe("digits", train_images=300, test_images=200), TrainRecipe(epochs=1, **SHORT), 8
         ),
-        ("quick", "digits"): WeightsRecipe(DataRecipe("digits"), TrainRecipe(epochs=12, **SHORT)),
-        ("quick", "cifar10"): WeightsRecipe(cifar_subset(4000), TrainRecipe(epochs=12, **SHORT)),
+        ("quick", "digits"): _DIGITS,
+        ("study", "cifar10"): WeightsRecipe(cifar_subset(), TrainRecipe(epochs=20, **_MOVING)),
+        ("study", "digits"): _DIGITS,
         ("paper", "cifar10"): WeightsRecipe(
             DataRecipe("cifar10"), TrainRecipe(epochs=200, batch_size=128, crop_padding=4, flip=True), 64
         ),
     },
-    seeds={"smoke": (0,), "quick": (0, 1), "paper": (0, 1, 2)},
+    seeds={"smoke": (0,), "quick": (0, 1), "study": (0, 1, 2), "paper": (0, 1, 2)},
     scale={
         "smoke": "One epoch on 300 images: checks that everything runs.",
-        "quick": "Three inner layers of a small network on small images, eta 0.5; the papers show far larger ones.",
+        "quick": _SCALED,
+        "study": _SCALED,
         "paper": "The same small network on CIFAR-10 at full size; the papers' networks come with their own tables.",
     },
     keeps=("histograms",),

@@ -107,7 +107,8 @@ def table_points(
 
     Args:
         x, y, series, name: columns of the table; `where` keeps the rows with these values.
-    Returns: series, name, x, y under their own names and run ("published", or preset and data set of ours).
+    Returns: series, name, x, y under their own names and run ("published", or preset and data set of ours). What a
+        paper calls "ours" is "proposed" here: ours are our runs.
     """
     from repro.report.published import published, table_spec
     from repro.report.records import load_records
@@ -122,7 +123,8 @@ def table_points(
     for run, frame in frames.items():
         for column, value in (where or {}).items():
             frame = frame[frame[column] == value]
-        part = frame[[x, y]].assign(series=frame[series].astype(str), name=frame[name].astype(str), run=run)
+        names = frame[series].astype(str).replace("ours", "proposed")
+        part = frame[[x, y]].assign(series=names, name=frame[name].astype(str), run=run)
         parts.append(part.dropna(subset=[x, y]))
     return pd.concat(parts, ignore_index=True)
 

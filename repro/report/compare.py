@@ -40,7 +40,7 @@ def shown_number(value: float, printed: str) -> str:
     if not math.isfinite(value):
         return ""
     decimals = printed_decimals(printed)
-    return f"{value:.{3 if decimals is None else decimals + 1}f}"
+    return f"{value:z.{3 if decimals is None else decimals + 1}f}"
 
 
 def matches_printed(value: float, printed: str) -> bool:
@@ -72,7 +72,7 @@ def _cell_note(cell: Cell, printed: str | None, note: str, lone: bool) -> str:
 
 def _ours_text(cell: Cell, printed: str, column: ColumnSpec) -> str:
     if column.type != "number" and cell.mean.is_integer():
-        return f"{cell.mean:.0f}"
+        return f"{cell.mean:z.0f}"
     return cell.text or shown_number(cell.mean, printed)
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from repro.errors import InputError, nearest
-from repro.report.functions import FUNCTIONS, OVER_ROWS, both, dominated, of_texts
+from repro.report.functions import FUNCTIONS, JOINED, OVER_ROWS, both, dominated, of_texts
+from repro.report.published import printed_decimals
 
 MAX_CHARACTERS, MAX_DEPTH = 4096, 40
 
@@ -148,7 +149,16 @@ def _problem(node: ast.AST) -> str | None:
         texts = {"startswith": node.args[1:], "subset": node.args, "in_table": node.args[:1]}.get(name, [])
         if not all(isinstance(arg, ast.Constant) and isinstance(arg.value, str) for arg in texts):
             return f"calls {name}() where a text in quotes is required"
+        if name == "printed" and not _printed_value(node):
+            return "calls printed() with a second argument that is not a number other than 0 as the paper prints it"
     return None
+
+
+def _printed_value(call: ast.Call) -> float:
+    """The number that printed() compares with; 0 where its second argument is none."""
+    node = call.args[1]
+    number = node.operand if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) else node
+    return number.value if isinstance(number, ast.Constant) and not isinstance(number.value, str) else 0.0
 
 
 @functools.lru_cache(maxsize=1024)
@@ -381,11 +391,14 @@ class Evaluator:
                 self._joined(pair, "number", "dominated()") for pair in (values[:2], values[2:])
             )
             return Value(dominated(*mine, *others), rows)
-        kind, function = "truth" if name in ("all", "any") else "number", FUNCTIONS[name][2]
+        kind, function = "truth" if name in ("all", "any", "given") else "number", FUNCTIONS[name][2]
+        if name == "printed":  # half a unit of the last digit that is written
+            half_digit = 0.5 * 10.0 ** -printed_decimals(ast.unparse(args[1]))
+            values.append(Value(np.ma.array([[half_digit]])))
         if name in OVER_ROWS:
             return Value(function(*(value.need(kind, f"{name}()") for value in values)))
         cells, rows = self._joined(values, kind, f"{name}()")
-        return Value(function(*cells), None if name == "tau" else rows)
+        return Value(function(*cells), None if name in JOINED else rows)
 
     def _subset(self, small: str, large: str, columns: str) -> Value:
         """Whether every row of table `small`, restricted to `columns`, occurs in table `large`."""

@@ -51,6 +51,16 @@ def _tau(a: np.ma.MaskedArray, b: np.ma.MaskedArray) -> np.ma.MaskedArray:
     return concordance / np.ma.masked_equal(np.sqrt(untied[0] * untied[1]), 0)
 
 
+def _printed(x, value, half_digit) -> np.ma.MaskedArray:
+    """Is `x` on the side of 0 that the printed value is on, and does it round to it?"""
+    return (np.sign(x) == np.sign(value)) & (abs(x - value) <= half_digit + SLACK)
+
+
+def _given(condition: np.ma.MaskedArray, claim: np.ma.MaskedArray) -> np.ma.MaskedArray:
+    """The claim where the condition holds; empty elsewhere."""
+    return np.ma.array(claim.data, mask=np.ma.getmaskarray(claim) | ~condition.filled(False))
+
+
 def dominated(cost, score, ref_cost, ref_score) -> np.ma.MaskedArray:
     """Per row: does some reference row cost no more and score no less, and one of the two strictly better?"""
     cheaper, better = ref_cost[:, None] - cost[:, :, None], ref_score[:, None] - score[:, :, None]
@@ -68,7 +78,8 @@ def both(a: np.ma.MaskedArray, b: np.ma.MaskedArray) -> np.ma.MaskedArray:
     return np.ma.array(~false, mask=(np.ma.getmaskarray(a) | np.ma.getmaskarray(b)) & ~false)
 
 
-# name -> fewest and most arguments; a function over rows (one value left), or over joined columns, row by row
+# name -> fewest and most arguments; a function over rows (one value left), or over joined columns, row by row;
+# `printed` is also given half a unit of the last digit of its second argument
 OVER_ROWS = {
     "all": (1, 1, _reduced("all")),
     "any": (1, 1, _reduced("any")),
@@ -84,7 +95,13 @@ BY_ROW = {
     "round": (1, 2, _round_half_up),
     "approx": (3, 3, lambda a, b, tolerance: abs(a - b) <= tolerance + SLACK),
     "within": (3, 3, lambda x, low, high: (x >= low - SLACK) & (x <= high + SLACK)),
+    "equivalent": (3, 3, lambda a, b, margin: abs(a - b) < margin),
+    "printed": (2, 2, _printed),
+    "given": (2, 2, _given),
+}
+JOINED = {  # columns joined row by row, one value left
     "tau": (2, 2, _tau),
+    "gain": (2, 2, lambda a, b: _reduced("mean")(a - b) > 0),
 }
 OTHER = {
     "count": (1, 1, None),
@@ -94,4 +111,4 @@ OTHER = {
     "subset": (3, 3, None),
     "in_table": (2, 2, None),
 }
-FUNCTIONS = OVER_ROWS | BY_ROW | OTHER
+FUNCTIONS = OVER_ROWS | BY_ROW | JOINED | OTHER

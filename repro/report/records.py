@@ -24,7 +24,7 @@ from repro.paths import records_root, results_root, write_text
 from repro.report.conform import conform
 from repro.report.published import figure_ids, table_ids
 
-PRESETS = ("paper", "quick", "smoke")
+PRESETS = ("paper", "study", "quick", "smoke")
 REQUIRED = ("preset", "dataset", "seeds", "git_revision", "git_clean", "versions", "device")
 _PATH = re.compile(r"(?:^|[\s'\"=:])(?:/[\w.-]+){2,}|[A-Za-z]:\\\\|\\\\\\\\")
 

@@ -1,4 +1,7 @@
-"""Numbers of a result frame as they are stored and shown: no digits beyond what was counted or measured."""
+"""Numbers of a result frame as they are stored and shown: no digits beyond what was counted or measured.
+
+Where a number becomes text, the format has a `z` ("z.1f"): what rounds to zero has no minus.
+"""
 
 from __future__ import annotations
 
@@ -64,4 +67,5 @@ def _round(value: float, name: str) -> float:
     if not math.isfinite(value):
         return value
     decimals = next((decimals for suffix, decimals in DECIMALS.items() if name.endswith(suffix)), None)
-    return round(value, decimals) if decimals is not None else float(f"{value:.{DIGITS}g}")
+    rounded = round(value, decimals) if decimals is not None else float(f"{value:.{DIGITS}g}")
+    return rounded + 0.0  # -0.0 becomes 0.0

@@ -106,20 +106,28 @@ def spread_text(row: dict) -> str:
     return f" ± {shown_number(row['std'], row['published_text'])}"
 
 
+def relative_text(error: float) -> str:
+    """A relative error as a signed percentage, "+0.4 %"; "0.0 %" for what rounds to zero, nothing for NaN."""
+    if math.isnan(error):
+        return ""
+    text = f"{100 * error:+z.1f} %"
+    return "0.0 %" if text == "+0.0 %" else text
+
+
 def ours_text(row: dict) -> str:
     """Ours as shown: the value, 'not run', or a dash for the spread of one seed."""
     return row["ours_text"] or ("–" if row["note"].startswith(NOTES["one seed"]) else NOTES["not run"])
 
 
 def _cells(row: dict) -> dict[str, str]:
-    relative, spread = row["relative_error"], spread_text(row)
+    spread = spread_text(row)
     whole = "." not in row["published_text"] + row["ours_text"]
     difference = shown_number(row["difference"], row["published_text"])
     return {
         "published": row["published_text"],
         "ours": ours_text(row) + (f"{spread} (n = {row['n_seeds']})" if spread else ""),
-        "difference": f"{row['difference']:.0f}" if whole and difference else difference,
-        "relative": "" if math.isnan(relative) else f"{100 * relative:+.1f} %",
+        "difference": f"{row['difference']:z.0f}" if whole and difference else difference,
+        "relative": relative_text(row["relative_error"]),
         "note": "" if row["note"] == NOTES["not run"] else row["note"],
     }
 

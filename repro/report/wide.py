@@ -20,6 +20,7 @@ from repro.report.tables import (
     markdown_table,
     ours_text,
     quantity,
+    relative_text,
     run_label,
     spread_text,
 )
@@ -39,9 +40,9 @@ def cell_parts(row: dict) -> tuple[str, str, str]:
     if not row["ours_text"]:
         return row["published_text"] or "–", ours_text(row), "absent"
     ours = row["ours_text"] + spread_text(row)
-    if math.isfinite(row["relative_error"]) and row["relative_error"]:
-        error = f"{100 * row['relative_error']:+.1f}"
-        ours += f" ({error} %)" if float(error) else ""
+    error = relative_text(row["relative_error"])
+    if error not in ("", "0.0 %"):
+        ours += f" ({error})"
     if pd.isna(row["matches_printed"]):
         return row["published_text"] or "–", ours, "absent"
     return row["published_text"], ours, "match" if row["matches_printed"] else "differs"

@@ -124,7 +124,7 @@ class RunSpec:
     """One run, before it happens.
 
     Args:
-        kind: folder that collects related runs, for example "network" or "acghostnet/search".
+        kind: folder that collects related runs, for example "network" or "toy/search".
         function: "package.module:name" of a function `run(recipe, seed, context) -> dict` at module level.
         recipe: frozen dataclass (or mapping) with everything that shapes the result but the seed; the function gets
             this object.
@@ -148,7 +148,7 @@ class RunSpec:
         if ":" not in self.function:
             raise InputError(f"function={self.function!r} is not allowed; write 'package.module:name'.")
         if not _KIND.fullmatch(self.kind) or any(FOLDER.fullmatch(part) for part in self.kind.split("/")):
-            raise InputError(f"kind={self.kind!r} is not allowed; write plain names, for example 'acghostnet/search'.")
+            raise InputError(f"kind={self.kind!r} is not allowed; write plain names, for example 'toy/search'.")
         if isinstance(self.uses, str):
             raise InputError(f"uses={self.uses!r} is not allowed; give a tuple of module names.")
 

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+from torch.nn import functional as F
 
 from repro.search.supernet import Path, SinglePathSupernet
 from repro.train.data import TensorData, generator_for
-from repro.train.evaluate import evaluate, reestimate_batch_norm
+from repro.train.evaluate import predict, reestimate_batch_norm
 from repro.train.loop import Divergence, Trainer
 
 
@@ -37,7 +38,9 @@ def evaluate_paths(
     calibration_batches: int = 2,
     batch_size: int = 1000,
 ) -> list[dict]:
-    """Accuracy of every path with inherited weights: [{"path", "accuracy_pct", "loss"}] in the order of `paths`.
+    """Every path with inherited weights: [{"path", "accuracy_pct", "loss", "right"}] in the order of `paths`.
+
+    `right` is a tensor of bools (N,): which examples of `data` the path gets right.
 
     Args:
         calibration: training examples; the first `calibration_batches` batches of up to 256 re-estimate each path's
@@ -49,13 +52,10 @@ def evaluate_paths(
         network = supernet.subnet(path)
         if calibration is not None:
             reestimate_batch_norm(network, calibration.input_batches(256, limit=256 * calibration_batches))
-        metrics = evaluate(network, data, batch_size=batch_size)
-        finite = math.isfinite(metrics["loss"])
-        results.append(
-            {
-                "path": path,
-                "accuracy_pct": metrics["accuracy_pct"] if finite else math.nan,
-                "loss": metrics["loss"] if finite else math.nan,
-            }
-        )
+        logits = predict(network, data, batch_size=batch_size).float()
+        loss, right = F.cross_entropy(logits, data.labels).item(), logits.argmax(dim=1) == data.labels
+        accuracy = 100 * right.double().mean().item()
+        if not math.isfinite(loss):
+            loss, accuracy, right = math.nan, math.nan, torch.zeros_like(right)
+        results.append({"path": path, "accuracy_pct": accuracy, "loss": loss, "right": right.cpu()})
     return results

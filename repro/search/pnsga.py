@@ -46,18 +46,15 @@ def select(
     keep: int,
     *,
     method: str = "pnsga3",
-    directions: int | None = None,
     seed: int = 0,
 ) -> Selection:
     """Choose `keep` of the candidates.
 
     Args:
         accuracy: higher is better, any unit. energy: lower is better, any unit, positive.
-        method: "pnsga3", or the baselines "nsga2" and "nsga3" of pymoo.
-        directions: reference directions of "nsga3", at least 2; `keep` of them if omitted.
+        method: "pnsga3", or the baselines "nsga2" and "nsga3" of pymoo; "nsga3" has `keep` reference directions.
         seed: for the baselines, which break ties at random.
-    Raises: InputError if lengths differ, `keep` is out of range or smaller than the number of reference directions, or
-        an energy is not positive.
+    Raises: InputError if lengths differ, `keep` is out of range or an energy is not positive.
     """
     check_choice("method", method, METHODS)
     accuracy, energy = np.asarray(accuracy, dtype=float), np.asarray(energy, dtype=float)
@@ -65,7 +62,8 @@ def select(
         raise InputError(
             f"accuracy has shape {accuracy.shape} and energy {energy.shape}; both must be equally long lists."
         )
-    check_int("keep", keep, minimum=1, maximum=len(accuracy))
+    # The reference directions of "nsga3" are points on a line, its two ends included.
+    check_int("keep", keep, minimum=2 if method == "nsga3" else 1, maximum=len(accuracy))
     finite = np.isfinite(accuracy) & np.isfinite(energy)
     if (energy[finite] <= 0).any():
         raise InputError(f"energy={energy[finite].min():g} is not allowed; energies must be positive.")
@@ -73,13 +71,11 @@ def select(
     front = np.full(len(accuracy), -1)
     for rank, members in enumerate(fronts(np.column_stack([-accuracy[good], energy[good]]))):
         front[good[members]] = rank
-    if method == "nsga3":
-        directions = _check_directions(keep if directions is None else directions, keep)
     wanted = min(keep, len(good))
     if method == "pnsga3":
         order = merged_order(accuracy[good], energy[good])
     else:
-        order = _pymoo_order(accuracy[good], energy[good], wanted, method, directions, seed)
+        order = _pymoo_order(accuracy[good], energy[good], wanted, method, keep, seed)
     kept = [*good[order[:wanted]].tolist(), *bad.tolist()][:keep]
     return Selection(kept, front.tolist(), bad.tolist())
 
@@ -109,18 +105,8 @@ def _ordered_fronts(accuracy: np.ndarray, cost: np.ndarray) -> list[np.ndarray]:
     return ordered
 
 
-def _check_directions(directions: int, population: int) -> int:
-    check_int("directions", directions, minimum=2)
-    if population < directions:
-        raise InputError(
-            f"population={population} is smaller than the {directions} reference directions of nsga3; "
-            "raise the population or lower directions."
-        )
-    return directions
-
-
 def _pymoo_order(
-    accuracy: np.ndarray, energy: np.ndarray, keep: int, method: str, directions: int | None, seed: int
+    accuracy: np.ndarray, energy: np.ndarray, keep: int, method: str, directions: int, seed: int
 ) -> np.ndarray:
     from pymoo.algorithms.moo.nsga3 import ReferenceDirectionSurvival
     from pymoo.core.population import Population
@@ -148,25 +134,3 @@ def pareto_front(accuracy: Sequence[float], energy: Sequence[float]) -> list[int
         return []
     first = good[fronts(np.column_stack([-accuracy[good], energy[good]]))[0]]
     return first[np.lexsort((first, -accuracy[first], energy[first]))].tolist()
-
-
-def select_by_budget(accuracy: Sequence[float], energy: Sequence[float], budgets: dict[str, float]) -> dict[str, int]:
-    """For each named energy budget the position of the most accurate candidate that keeps it, each given out once.
-
-    Args:
-        budgets: e.g. {"A": ..., "D": ...} in the unit of `energy`; served from the smallest.
-    Raises: InputError if no candidate (left) keeps a budget; it says what the cheapest one needs.
-    """
-    accuracy, energy = np.asarray(accuracy, dtype=float), np.asarray(energy, dtype=float)
-    usable = np.isfinite(accuracy) & np.isfinite(energy)
-    chosen: dict[str, int] = {}
-    for name, budget in sorted(budgets.items(), key=lambda item: item[1]):
-        within = usable & (energy <= budget)
-        if not within.any():
-            left = f"the cheapest needs {energy[usable].min():.4g}" if usable.any() else "none is left"
-            raise InputError(f"budget {name}={budget:.4g} is not met by any candidate of the front; {left}.")
-        places = np.flatnonzero(within)
-        best = int(places[np.lexsort((places, energy[places], -accuracy[places]))[0]])
-        chosen[name] = best
-        usable[best] = False
-    return chosen

@@ -3,7 +3,7 @@
 from repro.train.checkpoint import load_checkpoint, save_checkpoint
 from repro.train.data import TensorData, prepare
 from repro.train.diagnose import profile_step
-from repro.train.evaluate import accuracy_pct, evaluate, predict, reestimate_batch_norm
+from repro.train.evaluate import evaluate, predict, reestimate_batch_norm
 from repro.train.loop import Divergence, History, Trainer, fit
 from repro.train.optim import AdaptiveLR
 from repro.train.recipe import TrainRecipe
@@ -15,7 +15,6 @@ __all__ = [
     "TensorData",
     "TrainRecipe",
     "Trainer",
-    "accuracy_pct",
     "evaluate",
     "fit",
     "load_checkpoint",

@@ -55,10 +55,11 @@ def first_bad_gradient(named_parameters: Iterable[tuple[str, nn.Parameter]]) -> 
     return f"layer {bad[-1].rpartition('.')[0] or bad[-1]}" if bad else "no single layer (sum overflowed)"
 
 
-def profile_step(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, steps: int = 5, warmup: int = 2
-) -> dict[str, float]:
-    """Forward and backward on the CPU, profiled: {"step_ms", "operator_ms", "operator_share"} (means over `steps`).
+WARM_UP_STEPS, PROFILED_STEPS = 2, 5
+
+
+def profile_step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """Forward and backward on the CPU, profiled: {"step_ms", "operator_ms", "operator_share"}, means over five steps.
 
     Operators are convolutions, linear, adder and shift layers; the rest is batch norm, activations, pooling, Python and
     autograd's own bookkeeping. Weights do not change; gradients are dropped afterwards.
@@ -68,10 +69,10 @@ def profile_step(
         model.zero_grad()
         F.cross_entropy(model(images), labels).backward()
 
-    for _ in range(warmup):
+    for _ in range(WARM_UP_STEPS):
         once()
     with _quiet_stderr(), torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
-        for _ in range(steps):
+        for _ in range(PROFILED_STEPS):
             with torch.profiler.record_function("repro.step"):
                 once()
     model.zero_grad()
@@ -79,8 +80,8 @@ def profile_step(
     total = sum(event.cpu_time_total for event in events if event.name == "repro.step")
     operators = sum(event.cpu_time_total for event in events if _is_operator(event) and not _inside_operator(event))
     return {
-        "step_ms": total / steps / 1e3,
-        "operator_ms": operators / steps / 1e3,
+        "step_ms": total / PROFILED_STEPS / 1e3,
+        "operator_ms": operators / PROFILED_STEPS / 1e3,
         "operator_share": operators / total,
     }
 

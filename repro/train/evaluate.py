@@ -43,11 +43,6 @@ def evaluate(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> d
     return {"accuracy_pct": 100 * correct / len(data), "loss": F.cross_entropy(logits, data.labels).item()}
 
 
-def accuracy_pct(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> float:
-    """Percentage of `data` classified correctly in evaluation mode."""
-    return evaluate(model, data, batch_size=batch_size)["accuracy_pct"]
-
-
 @torch.no_grad()
 def reestimate_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) -> int:
     """Reset every batch norm that `batches` reaches and set it to the plain average of their statistics.

@@ -1,6 +1,6 @@
 """Interactive views for notebooks and the app: thin ipywidgets front ends over ordinary functions.
 
-    explorer(more)             the next two and `more` in tabs (`repro.papers.explorers` adds those of the papers)
+    explorer(more, sources)    the next two and `more` in tabs (`repro.papers.explorers` adds what the papers have)
     design_explorer()          a model, its operators and the modelled chip: counts, energy, latency, Pareto front
     weight_explorer()          remapping and rounding of a layer's weights
     adder_term_explorer()      one term of an adder layer with its surrogate gradients (notebook 01)

@@ -94,6 +94,7 @@ def network_defaults(model: str) -> Network:
 
 @functools.lru_cache(maxsize=64)
 def _kept(model: str, op: str) -> tuple[str, ...]:
+    """Roles that stay multiplicative under an operator in the published form of a family."""
     defaults = describe(model).set_index("option")["default"]
     return tuple(defaults.get(f"keep (op={op!r})", ()))
 
@@ -131,7 +132,8 @@ def traced(network: Network) -> tuple[int, tuple[Layer, ...]]:
     if network.preset != "as published":
         op, _, everywhere = network.preset.partition(" ")
         options["op"] = op
-        if everywhere and network.model != "acghostnet":
+        # A family that keeps "*" places the operator itself, by an option of its own.
+        if everywhere and "*" not in _kept(network.model, op):
             options["keep"] = ()
     model = skeleton(network.model, num_classes=network.num_classes, width=network.width, **options)
     channels = options.get("in_channels", 3)

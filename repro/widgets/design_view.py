@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import ipywidgets as widgets
 
 from repro.cost import ACCOUNTINGS, CONVENTIONS, Hardware
@@ -11,7 +13,7 @@ from repro.report.palette import COLOURS, LEVELS
 from repro.widgets import design
 from repro.widgets.design import Chip, Network
 from repro.widgets.parts import Message, beside, button, column, control, figure, heading, row, table_html
-from repro.widgets.published import SOURCES, published_front, published_points, quantities, standing
+from repro.widgets.published import Source, published_front, published_points, quantities, standing
 
 LAYER_QUANTITIES = {
     "energy_mj": "energy (mJ)",
@@ -36,14 +38,15 @@ def _changes(*controls: widgets.Widget, call) -> None:
 
 
 class DesignExplorer:
-    """State and widgets of one explorer; `view` is what is displayed.
+    """State and widgets of one explorer; `view` is what is displayed. `sources` are the tables it is compared with.
 
     A control calls only the step it changes: `_network` traces the model, `_operators` applies operators chosen by
     hand, `_cost` prices, `_draw` draws. An error stops there, its sentence stands below the controls that caused it,
     and figures keep the last design that could be built.
     """
 
-    def __init__(self, model: str = "mobilenet_v2"):
+    def __init__(self, model: str = "mobilenet_v2", sources: Sequence[Source] = ()):
+        self.sources = {source.title: source for source in sources}
         self.params, self.base, self.layers = 0, (), []
         self.overrides: list[tuple[str, str]] = []
         self.found = self.cost = None
@@ -52,6 +55,7 @@ class DesignExplorer:
         self._make_operators()
         self._make_chip()
         self._make_figures()
+        self._make_points()
         self.view = beside(column(*self.left), column(*self.right))
         self._network()
 
@@ -121,7 +125,11 @@ class DesignExplorer:
         self.bars = figure(x="layer, in order of execution", y="energy (mJ)", width=800, height=300, barmode="stack")
         for op in design.OPERATORS:
             self.bars.chart.add_bar(name=op, marker={"color": COLOURS[op]}, hovertemplate="%{text}<extra></extra>")
-        self.source = control(widgets.Dropdown, "published networks", options=list(SOURCES))
+        self.quantity.observe(lambda _: self._draw_layers(), "value")
+        self.right = [row(self.readout, self.levels), self.note, self.quantity, self.bars]
+
+    def _make_points(self) -> None:
+        self.source = control(widgets.Dropdown, "published networks", options=list(self.sources))
         self.against = control(widgets.Dropdown, "accuracy against")
         self.points = figure(y="printed accuracy (%)", width=800, height=340)
         self.points.chart.add_scatter(
@@ -134,11 +142,10 @@ class DesignExplorer:
             mode="lines", name="this design", line={"color": COLOURS["chosen"], "width": 3, "dash": "dash"}
         )
         self.standing = Message("800px")
-        self.quantity.observe(lambda _: self._draw_layers(), "value")
         self.source.observe(lambda _: self._draw_points(), "value")
         self.against.observe(lambda _: None if self.busy else self._draw_points(), "value")
-        self.right = [row(self.readout, self.levels), self.note, self.quantity, self.bars]
-        self.right += [row(self.source, self.against), self.points, self.standing]
+        if self.sources:
+            self.right += [row(self.source, self.against), self.points, self.standing]
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
@@ -285,7 +292,7 @@ class DesignExplorer:
 
     def _own(self, quantity: str) -> float | None:
         """The design's value of a quantity that published points are drawn against."""
-        if quantity == "energy_mj" and SOURCES[self.source.value].energy == "chip":
+        if quantity == "energy_mj" and self.sources[self.source.value].energy == "chip":
             return None if self.cost is None else self.cost.energy_mj
         own = {"params_m": self.found.params, "mult_m": self.found.mults}
         if quantity in own:
@@ -293,14 +300,16 @@ class DesignExplorer:
         return design.arithmetic_mj(self.found, design.SIMULATOR_ENERGIES[32])
 
     def _draw_points(self) -> None:
-        title = self.source.value
-        known = [(label, name) for name, label in quantities(title).items()]
+        if not self.sources:
+            return
+        source = self.sources[self.source.value]
+        known = [(label, name) for name, label in quantities(source).items()]
         if list(self.against.options) != known:
             self.busy = True
             self.against.options, self.against.value = known, known[0][1]
             self.busy = False
         quantity = self.against.value
-        points, best = published_points(title), published_front(title, quantity)
+        points, best = published_points(source), published_front(source, quantity)
         value = self._own(quantity)
         low, high = points["accuracy_pct"].min(), points["accuracy_pct"].max()
         with self.points.change() as chart:
@@ -313,16 +322,19 @@ class DesignExplorer:
             edge.x, edge.y = best[quantity].to_list(), best["accuracy_pct"].to_list()
             own.x, own.y = ([], []) if value is None else ([value] * 2, [low, high])
             chart.layout.xaxis.title.text = dict(map(reversed, known))[quantity]
-            chart.layout.title.text = f"Printed networks of {title}"
+            chart.layout.title.text = f"Printed networks of {source.title}"
         if value is None:
             self.standing.note("The design has no modelled energy; see the message beside the chip's controls.")
         else:
-            self.standing.note(standing(title, quantity, value))
+            self.standing.note(standing(source, quantity, value))
 
 
-def design_explorer(model: str = "mobilenet_v2") -> widgets.Widget:
+def design_explorer(model: str = "mobilenet_v2", sources: Sequence[Source] = ()) -> widgets.Widget:
     """Choose a network, its operators and the chip; see counts, energy, latency, layers and published networks.
+
+    Args:
+        sources: published tables whose networks the design is compared with; none leaves that part out.
 
     Energy and latency are modelled (`repro.cost`), nothing is trained, and an accuracy is never predicted.
     """
-    return DesignExplorer(model).view
+    return DesignExplorer(model, sources).view

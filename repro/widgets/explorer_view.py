@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import ipywidgets as widgets
 
 from repro.widgets.design_view import design_explorer
+from repro.widgets.published import Source
 from repro.widgets.weights_view import weight_explorer
 
-TABS: dict[str, Callable[[], widgets.Widget]] = {"Design and its cost": design_explorer, "Weights": weight_explorer}
 
+def explorer(
+    more: Mapping[str, Callable[[], widgets.Widget]] | None = None, sources: Sequence[Source] = ()
+) -> widgets.Widget:
+    """Design explorer, weight explorer and `more` (title -> view) in tabs; a tab is made when it is first opened.
 
-def explorer(more: Mapping[str, Callable[[], widgets.Widget]] | None = None) -> widgets.Widget:
-    """Design explorer, weight explorer and `more` (title -> view) in tabs; a tab is made when it is first opened."""
-    views = {**TABS, **(more or {})}
+    Args:
+        sources: published tables that the design explorer compares with.
+    """
+    design = functools.partial(design_explorer, sources=sources)
+    views = {"Design and its cost": design, "Weights": weight_explorer, **(more or {})}
     pages = [widgets.VBox() for _ in views]
     tabs = widgets.Tab(children=pages, titles=list(views))
 

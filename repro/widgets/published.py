@@ -22,7 +22,13 @@ QUANTITIES = {
 
 @dataclass(frozen=True)
 class Source:
-    """A published table. `energy` says what its printed energy covers: "operations", "chip", or "" for none."""
+    """A published table of networks with parameters and operations.
+
+    Attributes:
+        table_id: in data/published. title: how it is called in a menu.
+        accuracy: its column of accuracies in percent.
+        energy: what its printed energy covers: "operations", "chip", or "" where it prints none.
+    """
 
     table_id: str
     title: str
@@ -30,26 +36,16 @@ class Source:
     energy: str
 
 
-SOURCES = {
-    source.title: source
-    for source in (
-        Source("shiftaddaug_t03", "ShiftAddAug table 3 (CIFAR-100)", "accuracy_pct", "chip"),
-        Source("acghostnet_t05", "ACGhostNet table 5 (ImageNet)", "top1_pct", "operations"),
-        Source("acghostnet_t04", "ACGhostNet table 4 (CIFAR-10)", "accuracy_pct", "operations"),
-        Source("shiftaddnas_t04", "ShiftAddNAS table 4 (ImageNet)", "top1_pct", ""),
-    )
-}
 _RENAMED = {"fmul_m": "mult_m", "fadd_m": "add_m"}
 
 
 @functools.lru_cache(maxsize=8)
-def published_points(title: str) -> pd.DataFrame:
+def published_points(source: Source) -> pd.DataFrame:
     """Printed networks of one table: label, accuracy_pct, params_m, mult_m, shift_m, add_m, arithmetic_mj, energy_mj.
 
     arithmetic_mj prices the printed counts with 3.7, 0.9 and 0.13 pJ per multiplication, addition and shift; energy_mj
     is what the paper prints (missing where it prints none). Rows without an accuracy are left out.
     """
-    source = SOURCES[check_choice("published table", title, SOURCES)]
     frame = published(source.table_id).rename(columns=_RENAMED)
     for column in [name for name in frame if name in ("mult_g", "shift_g", "add_g")]:
         frame[column.replace("_g", "_m")] = frame[column] * 1e3
@@ -68,25 +64,25 @@ def published_points(title: str) -> pd.DataFrame:
     return frame[columns].dropna(subset=["accuracy_pct"]).reset_index(drop=True)
 
 
-def quantities(title: str) -> dict[str, str]:
+def quantities(source: Source) -> dict[str, str]:
     """What the points of a table can be drawn against: column -> label."""
-    points = published_points(title)
+    points = published_points(source)
     return {name: label for name, label in QUANTITIES.items() if points[name].notna().any()}
 
 
-def published_front(title: str, quantity: str) -> pd.DataFrame:
+def published_front(source: Source, quantity: str) -> pd.DataFrame:
     """The printed networks that no other one beats in both `quantity` (smaller) and accuracy (larger)."""
-    check_choice("quantity", quantity, quantities(title))
-    points = published_points(title).dropna(subset=[quantity])
+    check_choice("quantity", quantity, quantities(source))
+    points = published_points(source).dropna(subset=[quantity])
     return front(points, {quantity: "min", "accuracy_pct": "max"})
 
 
-def standing(title: str, quantity: str, value: float) -> str:
+def standing(source: Source, quantity: str, value: float) -> str:
     """Where a design whose accuracy nobody knows lies among the printed networks, in one sentence."""
-    points = published_points(title).dropna(subset=[quantity])
+    points = published_points(source).dropna(subset=[quantity])
     cheaper = points[points[quantity] <= value]
     if cheaper.empty:
-        return f"No network of {title} needs as little: there is nothing to compare its accuracy with."
+        return f"No network of {source.title} needs as little: there is nothing to compare its accuracy with."
     best = cheaper.loc[cheaper["accuracy_pct"].idxmax()]
     return (
         f"{len(cheaper)} of {len(points)} printed networks need no more. This design joins the front if it exceeds "

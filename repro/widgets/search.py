@@ -1,8 +1,8 @@
-"""Two views of an ACGhostNet search for notebook 12: replay it by generation, and pick a model under an energy budget.
+"""Two views of an evolution: replay it by generation, and pick a model under an energy budget.
 
 The functions without a widget (`generation_view`, `best_within`) do the work; `search_replay` and `budget_picker` lay
-out controls, pass values on and draw what comes back. They need the frame `candidates` that
-`repro.papers.acghostnet.found.search_frames` makes.
+out controls, pass values on and draw what comes back. They need a frame `candidates` with the columns `COLUMNS`, one
+row per candidate, generation and seed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ COLUMNS = ("seed", "generation", "path", "accuracy_pct", "energy_uj", "origin", 
 def check_candidates(candidates: pd.DataFrame) -> pd.DataFrame:
     """The frame itself. Raises: InputError when it is empty or a column is missing."""
     if not len(candidates):
-        raise InputError("candidates is empty; run the search first (figure 5 at any preset).")
+        raise InputError("candidates is empty; run a search first.")
     for name in COLUMNS:
         check_choice("column of candidates", name, candidates.columns)
     return candidates

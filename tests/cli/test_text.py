@@ -95,3 +95,7 @@ def test_a_pipe_gets_one_line_for_each_row_however_long(capsys):
 def test_numbers_stand_to_the_right_and_words_to_the_left(capsys):
     print_frame(pd.DataFrame({"name": ["a", "bb"], "value": ["1", "100"]}))
     assert capsys.readouterr().out.splitlines() == ["name  value", "a         1", "bb      100"]
+
+
+def test_a_negative_zero_is_shown_as_zero():
+    assert [cell(value) for value in (-0.0, -0.5, -20_000.4)] == ["0", "-0.5", "-20000"]

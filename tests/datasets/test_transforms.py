@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repro.datasets import REGISTRY
-from repro.datasets.transforms import Compose, Cutout, Normalize, RandomCrop, RandomFlip, Resize, standard_augmentation
+from repro.datasets.transforms import Compose, Cutout, Normalize, RandomCrop, RandomFlip, standard_augmentation
 from repro.errors import InputError
 
 
@@ -21,7 +21,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-ALL = [RandomCrop(2), RandomFlip(), Cutout(3), Resize(4), standard_augmentation("cifar10", cutout=4)]
+ALL = [RandomCrop(2), RandomFlip(), Cutout(3), standard_augmentation("cifar10", cutout=4)]
 
 
 @pytest.mark.parametrize("transform", ALL, ids=lambda t: type(t).__name__)
@@ -112,13 +112,6 @@ def test_normalize_is_the_textbook_formula():
         Normalize(mean, std)(make_images(channels=1))
 
 
-def test_resize_averages_areas():
-    images = make_images(size=8)
-    exact = images.double().unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean((3, 5))
-    assert (Resize(4)(images).double() - exact).abs().max() <= 0.5
-    assert Resize(4)(images).shape[-2:] == (4, 4)
-
-
 def test_compose_shares_one_generator_in_order():
     images, generator = make_images(), seeded(3)
     by_hand = RandomFlip()(RandomCrop(2)(images, generator), generator)
@@ -140,7 +133,6 @@ def test_every_data_set_has_a_standard_augmentation_that_scales_with_its_size():
         (lambda: RandomCrop(-1), "padding=-1 is not allowed"),
         (lambda: RandomFlip(1.5), "probability=1.5 is not allowed"),
         (lambda: Cutout(0), "size=0 is not allowed"),
-        (lambda: Resize(2.0), "size=2.0 is not allowed"),
         (lambda: standard_augmentation("cifar"), "Did you mean 'cifar10'"),
         (lambda: RandomFlip()(torch.zeros(3, 8, 8)), "a batch .* is needed"),
     ],

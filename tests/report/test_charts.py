@@ -34,6 +34,12 @@ def ours():
     return pd.DataFrame(rows)
 
 
+def test_what_a_paper_calls_ours_is_proposed_here():
+    points = table_points("autoshiftnet_t02", x="add_m", y="top1_pct", series="group", name="model")
+    assert points.loc[points["name"] == "AutoShiftNet", "series"].tolist() == ["proposed"]
+    assert "ours" not in set(points["series"])
+
+
 def test_printed_points_make_a_front_that_contains_the_most_accurate_row():
     points = table_points("acghostnet_t05", x="energy_mj", y="top1_pct", series="group", name="model")
     assert len(points) == len(published("acghostnet_t05")) and set(points["run"]) == {"published"}

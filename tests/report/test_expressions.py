@@ -119,6 +119,21 @@ def test_values(source, expected):
         ("acc[model == 'c'] > 0 or 1 == 1", True),
         ("acc[model == 'c'] > 0 and 1 == 2", False),
         ("1 < 2 < 3 and not 3 < 2 < 1", True),
+        ("printed(2.818, 2.82) and not printed(2.826, 2.82)", True),
+        ("printed(3.4, 3) and not printed(3.4, 3.0)", True),  # a digit that is written counts
+        ("printed(-0.8933, -0.9) and not printed(0.04, -0.01)", True),
+        ("printed(0, 0.4)", False),  # nothing is no gain, however small the printed one
+        ("all(printed(energy[model in ('a', 'b')], 1.5))", False),
+        ("gain(acc[model in ('a', 'd')], in_table('u', acc - 0.1))", True),
+        ("gain(energy, energy)", False),
+        ("in_table('v', gain(acc[method == 'y' and model != 'd'], acc[method == 'x']))", True),
+        ("in_table('v', gain(acc[method == 'x'], acc[method == 'y' and model != 'd']))", False),
+        ("gain(acc, energy)", True),  # the row with an empty cell is left out
+        ("equivalent(70.1, 70, 0.25) and equivalent(70, 70.1, 0.25)", True),
+        ("equivalent(1, 2, 1)", False),
+        ("given(energy[model == 'a'] < 2, acc[model == 'a'] > 60)", True),
+        ("given(energy[model == 'a'] < 2, acc[model == 'a'] > 80)", False),
+        ("all(given(energy > 3, acc > 80))", True),  # only the last row is judged
     ],
 )
 def test_truths(source, expected):
@@ -153,6 +168,8 @@ def test_selections_meet_on_the_key_and_not_on_their_order(source, expected):
         "acc[method == 'y'] > acc[method == 'x']",
         "approx(acc[method == 'x'], acc[method == 'y'], 1)",
         "acc[method == 'x'] > acc[model == 'a']",
+        "gain(acc[method == 'x'], acc[method == 'y'])",
+        "equivalent(acc[method == 'x'], acc[method == 'y'], 1)",
     ],
 )
 def test_selections_with_different_rows_are_refused(source):
@@ -197,6 +214,13 @@ def test_selections_with_different_rows_are_refused(source):
         ("acc[model == 1] > 1", "cannot be compared"),
         ("acc[1 == 1] > 1", "must compare whole"),
         ("subset('t', 'w', 'model')", "table w is needed"),
+        ("printed(acc, energy)", "not a number other than 0"),
+        ("printed(1, 0)", "not a number other than 0"),
+        ("printed(1, 'a')", "not a number other than 0"),
+        ("printed(1)", "takes 2 to 2"),
+        ("given(acc, acc > 1)", "given.. needs a truth value"),
+        ("gain(model, acc)", "gain.. needs a number value"),
+        ("gain(acc, energy) and equivalent(acc, energy, 1)", "wrap it in all"),
     ],
 )
 def test_refusals_are_one_sentence(source, message):
@@ -215,6 +239,11 @@ def test_refusals_are_one_sentence(source, message):
         "acc[model == 'c'] > 1 and 1 == 1",
         "max(acc[model == 'c'], 99) > 0",
         "tau(acc[model == 'c'], energy[model == 'c']) > 0",
+        "gain(acc[model == 'c'], energy[model == 'c'])",
+        "gain(acc[model == 'nobody'], energy[model == 'nobody'])",
+        "printed(acc[model == 'c'], 1.5)",
+        "given(1 == 2, 1 == 1)",
+        "given(acc[model == 'c'] > 1, 1 == 1)",  # a condition that is not known is not met
     ],
 )
 def test_nothing_but_empty_cells_cannot_be_decided(source):
@@ -333,9 +362,10 @@ def test_any_text_has_a_value_or_an_expression_error(source):
 
 def test_every_pair_of_functions_and_kinds_is_a_value_or_an_expression_error():
     arguments = ["acc", "model", "acc > 1", "1", "'a'", "acc[model == 'a']", "acc[model == 'nobody']"]
-    calls = ["all", "any", "min", "mean", "sum", "count", "abs", "round", "increasing", "noptions", "tau", "max"]
-    for name, first, second in itertools.product(calls, arguments, arguments):
+    calls = ["all", "any", "min", "mean", "sum", "count", "abs", "round", "increasing", "noptions"]
+    two = ("max", "tau", "round", "gain", "given")
+    for name, first, second in itertools.product((*calls, *two), arguments, arguments):
         try:
-            value(f"{name}({first}, {second})" if name in ("tau", "max", "round") else f"{name}({first})")
+            value(f"{name}({first}, {second})" if name in two else f"{name}({first})")
         except ExpressionError:
             pass

@@ -20,6 +20,12 @@ def test_percentages_have_four_decimals_and_other_numbers_eight_digits():
     assert list(rounded["tau"]) == [0.17821422, -3.3333333e-21]
 
 
+def test_what_rounds_to_zero_has_no_minus():
+    rounded = tidy(pd.DataFrame({"gain_pct": [-0.00001, -0.0], "tau": [-0.0, -0.5]}))
+    assert [str(value) for value in rounded["gain_pct"]] == ["0.0", "0.0"]
+    assert [str(value) for value in rounded["tau"]] == ["0.0", "-0.5"]
+
+
 def test_a_count_keeps_its_last_operation():
     rounded = tidy(pd.DataFrame({"macs_m": [3857.973248], "macs_g": [10.636001281000001]}))
     assert list(rounded.iloc[0]) == [3857.973248, 10.636001281]

@@ -1,11 +1,13 @@
 """Comparison tables say which run they show, escape what comes from data, and scroll sideways where they are wide."""
 
+import math
+
 import pandas as pd
 import pytest
 
 from repro.errors import InputError
 from repro.report import compare, printable, published, render_table
-from repro.report.tables import markdown_table
+from repro.report.tables import markdown_table, relative_text
 from repro.report.wide import agreement, mismatches, render_wide
 
 
@@ -52,6 +54,18 @@ def test_texts_and_numbers_print_in_the_same_columns():
     numbers = printable(compare("acghostnet_t06", taus()))
     assert numbers["ours"].tolist() == ["not run"] * 3 + ["0.4500 ± 0.0707 (n = 2)"]
     assert numbers["adaptive_lr"].tolist() == ["0", "0", "1", "1"]
+
+
+def test_a_shown_zero_has_no_minus():
+    compared = compare("acghostnet_t04", ours())
+    row = (compared["model"] == "GhostNet-1.0x") & (compared["column"] == "params_m")
+    compared.loc[row, ["difference", "relative_error"]] = -1e-6
+    shown = printable(compared)
+    cell = shown[(shown["model"] == "GhostNet-1.0x") & shown["quantity"].str.startswith("params_m")].iloc[0]
+    assert (cell["difference"], cell["relative"]) == ("0.00", "0.0 %")
+    for text in (printable(compared).to_csv(), render_table(compared).markdown, render_wide(compared).markdown):
+        assert "-0.0" not in text
+    assert [relative_text(error) for error in (-0.002, 0.004, math.nan)] == ["-0.2 %", "+0.4 %", ""]
 
 
 def test_only_a_long_comparison_can_be_rendered():

@@ -16,7 +16,7 @@ import torch
 from repro.datasets import load, split_half
 from repro.errors import InputError, MissingDataError
 from repro.models import create
-from repro.papers.acghostnet.models import TABLE_5_SCALINGS, even_budgets, front_of, models_by_budget
+from repro.papers.acghostnet.models import TABLE_5_SCALINGS, front_of, models_by_budget
 from repro.papers.acghostnet.supernet import ghost_supernet
 from repro.papers.acghostnet.toy import two_layer_supernet
 from repro.search.cars import Search, SearchRecipe, expand, run_search
@@ -189,21 +189,17 @@ def candidate(accuracy: float, energy_value: float) -> Candidate:
     return Candidate((f"{accuracy}",), accuracy, energy_value, "parent", 0, 0)
 
 
-def test_models_a_to_d_come_from_the_front_by_budget():
+def test_each_budget_takes_the_most_accurate_candidate_that_keeps_it():
     points = [(50, 1.0), (60, 2.0), (55, 3.0), (70, 4.0), (80, 8.0), (math.nan, 0.5)]
     candidates = [candidate(*point) for point in points]
-    front = front_of(candidates)
-    assert [c.energy for c in front] == [1.0, 2.0, 4.0, 8.0]
-    assert even_budgets(front)["D"] == 8.0
-    models = models_by_budget(candidates)
-    assert list(models) == ["A", "B", "C", "D"] and len({m.path for m in models.values()}) == 4
-    assert models_by_budget(candidates, {"A": 2.5})["A"].accuracy_pct == 60
-    with pytest.raises(
-        InputError, match=r"budget A=0\.9 is not met by any candidate of the front; the cheapest needs 1"
-    ):
-        models_by_budget(candidates, {"A": 0.9})
-    with pytest.raises(InputError, match="front is empty"):
-        models_by_budget([candidate(math.nan, 1.0)])
+    assert [c.energy for c in front_of(candidates)] == [1.0, 2.0, 4.0, 8.0]
+    models = models_by_budget(candidates, {"B": 4.5, "A": 2.5, "C": 5.0, "D": 9.0})
+    assert {name: model.accuracy_pct for name, model in models.items()} == {"A": 60, "B": 70, "C": 55, "D": 80}
+    # nothing is cheap enough: the cheapest stands in, and the next budget takes what is left
+    few = models_by_budget(candidates[3:5], {"A": 0.9, "B": 5.0, "C": 9.0})
+    assert {name: model.energy for name, model in few.items()} == {"A": 4.0, "B": 8.0}
+    with pytest.raises(InputError, match="candidates is empty"):
+        models_by_budget([candidate(math.nan, 1.0)], {"A": 2.0})
 
 
 def test_scaling_changes_filters_and_keeps_types():

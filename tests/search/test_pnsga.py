@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repro.errors import InputError
-from repro.search.pnsga import METHODS, merged_order, pareto_front, select, select_by_budget
+from repro.search.pnsga import METHODS, merged_order, pareto_front, select
 
 # Fronts of (accuracy, energy): {0, 1}, {2, 3}. Fronts of (accuracy, 1/energy): {1, 2}, {0, 3}.
 ACCURACY = [60.0, 80.0, 70.0, 55.0]
@@ -80,18 +80,10 @@ def test_baselines_keep_the_front_and_repeat_with_the_seed(method):
     assert brute_force_front(accuracy, energy) <= set(first.kept) and len(set(first.kept)) == 30
 
 
-def test_budgets_choose_the_most_accurate_that_keeps_them():
-    accuracy, energy = [50.0, 70.0, 60.0, 90.0], [1.0, 2.0, 3.0, 5.0]
-    assert select_by_budget(accuracy, energy, {"B": 4.0, "A": 1.5, "C": 9.0}) == {"A": 0, "B": 1, "C": 3}
-    assert select_by_budget(accuracy, energy, {"A": 2.0, "B": 3.5}) == {"A": 1, "B": 2}
-
-
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: select_by_budget(ACCURACY, ENERGY, {"A": 0.5}), "budget A=0.5 is not met.*cheapest needs 1"),
-        (lambda: select_by_budget([math.nan], [1.0], {"A": 2.0}), "none is left"),
-        (lambda: select(ACCURACY, ENERGY, 3, method="nsga3", directions=5), "population=3 is smaller than the 5"),
+        (lambda: select(ACCURACY, ENERGY, 1, method="nsga3"), "keep=1"),
         (lambda: select(ACCURACY, ENERGY, 5), "keep=5"),
         (lambda: select(ACCURACY, ENERGY[:3], 2), "equally long"),
         (lambda: select(ACCURACY, [0.0, 1.0, 2.0, 3.0], 2), "energies must be positive"),

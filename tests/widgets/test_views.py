@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("ipywidgets", reason="the notebooks extra is not installed")
 pytest.importorskip("anywidget", reason="the notebooks extra is not installed")
 
+from repro.papers.explorers import SOURCES
 from repro.widgets import design
 from repro.widgets.design_view import DesignExplorer
 from repro.widgets.parts import figure
@@ -65,7 +66,7 @@ def test_all_charts_share_one_script():
 
 
 def test_a_design_control_runs_its_own_step_and_later_ones_once_each(steps):
-    view = DesignExplorer()
+    view = DesignExplorer(sources=SOURCES)
     once = {"traced": 1, "counted": 1, "priced": 1}
     charts = sent(view, "levels", "bars", "points")
     assert changed(steps, lambda: setattr(view.preset, "value", "adder")) == once
@@ -85,7 +86,7 @@ def test_a_design_control_runs_its_own_step_and_later_ones_once_each(steps):
 
 
 def test_a_repeated_design_is_not_traced_or_priced_again():
-    view = DesignExplorer()
+    view = DesignExplorer(sources=SOURCES)
     view.preset.value = "shift"
     before = design._priced.cache_info().misses, design.traced.cache_info().misses
     view.preset.value = "as published"
@@ -94,7 +95,7 @@ def test_a_repeated_design_is_not_traced_or_priced_again():
 
 
 def test_a_design_that_does_not_fit_says_so_and_comes_back():
-    view = DesignExplorer()
+    view = DesignExplorer(sources=SOURCES)
     energy = view.levels.chart.layout.title.text
     view.hardware["pe_limit"].value = 4
     assert "does not fit the modelled accelerator" in view.chip_message.value
@@ -103,6 +104,13 @@ def test_a_design_that_does_not_fit_says_so_and_comes_back():
     assert view.chip_message.value == "" and view.levels.chart.layout.title.text == energy
     view.width.value = -1.0
     assert "width=-1.0" in view.network_message.value and view.levels.chart.layout.title.text == energy
+
+
+def test_a_design_without_published_tables_is_counted_and_priced_all_the_same(steps):
+    view = DesignExplorer()
+    charts = sent(view, "levels", "bars", "points")
+    assert changed(steps, lambda: setattr(view.preset, "value", "adder")) == {"traced": 1, "counted": 1, "priced": 1}
+    assert sorted(charts) == ["bars", "levels"] and view.points not in view.right
 
 
 def test_weight_sliders_send_only_what_they_change():

@@ -7,9 +7,10 @@ from repro.augment.remap import TransformationKernel, gaussian_to_laplacian
 from repro.cost import Hardware, model_cost, skeleton
 from repro.cost.trace import trace
 from repro.errors import InputError
+from repro.papers.explorers import SOURCES
 from repro.report import published
 from repro.widgets import design, weights
-from repro.widgets.published import SOURCES, published_front, published_points, standing
+from repro.widgets.published import published_front, published_points, standing
 
 
 @pytest.mark.parametrize(("preset", "op"), [("conv", "conv"), ("shift", "shift"), ("adder", "adder")])
@@ -69,16 +70,24 @@ def test_layer_rows_sum_to_the_whole_also_for_the_published_shift_reading():
     assert frame["energy_mj"].sum() == pytest.approx(cost.energy_mj, rel=1e-12)
 
 
-@pytest.mark.parametrize("title", SOURCES)
-def test_published_points_are_the_printed_rows_and_no_front_point_is_beaten(title):
-    points = published_points(title)
-    source = SOURCES[title]
+def test_operators_go_everywhere_but_where_the_family_places_them_itself():
+    def kinds(model):
+        _, layers = design.traced(design.replace(design.network_defaults(model), preset="adder everywhere"))
+        return {layer.op for layer in layers if layer.kind != "matmul"}
+
+    assert kinds("mobilenet_v2") == {"adder"}
+    assert "conv" in kinds("acghostnet")
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.table_id)
+def test_published_points_are_the_printed_rows_and_no_front_point_is_beaten(source):
+    points = published_points(source)
     assert set(points["accuracy_pct"]) <= set(published(source.table_id)[source.accuracy])
-    edge = published_front(title, "arithmetic_mj")
+    edge = published_front(source, "arithmetic_mj")
     for item in edge.itertuples():
         better = (points["arithmetic_mj"] < item.arithmetic_mj) & (points["accuracy_pct"] >= item.accuracy_pct)
         assert not better.any()
-    assert "nothing to compare" in standing(title, "arithmetic_mj", 0.0)
+    assert "nothing to compare" in standing(source, "arithmetic_mj", 0.0)
 
 
 def test_remapping_gives_a_laplace_distribution_and_keeps_the_order():

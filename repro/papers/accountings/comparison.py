@@ -115,18 +115,6 @@ def claims_by_accounting(table_ids: Sequence[str] | None = None) -> pd.DataFrame
     return pd.DataFrame(rows, columns=["id", "claim", "printed", *ACCOUNTINGS])
 
 
-def rounded_as_printed(table_id: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Ours with every number rounded to the digits that the table prints, as a reader of the table would have it."""
-    from repro.report.published import printed_decimals, published_text
-
-    printed, result = published_text(table_id), frame.copy()
-    for name in result.select_dtypes("number").columns.intersection(printed.columns):
-        digits = [printed_decimals(text) for text in printed[name]]
-        result[name] = [v if d is None else round(v, d) for v, d in zip(result[name], digits)]
-    result.attrs = dict(frame.attrs)
-    return result
-
-
 # ------------------------------------------------------------------ sentences
 
 

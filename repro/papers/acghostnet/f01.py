@@ -62,5 +62,6 @@ TABLE = dataclasses.replace(
     title="Accuracy against energy of GhostNets and searched models",
     computed=None,
     draw=draw,
+    keeps=(),
     models=(),
 )

@@ -50,5 +50,5 @@ def draw(ours):
 
 
 TABLE = dataclasses.replace(
-    t06.TABLE, title="Predicted against true accuracy of the 64 networks", trained=trained, draw=draw
+    t06.TABLE, title="Predicted against true accuracy of the 64 networks", trained=trained, draw=draw, keeps=()
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 
@@ -9,13 +10,14 @@ import pandas as pd
 import torch
 
 from repro.papers.acghostnet.energy import EnergyLookup
-from repro.papers.acghostnet.models import front_of, models_by_budget
+from repro.papers.acghostnet.models import BUDGETS, front_of, models_by_budget
 from repro.papers.acghostnet.recipes import SearchRun
 from repro.papers.acghostnet.supernet import ghost_space, ghost_supernet
 from repro.papers.data import device, load_splits
 from repro.papers.kinds import spec_of
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.search.cars import energy_objective, run_search
+from repro.search.inherit import evaluate_paths
 from repro.search.record import Candidate, Generation, as_plain, from_plain, generations_frame
 
 
@@ -43,7 +45,11 @@ def energy_lookup(recipe: SearchRun) -> EnergyLookup:
 
 
 def search(recipe: SearchRun, seed: int, context: RunContext) -> dict:
-    """Run function: all candidates of all generations; resumes from the last generation."""
+    """Run function: all candidates of all generations; resumes from the last generation.
+
+    The last survivors are judged once more, on all held-out images (`judged_pct`, percent, best survivor first): the
+    evolutions look at fewer.
+    """
     splits, facts = load_splits(recipe.data), recipe.data.facts
     torch.manual_seed(seed)
     supernet = ghost_supernet(
@@ -67,11 +73,19 @@ def search(recipe: SearchRun, seed: int, context: RunContext) -> dict:
         folder=context.checkpoint,
         on_epoch=lambda row: context.log(**row),
     )
+    judged = evaluate_paths(
+        supernet,
+        [candidate.path for candidate in result.survivors],
+        splits.held_out,
+        calibration=splits.train,
+        batch_size=recipe.search.train.eval_batch_size,
+    )
     return {
         "outcome": "diverged" if result.outcome == "diverged" else "done",
         "detail": result.detail,
         "warmup": [outcome.as_dict() for outcome in result.warmup],
         "generations": [as_plain(generation) for generation in result.generations],
+        "judged_pct": [each["accuracy_pct"] for each in judged],
         "seconds": result.seconds,
     }
 
@@ -84,15 +98,28 @@ def generations(outcome: Outcome) -> list[Generation]:
     return [from_plain(plain) for plain in (outcome.value or {}).get("generations", [])]
 
 
+def judged(outcome: Outcome) -> list[Candidate]:
+    """The last survivors of a search with their accuracy on all held-out images; empty if it found nothing."""
+    known = generations(outcome)
+    if not known:
+        return []
+    pairs = zip(known[-1].survivors, outcome.value["judged_pct"], strict=True)
+    return [dataclasses.replace(candidate, accuracy_pct=accuracy) for candidate, accuracy in pairs]
+
+
 def models(outcome: Outcome) -> dict[str, Candidate]:
     """Models {"A": …} to D of a search, in ascending energy as the paper's own; empty if it found nothing.
 
-    The front of the last survivors is cut by budgets that divide its energies evenly; the paper does not say how its
-    four models were picked. Where a front has no further network within a larger budget, the pick may need less energy
-    than the one before it; so the letters are given out afterwards.
+    They are picked from the last survivors by budgets that are shares of GhostNet's energy (`models.BUDGETS`). Where a
+    search has no further network within a larger budget, the pick may need less energy than the one before it; so the
+    letters are given out afterwards.
     """
-    known = generations(outcome)
-    found = models_by_budget(known[-1].survivors) if known else {}
+    survivors = judged(outcome)
+    if not survivors:
+        return {}
+    lookup = energy_lookup(outcome.spec.recipe)
+    whole = lookup.score([["CCg1"] * lookup.num_blocks])["energy_pj"].item()
+    found = models_by_budget(survivors, {name: share * whole for name, share in BUDGETS.items()})
     ordered = sorted(found.values(), key=lambda candidate: (candidate.energy, candidate.path))
     return dict(zip(sorted(found), ordered))
 

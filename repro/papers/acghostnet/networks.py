@@ -13,7 +13,7 @@ from repro.cost.skeleton import skeleton
 from repro.models import create
 from repro.papers.acghostnet.found import form_of
 from repro.papers.acghostnet.recipes import GhostShape, ModelsRecipe
-from repro.papers.data import DataRecipe
+from repro.papers.data import IMAGENET, DataRecipe
 from repro.papers.jobs import Job
 from repro.train import TrainRecipe, profile_step
 
@@ -34,20 +34,22 @@ def ghost_job(
 
 
 def model_job(recipe: ModelsRecipe, model: str, path: Sequence[str] = (), *, shape=None, data=None) -> Job:
-    """A row of table 4 or 5: the paper's adaptive rate on both operators for networks that may have both.
-
-    The others train as their authors train them: convolutions at the global rate, adders at the adaptive one. (The
-    paper finds no difference for convolutions; in short trainings with a large eta there is one.)
-    """
-    train = recipe.train if path else dataclasses.replace(recipe.train, adaptive="adder")
+    """A row of table 4 or 5, trained with the settings that its kind of network does best with."""
+    network = "both" if path else {"ghostnet": "convolution", "adder_ghostnet": "adder"}[model]
     return ghost_job(
         model,
         data or recipe.data,
         shape or recipe.shape,
-        train,
+        recipe.train_of(network),
         path=path,
         calibration_images=recipe.calibration_images,
     )
+
+
+def at_papers_size(job: Job, width: float, side: int) -> Job:
+    """The same network at a printed width and side in pixels: CIFAR-10 up to 64 pixels, above it ImageNet."""
+    data = DataRecipe("cifar10", size=side) if side <= 64 else DataRecipe(IMAGENET, size=side)
+    return ghost_job(job.model, data, GhostShape(width=width), job.train, path=job.options.get("choices", ()))
 
 
 def network_counts(job: Job) -> dict[str, float]:

@@ -11,6 +11,7 @@ import torch
 from repro.papers.acghostnet import toy
 from repro.papers.data import DataRecipe, load_splits
 from repro.papers.kinds import spec_of
+from repro.report.examples import pack
 from repro.runs import RunContext, RunSpec
 from repro.search.train_supernet import SupernetRecipe, evaluate_paths, train_supernet
 
@@ -33,6 +34,8 @@ class SharedRun:
 
 
 SIX_BLOCKS = "six blocks"
+FEW = 16
+"""A space of more paths than this is judged by its ranking, which needs no single answers."""
 
 
 def spec(recipe: SharedRun, seed: int) -> RunSpec:
@@ -41,7 +44,11 @@ def spec(recipe: SharedRun, seed: int) -> RunSpec:
 
 
 def train_shared(recipe: SharedRun, seed: int, context: RunContext) -> dict:
-    """Run function: accuracy (percent, test images) of every path with the weights inherited from one supernet."""
+    """Run function: accuracy (percent) of every path with the weights inherited from one supernet.
+
+    Paths are judged on the held-out training images, as a search would; the test images stay for the networks trained
+    by themselves. `correct` has the packed right answers (`repro.report.examples`) of each path of a space of few.
+    """
     splits, facts = load_splits(recipe.data), recipe.data.facts
     options = {**recipe.options, "in_channels": facts["in_channels"], "num_classes": facts["num_classes"]}
     torch.manual_seed(seed)
@@ -64,6 +71,15 @@ def train_shared(recipe: SharedRun, seed: int, context: RunContext) -> dict:
     value = {"detail": history.detail, "warmup": [outcome.as_dict() for outcome in history.warmup]}
     if history.outcome == "diverged":
         return {"outcome": "diverged", **value, "accuracy_pct": {}}
-    results = evaluate_paths(supernet, paths, splits.test, calibration=splits.train)
-    accuracy = {name: result["accuracy_pct"] for name, result in zip(recipe.paths, results)}
-    return {"outcome": "done", **value, "accuracy_pct": {k: round(v, 4) for k, v in accuracy.items() if v == v}}
+    results = dict(
+        zip(recipe.paths, evaluate_paths(supernet, paths, splits.held_out, calibration=splits.train), strict=True)
+    )
+    accuracy = {name: result["accuracy_pct"] for name, result in results.items()}
+    answers = {name: pack(result["right"].numpy()) for name, result in results.items()} if len(results) <= FEW else {}
+    return {
+        "outcome": "done",
+        **value,
+        "accuracy_pct": {name: share for name, share in accuracy.items() if share == share},
+        "examples": len(splits.held_out),
+        "correct": answers,
+    }

@@ -1,8 +1,8 @@
 """ACGhostNet table 4 (Sec. 4.2): GhostNet, Adder-GhostNet and the four searched models A to D on CIFAR-10.
 
 Every model is trained by itself for 600 epochs, batch 256, rate 0.025 with a cosine schedule. All six have the same
-epochs, batches and rate; `networks.model_job` says where the adaptive rate is on. One search finds models A to D (seed
-`search_seed`); seeds are those of the training.
+epochs, batches and rate; `recipes.MODELS` says where the adaptive rate is on. Each seed is a search of its own, which
+finds models A to D, and the training of all six.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from repro.errors import check_choice
 from repro.models.acghostnet import MODULE_TYPES
 from repro.papers import jobs
 from repro.papers.acghostnet import counts, found
-from repro.papers.acghostnet.networks import model_job, network_counts
-from repro.papers.acghostnet.recipes import MODELS, SCALE
+from repro.papers.acghostnet.networks import at_papers_size, model_job, network_counts
+from repro.papers.acghostnet.recipes import MODELS, SCALE, SEARCH_SEEDS
 from repro.papers.analytic import analytic_frame
 from repro.papers.table import Drawing, Table, is_computed
 from repro.report.charts import layer_breakdown
@@ -25,30 +25,46 @@ PROPOSED = tuple(f"ACGhostNet-{name}" for name in "ABCD")
 
 
 def trained(recipe, seeds, run):
-    """The search and the baselines, then what it found; counts and energy are of the networks as they are trained."""
-    rows = {name: model_job(recipe, model) for name, model in BASELINES.items()}
-    done = run({"search": found.spec(recipe.search, recipe.search_seed)} | jobs.specs(rows, seeds))
-    search = done["search"]
-    searched = {
-        f"ACGhostNet-{name}": model_job(recipe, "acghostnet", network.path)
+    """The searches and the baselines, then what they found; counts and energy are of the networks as trained.
+
+    `attrs["extra"]`: examples, the frames of `found.frames`, and paper_size, the same rows counted at the printed size.
+    """
+    rows = {(name, seed): model_job(recipe, model) for name, model in BASELINES.items() for seed in seeds}
+    searches = run({seed: found.spec(recipe.search, seed) for seed in seeds})
+    rows |= {
+        (f"ACGhostNet-{name}", seed): model_job(recipe, "acghostnet", network.path)
+        for seed, search in searches.items()
         for name, network in found.models(search).items()
     }
-    done |= run(jobs.specs(searched, seeds))
+    done = run({(name, seed): jobs.spec(job, seed) for (name, seed), job in rows.items()})
     frame = pd.DataFrame(
         {
-            "model": name,
-            "ours": int(name in PROPOSED),
-            "dataset": recipe.data.dataset,
+            **_key(name, recipe.data.dataset),
             **network_counts(job),
             "accuracy_pct": jobs.accuracy_of(done[name, seed]),
             "seed": seed,
             "note": "; ".join(filter(None, ["-".join(job.options.get("choices", [])), jobs.note_of(done[name, seed])])),
         }
-        for name, job in (rows | searched).items()
-        for seed in seeds
+        for (name, seed), job in rows.items()
     )
-    frame.attrs["extra"] = found.frames({recipe.search_seed: search})
+    answers = (
+        (_key(name, recipe.data.dataset), seed, "accuracy_pct", outcome, "top1_pct")
+        for (name, seed), outcome in done.items()
+    )
+    printed = pd.DataFrame(
+        {**_key(name, "cifar10"), **network_counts(at_papers_size(job, 1.0, 32)), "seed": seed}
+        for (name, seed), job in rows.items()
+    )
+    frame.attrs["extra"] = {
+        "examples": jobs.answers_frame(answers),
+        "paper_size": printed,
+        **found.frames(searches),
+    }
     return frame
+
+
+def _key(name, dataset):
+    return {"model": name, "ours": int(name in PROPOSED), "dataset": dataset}
 
 
 def computed(accounting: str = "published"):
@@ -104,8 +120,10 @@ TABLE = Table(
     computed=computed,
     draw=draw,
     recipes=MODELS,
-    seeds={"smoke": (0,), "quick": (0,), "paper": (0, 1, 2)},
+    seeds=SEARCH_SEEDS,
     scale=SCALE,
+    keeps=("examples", "paper_size"),
+    unit="search",
     layout="wide",
     shown=("params_m", "fadd_m", "fmul_m", "energy_uj", "accuracy_pct"),
     models=("ghostnet", "adder_ghostnet", "acghostnet"),

@@ -16,8 +16,8 @@ from repro.errors import check_choice
 from repro.papers import jobs
 from repro.papers.acghostnet import counts, found
 from repro.papers.acghostnet.models import PAPER_SIDE, TABLE_5_SCALINGS
-from repro.papers.acghostnet.networks import model_job, network_counts
-from repro.papers.acghostnet.recipes import IMAGENET_MODELS, MODELS, SCALE
+from repro.papers.acghostnet.networks import at_papers_size, model_job, network_counts
+from repro.papers.acghostnet.recipes import IMAGENET_MODELS, MODELS, SCALE, SEARCH_SEEDS
 from repro.papers.analytic import analytic_frame
 from repro.papers.data import IMAGENET
 from repro.papers.table import Table
@@ -47,7 +47,7 @@ def baselines(recipe):
 
 
 def searched(recipe, search):
-    """Row -> job of models A to D and the scaled ones; those whose base the search did not find are absent."""
+    """Row -> job of models A to D and the scaled ones; those whose base a search did not find are absent."""
     models = found.models(search)
     return {
         f"ACGhostNet-{name}": _scaled(
@@ -59,33 +59,64 @@ def searched(recipe, search):
 
 
 def trained(recipe, seeds, run):
-    """The search and the baselines, then what it found, as it is and scaled; networks of table 4 are trained once."""
-    rows = baselines(recipe)
-    done = run({"search": found.spec(recipe.search, recipe.search_seed)} | jobs.specs(rows, seeds))
-    more = searched(recipe, done["search"])
-    done |= run(jobs.specs(more, seeds))
+    """The searches and the baselines, then what they found, as it is and scaled; networks of table 4 train once.
+
+    `attrs["extra"]`: examples, the frames of `found.frames`, and paper_size, the same rows counted at the printed size.
+    """
+    rows = {(name, seed): job for seed in seeds for name, job in baselines(recipe).items()}
+    searches = run({seed: found.spec(recipe.search, seed) for seed in seeds})
+    rows |= {(name, seed): job for seed in seeds for name, job in searched(recipe, searches[seed]).items()}
+    done = run({(name, seed): jobs.spec(job, seed) for (name, seed), job in rows.items()})
     frame = pd.DataFrame(
-        _row(name, job, done[name, seed], seed) for name, job in (rows | more).items() for seed in seeds
+        {
+            **_counted(name, job),
+            **{column: jobs.accuracy_of(done[name, seed], column) for column in ACCURACIES},
+            "seed": seed,
+            "note": "; ".join(filter(None, [f"width {job.options['width']:g}", jobs.note_of(done[name, seed])])),
+        }
+        for (name, seed), job in rows.items()
     )
-    frame.attrs["extra"] = found.frames({recipe.search_seed: done["search"]})
+    answers = (
+        (_key(name, recipe.data.dataset), seed, column, outcome, column)
+        for (name, seed), outcome in done.items()
+        for column in ACCURACIES
+    )
+    printed = pd.DataFrame(
+        _counted(name, at_papers_size(job, *_printed_size(name))) | {"seed": seed} for (name, seed), job in rows.items()
+    )
+    frame.attrs["extra"] = {
+        "examples": jobs.answers_frame(answers),
+        "paper_size": printed,
+        **found.frames(searches),
+    }
     return frame
 
 
-def _row(name, job, outcome, seed):
-    """Counts and energy of the network as it was trained here, and its accuracies."""
+ACCURACIES = ("top1_pct", "top5_pct")
+
+
+def _key(name, dataset):
+    group = BASELINES[name][0] if name in BASELINES else HYBRID
+    return {"group": group, "model": name, "ours": int(name not in BASELINES), "dataset": dataset}
+
+
+def _counted(name, job):
+    """Key, counts and energy of a network at the size of a job."""
     about = network_counts(job)
     return {
-        "group": BASELINES[name][0] if name in BASELINES else HYBRID,
-        "model": name,
-        "ours": int(name not in BASELINES),
-        "dataset": job.data.dataset,
+        **_key(name, job.data.dataset),
         **{column: about[column] for column in ("params_m", "fadd_m", "fmul_m")},
         "resolution_px": job.data.facts["side"],
         "energy_mj": about["energy_uj"] / 1000,
-        **{column: jobs.accuracy_of(outcome, column) for column in ("top1_pct", "top5_pct")},
-        "seed": seed,
-        "note": "; ".join(filter(None, [f"width {job.options['width']:g}", jobs.note_of(outcome)])),
     }
+
+
+def _printed_size(name):
+    """Width multiplier and side in pixels of a row as the paper has it."""
+    if name in BASELINES:
+        return BASELINES[name][2], PAPER_SIDE
+    scaling = TABLE_5_SCALINGS[name.removeprefix("ACGhostNet-")]
+    return scaling.width, scaling.resolution
 
 
 def computed(accounting: str = "published"):
@@ -130,9 +161,14 @@ TABLE = Table(
     trained=trained,
     computed=computed,
     recipes=RECIPES,
-    seeds={"smoke": (0,), "quick": (0,), "paper": (0,)},
+    seeds=SEARCH_SEEDS,
     scale=SCALE
-    | {"quick": f"Not ImageNet: the same models on the named data set, sizes in proportion. {SCALE['quick']}"},
+    | {
+        preset: f"Not ImageNet: the same models on the named data set, sizes in proportion. {SCALE[preset]}"
+        for preset in ("quick", "study")
+    },
+    keeps=("examples", "paper_size"),
+    unit="search",
     layout="wide",
     shown=("params_m", "fadd_m", "fmul_m", "energy_mj", "top1_pct", "top5_pct"),
     models=("ghostnet", "adder_ghostnet", "acghostnet", "mobilenet_v3_large"),

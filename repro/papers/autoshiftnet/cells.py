@@ -1,4 +1,4 @@
-"""The searched cells as the cell network is built from them (tables 5 and 6 of the paper)."""
+"""The printed cells as the cell network is built from them (tables 5 and 6 of the paper): transcribed, not searched."""
 
 from __future__ import annotations
 

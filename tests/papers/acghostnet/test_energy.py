@@ -70,16 +70,7 @@ def test_front_is_the_undominated_rows(values):
         for energy, accuracy in values
     ]
     assert (pareto.ranks(points, AIMS) == 0).tolist() == expected
-    assert pareto.dominated(points, points, AIMS).tolist() == [not best for best in expected]
     assert pareto.front(points, AIMS)["energy"].is_monotonic_increasing
-    assert pareto.dominated_share(points, points, AIMS) == pytest.approx(1 - np.mean(expected))
-
-
-def test_hypervolume_of_two_rectangles():
-    points = pd.DataFrame({"energy": [1.0, 2.0, 5.0], "accuracy": [1.0, 3.0, 9.0]})
-    volume = pareto.hypervolume(points, AIMS, {"energy": 4.0, "accuracy": 0.0})
-    assert volume == pytest.approx(3 * 1 + 2 * 2)
-    assert pareto.hypervolume(points.iloc[2:], AIMS, {"energy": 4.0, "accuracy": 0.0}) == 0
 
 
 def test_objectives_are_checked():
@@ -90,5 +81,3 @@ def test_objectives_are_checked():
         pareto.front(points, {"accuracy": "up"})
     with pytest.raises(InputError, match="Did you mean 'energy'"):
         pareto.front(points, {"enrgy": "min"})
-    with pytest.raises(InputError, match="no value for accuracy"):
-        pareto.hypervolume(points.iloc[:1], AIMS, {"energy": 2.0})

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from repro import report
@@ -10,6 +12,7 @@ from repro.papers import run_table
 from repro.papers.acghostnet import f03, found
 from repro.papers.acghostnet.f03 import RECIPES, network, settings
 from repro.papers.acghostnet.found import energy_lookup
+from repro.papers.acghostnet.front import chosen_models, front_scores, score_draws
 from repro.papers.acghostnet.networks import ghost_job, network_counts
 from repro.papers.acghostnet.supernet import ghost_supernet
 from repro.runs import Outcome
@@ -59,9 +62,13 @@ def test_it_holds_models_of_every_search_trained_alone(figure_3):
     assert set(zip(figure_3["panel"], figure_3["setting"])) == set(settings(SMOKE))
     assert figure_3["accuracy_pct"].between(0, 100).all()
     assert figure_3["path"].str.split("-").str.len().eq(6).all()
-    fronts = figure_3.attrs["extra"]["fronts"]
-    on_front = set(zip(fronts["setting"], fronts["path"]))
-    assert set(zip(figure_3["setting"], figure_3["path"])) <= on_front
+    scores, draws = (figure_3.attrs["extra"][name] for name in ("scores", "draws"))
+    assert len(scores) == len(settings(SMOKE)) and scores["front_score"].between(0, 100).all()
+    assert draws.groupby(["panel", "setting"]).size().eq(200).all()
+    middle = draws.groupby(["panel", "setting"])["value"].mean()
+    spread = draws.groupby(["panel", "setting"])["value"].std()
+    mine = scores.set_index(["panel", "setting"])["front_score"]
+    assert ((middle - mine).abs() < 4 * spread / 200**0.5 + 1e-9).all()
     energies = [network_counts(network(SMOKE, path.split("-")))["energy_uj"] for path in figure_3["path"]]
     assert figure_3["energy_uj"].tolist() == pytest.approx(energies, rel=1e-7)
     for _, curve in figure_3.groupby(["panel", "setting", "seed"]):
@@ -102,3 +109,20 @@ def test_a_search_in_fewer_blocks_has_their_supernet_and_energies():
     assert len(ghost_supernet(width=0.25, head=32, form="cifar", blocks=blocks).options) == 7
     counted = network_counts(ghost_job("acghostnet", SMOKE.data, shape, SMOKE.train, path=path))
     assert lookup.score([path])["energy_pj"].item() / 1e6 == pytest.approx(counted["energy_uj"], rel=1e-12)
+
+
+def test_a_curve_is_chosen_by_the_search_and_scored_on_the_test_images():
+    rows = [
+        ("p", "a", 0, 1.0, 50.0, 60.0),
+        ("p", "a", 0, 2.0, 70.0, 40.0),  # held for better by the search, worse by itself: it counts
+        ("p", "b", 0, 2.0, 10.0, 90.0),
+        ("p", "b", 0, 3.0, 5.0, 99.0),  # held for worse: it is never taken
+    ]
+    columns = ["panel", "setting", "seed", "energy_uj", "inherited_accuracy_pct", "accuracy_pct"]
+    points = pd.DataFrame(rows, columns=columns)
+    assert chosen_models(points) == {("p", "a", 0): [1, 1], ("p", "b", 0): [2, 2]}
+    assert front_scores(points)["front_score"].tolist() == [40.0, 90.0]
+    answers = {0: np.ones(10), 1: np.arange(10) < 4, 2: np.arange(10) < 9, 3: np.ones(10)}
+    draws = score_draws(points, answers).pivot(index="draw", columns="setting", values="value")
+    assert ((draws["b"] - draws["a"]) >= 0).all()  # the same images were drawn for both
+    assert draws["a"].std() == pytest.approx(100 * (0.4 * 0.6 / 10) ** 0.5, rel=0.15)

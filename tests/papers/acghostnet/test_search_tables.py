@@ -18,8 +18,10 @@ from repro.papers.acghostnet.networks import ghost_job, model_job, network_count
 from repro.papers.acghostnet.recipes import MODELS, SCALE, SEARCHES, GhostShape
 from repro.papers.acghostnet.supernet import ghost_space
 from repro.papers.data import DataRecipe, data_fingerprint
-from repro.papers.jobs import top_accuracies
+from repro.papers.jobs import at_chance, right_answers, tested
+from repro.papers.regenerate import computed
 from repro.paths import records_root
+from repro.report.examples import unpack
 from repro.runs import Outcome, RunContext
 from repro.train import TensorData, TrainRecipe
 from repro.widgets.search import best_within, generation_view
@@ -48,13 +50,21 @@ def figure_5(table_4):
 
 def test_table_4_trains_what_the_search_found(table_4):
     assert not table_4.attrs["failed"]
-    models = table_4.attrs["extra"]["models"]
+    models, examples = (table_4.attrs["extra"][name] for name in ("models", "examples"))
     assert set(table_4["model"]) == {"GhostNet-1.0x", "Adder-GhostNet-1.0x", *models["model"]}
     assert table_4["accuracy_pct"].between(0, 100).all()
     # energies of the trained networks, counted on the real model, are those that the search saw
     trained = table_4.set_index("model")["energy_uj"][models["model"]]
     assert trained.tolist() == pytest.approx(models["energy_uj"].tolist(), rel=1e-7)
+    # accuracies are the shares of right answers, which the record keeps
+    for row, kept in zip(table_4.itertuples(), examples.itertuples(), strict=True):
+        assert (row.model, row.seed, kept.examples) == (kept.model, kept.seed, 100)
+        assert 100 * unpack(kept.correct, 100).mean() == pytest.approx(row.accuracy_pct)
+    printed = table_4.attrs["extra"]["paper_size"].set_index("model")["energy_uj"]
+    assert printed["GhostNet-1.0x"] == pytest.approx(computed("acghostnet_t04").set_index("model")["energy_uj"].iloc[0])
     keep(table_4)
+    (record,) = report.load_records("acghostnet_t04", records_root())
+    assert {"examples", "paper_size"} <= set(record.frame.attrs["extra"])
     assert report.judge("acghostnet-c16", {"acghostnet_t04": table_4}).status == "not applicable at this preset"
 
 
@@ -71,7 +81,7 @@ def test_figure_5_draws_every_block_of_the_found_models(figure_5):
 
 def test_figure_6_is_the_mean_of_the_found_models(smoke_runs, figure_5):
     frame = run_table("acghostnet_f06", preset="smoke", workers=1)
-    assert frame["block"].tolist() == list(range(1, 17))
+    assert frame["block"].tolist() == list(range(16))
     models = figure_5.attrs["extra"]["models"]
     base = energy_lookup(SMOKE).base
     outside_uj = (0.9 * base["fadd"] + 3.7 * base["fmul"]) / 1e6
@@ -93,13 +103,14 @@ def test_table_5_shares_the_networks_of_table_4(table_4):
 
 
 def test_scaled_models_keep_blocks_and_change_width_and_input_only():
-    recipe = t05.RECIPES["quick", "cifar10"]
+    recipe = t05.RECIPES["study", "cifar10"]
     candidates = [
         {"path": "-".join(path), "accuracy_pct": 50.0 + i, "energy": 1e6 * (i + 1), "origin": "parent", "front": 0}
         | {"place": i}
         for i, path in enumerate([*PATHS, ("CCg2",) * 16])
     ]
     value = {"generations": [{"number": 1, "epoch": 40, "candidates": candidates, "seconds": {}}]}
+    value["judged_pct"] = [candidate["accuracy_pct"] for candidate in candidates]
     runs = t05.searched(recipe, Outcome(found.spec(SMOKE, 0), "done", value))
     assert set(runs) == {f"ACGhostNet-{name}" for name in ("A", "B", "C", "D", "A-S", "C-S", "D-S1", "D-S2")}
     assert runs["ACGhostNet-D-S2"].options["choices"] == runs["ACGhostNet-D"].options["choices"] == ["CCg2"] * 16
@@ -138,7 +149,7 @@ def test_mean_blocks_add_up_to_the_mean_of_the_scores():
 
 def test_places_and_operators_of_the_blocks():
     frame = drawn_models({"ACGhostNet-A": PATHS[2]})
-    assert [stage for stage, block in PLACES if block == 1] == [1, 2, 3, 4, 5, 6] and len(PLACES) == 16
+    assert [stage for stage, block in PLACES if block == 0] == [0, 1, 2, 3, 4, 5] and len(PLACES) == 16
     assert frame.iloc[0][["first_op", "second_op", "groups"]].tolist() == ["adder", "conv", "N"]
     assert frame.iloc[1][["first_op", "second_op", "groups"]].tolist() == ["conv", "adder", "N/2"]
 
@@ -182,7 +193,30 @@ def test_top_accuracies_count_the_first_and_the_first_five():
 
     images = torch.eye(8)[:, :, None, None] + 0.01 * torch.arange(8.0, 0, -1)[None, :, None, None]
     labels = torch.tensor([0, 1, 2, 3, 0, 1, 7, 0])  # rows 0 to 3 first; 4, 5 and 7 among five; 6 not at all
-    assert top_accuracies(Fixed(), TensorData(images, labels), batch_size=3) == (50.0, 87.5)
+    right = right_answers(Fixed(), TensorData(images, labels), batch_size=3)
+    assert right["top1_pct"].tolist() == [True] * 4 + [False] * 4
+    assert right["top5_pct"].tolist() == [True] * 6 + [False, True]
+    value = tested(Fixed(), TensorData(images, labels), classes=8, batch_size=3)
+    assert (value["top1_pct"], value["top5_pct"], value["outcome"]) == (50.0, 87.5, "done")
+    assert unpack(value["correct"]["top1_pct"], 8).tolist() == right["top1_pct"].tolist()
+
+
+def test_nan_is_never_a_right_answer_and_a_network_at_chance_is_dead():
+    class Constant(torch.nn.Module):
+        def __init__(self, value):
+            super().__init__()
+            self.value = value
+
+        def forward(self, x):
+            return torch.full((len(x), 10), self.value)
+
+    data = TensorData(torch.zeros(200, 1, 2, 2), torch.arange(200) % 10)
+    assert not right_answers(Constant(math.nan), data)["top5_pct"].any()
+    value = tested(Constant(1.0), data, classes=10)
+    assert (value["top1_pct"], value["outcome"]) == (10.0, "dead") and "10.0 % is chance" in value["detail"]
+    note = jobs.note_of(Outcome(found.spec(SMOKE, 0), "done", value))
+    assert note == "dead: 10.0 % is chance for 10 classes"
+    assert at_chance(16.3, 10, 200) and not at_chance(16.5, 10, 200)
 
 
 def test_imagenet_that_is_absent_is_named(tmp_path, monkeypatch):
@@ -248,7 +282,7 @@ def test_every_preset_states_its_scale_and_paper_has_the_papers_settings():
     paper = SEARCHES["paper", "cifar10"]
     assert (paper.search.population, paper.search.expanded, paper.search.generations) == (128, 256, 45)
     assert (paper.shape.width, paper.data.held_out) == (1.0, 0.5)
-    assert set(SCALE) == {"smoke", "quick", "paper"}
+    assert set(SCALE) == {"smoke", "quick", "study", "paper"}
     assert ghost_space().size == 8**16
     assert dataclasses.replace(SMOKE, shape=GhostShape()) != SMOKE
 
@@ -275,14 +309,17 @@ def test_models_are_named_from_the_least_energy_to_the_most():
         }  # fmt: skip
 
     # Nothing new lies within the second and third budget, so that their picks are cheaper than the first one's.
-    energies = {0: 100.0, 1: 98.0, 2: 97.0, 3: 200.0}
+    whole = energy_lookup(SMOKE).score([["CCg1"] * 16])["energy_pj"].item()
+    energies = {0: 0.69 * whole, 1: 0.68 * whole, 2: 0.67 * whole, 3: 0.94 * whole}
     accuracies = {0: 60.0, 1: 50.0, 2: 40.0, 3: 70.0}
     paths = [(name,) * 16 for name in ("CCg1", "CCg2", "ACg1", "ACg2")]
     candidates = [survivor(paths[i], accuracies[i], energies[i], i) for i in range(4)]
     value = {"generations": [{"number": 1, "epoch": 1, "candidates": candidates, "seconds": {"evolve": 1.0}}]}
-    search = Outcome(found.spec(SMOKE, 0), "done", value | {"warmup": [], "seconds": {"evolve": 1.0}})
+    value |= {"warmup": [], "seconds": {"evolve": 1.0}, "judged_pct": [60.5, 50.5, 40.5, 70.5]}
+    search = Outcome(found.spec(SMOKE, 0), "done", value)
     named = found.models(search)
-    assert [named[letter].energy for letter in "ABCD"] == [97.0, 98.0, 100.0, 200.0]
+    assert [named[letter].energy for letter in "ABCD"] == [energies[i] for i in (2, 1, 0, 3)]
+    assert [named[letter].accuracy_pct for letter in "ABCD"] == [40.5, 50.5, 60.5, 70.5]  # on all held-out images
     models = found.frames({0: search})["models"]
     assert models["model"].tolist() == [f"ACGhostNet-{letter}" for letter in "ABCD"]
     assert models["energy_uj"].is_monotonic_increasing

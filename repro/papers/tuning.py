@@ -1,0 +1,95 @@
+"""Settings of a training, chosen on held-out training images by the quality of each plain network.
+
+Every network of a paper's comparison may need other settings, so each takes those with which it does best by itself.
+The test images are not looked at, and no comparison between networks enters the choice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import json
+import pkgutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from repro.errors import InputError, check_choice
+from repro.papers import jobs
+from repro.papers.jobs import Job
+from repro.paths import records_root, write_text
+from repro.runs import Engine
+
+COLUMNS = ["network", "setting", "seed", "held_out_accuracy_pct"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """What is tried.
+
+    Attributes:
+        jobs: network -> the job that the settings change; its data hold images out and are tested on them.
+        settings: name -> fields of the training recipe, for example {"eta": 0.5}.
+        skips: (network, setting) that would repeat another setting of that network, for example a rate of adders in a
+            network without any.
+        seeds: of the trainings.
+    """
+
+    jobs: Mapping[str, Job]
+    settings: Mapping[str, Mapping[str, Any]]
+    skips: frozenset[tuple[str, str]] = frozenset()
+    seeds: Sequence[int] = (0, 1)
+
+    def candidates(self) -> dict[tuple[str, str], Job]:
+        """(network, setting) -> job."""
+        return {
+            (network, setting): dataclasses.replace(job, train=dataclasses.replace(job.train, **changes))
+            for network, job in self.jobs.items()
+            for setting, changes in self.settings.items()
+            if (network, setting) not in self.skips
+        }
+
+
+def tune(tuning: Tuning, run: Engine) -> pd.DataFrame:
+    """Train every candidate with every seed: columns network, setting, seed, held_out_accuracy_pct (NaN: diverged)."""
+    done = run(jobs.specs(tuning.candidates(), tuning.seeds))
+    rows = [(*candidate, seed, jobs.accuracy_of(outcome)) for (candidate, seed), outcome in done.items()]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def best_settings(tuned: pd.DataFrame) -> dict[str, str]:
+    """network -> the setting with the highest mean over seeds; a setting that diverged once is out."""
+    mean = tuned.groupby(["network", "setting"], sort=False)["held_out_accuracy_pct"].mean(skipna=False).dropna()
+    return {network: scores.idxmax()[1] for network, scores in mean.groupby(level="network", sort=False)}
+
+
+# ------------------------------------------------------------------ the command `repro tune`
+
+
+def tuned_papers() -> list[str]:
+    """Papers that have a `tuning.py`."""
+    from repro import papers
+
+    found = [module.name for module in pkgutil.iter_modules(papers.__path__) if module.ispkg]
+    return [paper for paper in found if importlib.util.find_spec(f"repro.papers.{paper}.tuning")]
+
+
+def tuning_of(paper: str, dataset: str) -> Tuning:
+    """What a paper tries on a data set. Raises: InputError if it has no tuning there."""
+    check_choice("paper", paper, tuned_papers())
+    try:
+        return importlib.import_module(f"repro.papers.{paper}.tuning").tuning(dataset)
+    except KeyError:
+        raise InputError(f"dataset={dataset!r} is not allowed; {paper} has no study preset on it.") from None
+
+
+def keep_tuning(paper: str, dataset: str, tuned: pd.DataFrame, provenance: Mapping[str, Any]) -> Path:
+    """Write what `tune` gave beside the records, as <records>/tuning/<paper>-<dataset>.csv and .json."""
+    path = records_root() / "tuning" / f"{paper}-{dataset}.csv"
+    document = {"chosen": best_settings(tuned), "provenance": dict(provenance)}
+    write_text(path, tuned.round({COLUMNS[-1]: 4}).to_csv(index=False, lineterminator="\n"))
+    write_text(path.with_suffix(".json"), json.dumps(document, indent=1, sort_keys=True) + "\n")
+    return path

@@ -1,0 +1,44 @@
+"""Settings chosen on held-out images: what is tried, what is chosen, and that recipes hold what was chosen."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from repro.errors import InputError
+from repro.papers import tuning
+from repro.papers.acghostnet.recipes import TUNED
+from repro.papers.data import load_splits
+from repro.paths import results_root
+from repro.runs import Outcome
+
+
+def test_candidates_are_tested_on_images_that_train_nothing_and_are_no_test_images():
+    tried = tuning.tuning_of("acghostnet", "digits").candidates()
+    assert {network for network, _ in tried} == {"convolution", "adder", "both"}
+    assert ("both", "adders, eta 1/15") in tried and ("convolution", "adders, eta 1/15") not in tried
+    for job in tried.values():
+        splits = load_splits(job.data)
+        assert (splits.test.images == splits.held_out.images).all() and len(splits.train) > 3 * len(splits.held_out)
+
+
+def test_the_best_mean_over_seeds_is_chosen_and_a_divergence_puts_a_setting_out():
+    asked = tuning.Tuning({}, {}, seeds=(0, 1))
+    assert tuning.tune(asked, lambda specs: {key: Outcome(spec, "done") for key, spec in specs.items()}).empty
+    rows = [("net", "a", 0, 50.0), ("net", "a", 1, 60.0), ("net", "b", 0, 90.0), ("net", "b", 1, float("nan"))]
+    rows += [("net", "c", 0, 54.0), ("net", "c", 1, 54.0), ("other", "c", 0, 1.0)]
+    assert tuning.best_settings(pd.DataFrame(rows, columns=tuning.COLUMNS)) == {"net": "a", "other": "c"}
+
+
+@pytest.mark.parametrize("dataset", TUNED)
+def test_recipes_hold_what_the_record_chose(dataset):
+    path = results_root() / "tuning" / f"acghostnet-{dataset}.csv"
+    chosen = tuning.best_settings(pd.read_csv(path))
+    assert chosen == TUNED[dataset] == json.loads(path.with_suffix(".json").read_text())["chosen"]
+
+
+def test_unknown_papers_and_data_sets_are_refused():
+    with pytest.raises(InputError, match="Did you mean 'acghostnet'"):
+        tuning.tuning_of("acghostnets", "digits")
+    with pytest.raises(InputError, match="dataset='cifar100' is not allowed"):
+        tuning.tuning_of("acghostnet", "cifar100")
