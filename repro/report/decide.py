@@ -56,7 +56,7 @@ class Row:
         if self.examples is not None:
             checked["examples"] = examples = _numbers("examples", self.examples, 2)
             means, values = examples.mean(axis=1), checked["values"]
-            if means.shape != values.shape or not np.allclose(means, values, rtol=1e-3, atol=1e-9):
+            if means.shape != values.shape or (abs(means - values) > 1e-3 * abs(values) + 1e-9).any():
                 raise InputError(
                     f"examples of shape {examples.shape} do not have the values as means over examples; there must be "
                     f"one row for each of the {len(values)} seeds, in the unit of the values."
@@ -296,6 +296,11 @@ def refute(formula, alpha: float = ALPHA, seeds: float | None = None) -> bool:
     return formula.refutes(alpha, seeds)
 
 
+def status(formula) -> str:
+    """The verdict on a formula: "reproduced", "not reproduced" or "undecided"."""
+    return REPRODUCED if prove(formula) else NOT_REPRODUCED if refute(formula) else UNDECIDED
+
+
 def seeds_needed(formula) -> int | None:
     """The smallest number of seeds a row (at most 1000) with which the present estimates would be decided, or None.
 
@@ -347,25 +352,27 @@ def decide(pairs: Sequence[tuple[np.ndarray, np.ndarray]], *, margin: float = 0.
         where fewer than six degrees of freedom are pooled, or of one.
     Raises: InputError for an empty list, other shapes, numbers that are not finite, a negative margin.
     """
-    margin = _margin(margin)
-    rows = _rows(pairs)
-    pool = dict.fromkeys(row for pair in rows for row in pair)
-    atoms = []
-    for a, b in rows:
-        terms = {a: 1.0, b: -1.0} if a is not b else {a: 0.0}
-        atoms.append(Atom(terms, pool=pool, low=-margin))
-    formula = And(tuple(atoms))
-    status = REPRODUCED if prove(formula) else NOT_REPRODUCED if refute(formula) else UNDECIDED
-    needed = seeds_needed(formula) if status == UNDECIDED else None
+    formula = differences(pairs, margin)
+    atoms, found = formula.parts, status(formula)
+    needed = seeds_needed(formula) if found == UNDECIDED else None
     return Decision(
-        status,
+        found,
         [tuple(map(float, atom.interval())) for atom in atoms],
         [float(atom.estimate) for atom in atoms],
         [float(atom.spread()[1]) for atom in atoms],
-        min(row.seeds for row in pool),
+        min(atom.seeds for atom in atoms),
         needed,
-        _reason(status, formula, needed),
+        _reason(found, formula, needed),
     )
+
+
+def differences(pairs: Sequence[tuple[np.ndarray, np.ndarray]], margin: float = 0.0) -> And:
+    """The claim of `decide`: every A - B lies above -margin."""
+    margin = _margin(margin)
+    rows = _rows(pairs)
+    pool = dict.fromkeys(row for pair in rows for row in pair)
+    terms = [{a: 1.0, b: -1.0} if a is not b else {a: 0.0} for a, b in rows]
+    return And(tuple(Atom(term, pool=pool, low=-margin) for term in terms))
 
 
 def _margin(given: object) -> float:
@@ -410,10 +417,10 @@ def _rows(pairs: object) -> list[tuple[Row, Row]]:
     return found
 
 
-def _reason(status: str, formula: And, needed: int | None) -> str:
-    if status == REPRODUCED:
+def _reason(found: str, formula: And, needed: int | None) -> str:
+    if found == REPRODUCED:
         return "The 97.5 % bound of every difference lies on the claim's side."
-    if status == NOT_REPRODUCED:
+    if found == NOT_REPRODUCED:
         return f"A difference is reversed at the level 2.5 % / {len(formula.parts)}."
     if not all(atom.enough() for atom in formula.parts):
         few = min(atom.seeds for atom in formula.parts)

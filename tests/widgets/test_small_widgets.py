@@ -1,4 +1,6 @@
-"""The small explorers of notebooks 01 and 10: functions, and controls moved from Python."""
+"""The small explorers of notebooks 01, 04 and 10: functions, and controls moved from Python."""
+
+import json
 
 import numpy as np
 import pandas as pd
@@ -31,6 +33,14 @@ def controls(view, label):
             return widget
         found.extend(getattr(widget, "children", ()))
     raise AssertionError(f"no control {label!r}")
+
+
+def text_of(view):
+    """All that the HTML widgets below `view` say."""
+    found = [view]
+    for widget in found:
+        found.extend(getattr(widget, "children", ()))
+    return " ".join(widget.value for widget in found if isinstance(getattr(widget, "value", None), str))
 
 
 def figures(view):
@@ -104,3 +114,46 @@ def test_ranking_explorer_marks_the_chosen_network(points):
 )
 def test_adder_share_of_both_spellings(path, share):
     assert adder_share(path) == share
+
+
+def test_judging_explorer_follows_truth_and_effort(monkeypatch):
+    from repro.report.simulate import SETTINGS, verdict_rates
+    from repro.widgets import judging_explorer, judging_view
+
+    monkeypatch.setattr(judging_view, "TABLES", 40)
+    view = judging_explorer()
+    (plot,) = figures(view)
+    (bars,) = plot.chart.data
+    expected = verdict_rates("A > B", SETTINGS["CIFAR-like"], seeds=3, gap=2.0, tables=40)
+    assert dict(zip(bars.x, bars.y)) == expected and "40 simulated tables" in plot.chart.layout.title.text
+    shown = json.loads(plot.spec)
+    assert shown["data"][0]["y"] == [expected[name] for name in bars.x] and shown["layout"]["yaxis"]["range"] == [
+        0,
+        105,
+    ]
+    controls(view, "true gap (points)").value = 5.0
+    assert bars.y[0] > expected["reproduced"]
+    controls(view, "true gap (points)").value = -5.0
+    assert bars.y[0] == 0 and bars.y[1] > 50
+    controls(view, "claim").value = "order of 4"
+    assert "order of 4" in plot.chart.layout.title.text
+    controls(view, "claim").value = "A > B"
+    controls(view, "seeds").value = 2
+    assert tuple(bars.y) == (0, 0, 100) and "Fewer than 3 seeds" in text_of(view)
+    controls(view, "seeds").value = 10
+    controls(view, "test images").value = 10_000
+    assert "40 simulated tables" in plot.chart.layout.title.text, "large tables: fewer of them, in the same time"
+
+
+def test_judging_explorer_says_what_cannot_be(monkeypatch):
+    from repro.widgets import judging_explorer, judging_view
+
+    monkeypatch.setattr(judging_view, "TABLES", 20)
+    view = judging_explorer()
+    (plot,) = figures(view)
+    controls(view, "accuracy (%)").value = 98
+    before = plot.spec
+    controls(view, "true gap (points)").value = -4
+    assert plot.spec == before and "must be a number between 0 and 100" in text_of(view)
+    controls(view, "true gap (points)").value = -1
+    assert plot.spec != before and "must be" not in text_of(view)
