@@ -113,6 +113,9 @@ def _candidates(asked: Criterion, records: list[Record]) -> list[Record]:
     chosen: dict[str, Record] = {}
     for record in allowed or records:  # the highest preset comes first
         chosen.setdefault(folded(record.dataset), record)
+    if asked.kind != "analytic" and chosen:  # a few seeds of one data set do not stand beside a study of another
+        highest = next(iter(chosen.values())).preset
+        chosen = {name: record for name, record in chosen.items() if record.preset == highest}
     listed = [name for name in order if name in chosen]
     if asked.kind == "analytic" or not order:
         listed += [name for name in chosen if name not in listed]
