@@ -90,7 +90,7 @@ def ghost_tab(tab):
     shows(tab, "the whole network 0.1010 mJ")
     tab.locator(".js-plotly-plot:visible .point path").nth(2).click(force=True)
     tab.wait_for_function(f"!{TITLES}.some(t => t.includes('network 0.1010 mJ'))")
-    expect(tab.get_by_label("block 3", exact=True)).not_to_have_value("AAg1")
+    expect(tab.get_by_label("block 2", exact=True)).not_to_have_value("AAg1")
     enter(tab, "energy budget (mJ)", "0.01")
     tab.get_by_role("button", name="best under budget").click()
     says(tab, "0.1010 to 0.2099 mJ")

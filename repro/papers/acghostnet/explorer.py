@@ -31,10 +31,10 @@ def lookup(inputs: str) -> EnergyLookup:
 
 @functools.cache
 def stage_of_blocks() -> tuple[int, ...]:
-    """The stage, 1 to 6, of each of the sixteen blocks."""
+    """The stage, 0 to 5 as the paper counts, of each of the sixteen blocks."""
     counts = (1, 2, 2, 4, 2, 5)
     assert sum(counts) == len(block_settings())
-    return tuple(stage for stage, number in enumerate(counts, start=1) for _ in range(number))
+    return tuple(stage for stage, number in enumerate(counts) for _ in range(number))
 
 
 NUM_BLOCKS = len(stage_of_blocks())
@@ -136,13 +136,13 @@ class GhostEditor:
 
 
 def block_frame(choices, inputs: str) -> pd.DataFrame:
-    """One row per block: block (from 1), stage, module_type, fmul_m, fadd_m (million) and energy_mj."""
+    """One row per block: block and stage (both from 0, as the paper counts), module_type, fmul_m, fadd_m (million) and energy_mj."""
     choices = check_choices(choices)
     table = lookup(inputs).table.set_index(["block", "module_type"])
     rows = table.loc[[(block, choice) for block, choice in enumerate(choices)]].reset_index()
     return pd.DataFrame(
         {
-            "block": rows["block"] + 1,
+            "block": rows["block"],
             "stage": stage_of_blocks(),
             "module_type": rows["module_type"],
             "fmul_m": rows["fmul"] / 1e6,

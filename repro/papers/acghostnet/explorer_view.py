@@ -63,8 +63,8 @@ class GhostExplorer:
         for index, stage in enumerate(explorer.stage_of_blocks()):
             made = widgets.Dropdown(
                 options=list(MODULE_TYPES),
-                description=f"block {index + 1}",
-                tooltip=f"module type of block {index + 1}, stage {stage}",
+                description=f"block {index}",
+                tooltip=f"module type of block {index}, stage {stage}",
                 style={"description_width": "64px"},
                 layout=widgets.Layout(width="165px", overflow="visible"),
             )
@@ -85,9 +85,9 @@ class GhostExplorer:
     def _make_figures(self) -> None:
         self.drawing = figure(title=DRAWN, width=860, height=190)
         self.drawing.chart.update_layout(bargap=0.06, margin={"l": 20, "r": 20, "b": 40}, title_font_size=12)
-        self.drawing.chart.update_xaxes(title="block", dtick=1, range=[0.3, 16.7], showgrid=False)
+        self.drawing.chart.update_xaxes(title="block", dtick=1, range=[-0.7, 15.7], showgrid=False)
         self.drawing.chart.update_yaxes(visible=False, range=[0, 1.25])
-        numbers = list(range(1, explorer.NUM_BLOCKS + 1))
+        numbers = list(range(explorer.NUM_BLOCKS))
         self.drawing.chart.add_bar(
             x=numbers, y=[1] * len(numbers), showlegend=False, textposition="inside", insidetextanchor="middle"
         )
@@ -97,7 +97,7 @@ class GhostExplorer:
             self.drawing.chart.add_annotation(x=sum(mine) / len(mine), y=1.14, text=f"stage {stage}", showarrow=False)
         self.energy = figure(title="Energy of each block", x="block", y="energy (µJ)", width=860, height=270)
         self.energy.chart.update_layout(barmode="stack", margin={"l": 60, "r": 20}, legend_y=-0.36)
-        self.energy.chart.update_xaxes(dtick=1, range=[0.3, 16.7])
+        self.energy.chart.update_xaxes(dtick=1, range=[-0.7, 15.7])
         self.energy.chart.add_bar(name="multiplications, 3.7 pJ each", marker={"color": COLOURS["conv"]})
         self.energy.chart.add_bar(name="additions, 0.9 pJ each", marker={"color": COLOURS["adder"]})
         self.readout = widgets.HTML()
