@@ -64,7 +64,7 @@ reference: $(VENV)/.installed  ## as tables, but into the committed records; the
 	@$(RUN) status --update-readme
 
 test: $(VENV)/.installed-test  ## run the tests on this machine's cores
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not gpu"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu"
 
 test-gpu: $(VENV)/.installed-test  ## run the full grid of kernel tests on a CUDA device
 	@$(BIN)/python -m pytest -m gpu

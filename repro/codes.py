@@ -1,4 +1,4 @@
-"""Power-of-two weights as packed 4- or 5-bit codes: one layout for every back end, in plain torch.
+"""Power-of-two weights as packed 4- or 5-bit codes: one layout for every back end, in plain torch; fixed-point ranges.
 
 A weight is 0 or s * 2^p with s = +-1 and p_min <= p <= p_min + levels - 1, where levels = 2^(weight_bits - 1) - 1.
 With the default p_min the largest weight is 1: p is in -14..0 for 5 bits and in -6..0 for 4 bits.
@@ -18,6 +18,7 @@ sign differs. No code straddles a word.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -25,6 +26,14 @@ import torch
 from repro.errors import InputError
 
 GROUP = 32  # columns per padding group: the smallest count that fills whole words in both planes
+
+
+@functools.cache
+def fixed_point_bounds(dtype: torch.dtype, integer_bits: int, fraction_bits: int) -> tuple[float, float]:
+    """Ends of the range [-2^(i-1), 2^(i-1) - 2^-f], as the outermost numbers of `dtype` that do not exceed them."""
+    bound, largest = 2.0 ** (integer_bits - 1), torch.finfo(dtype).max
+    ulp = bound / 2 * torch.finfo(dtype).eps  # spacing of `dtype` just below the bound
+    return max(-bound, -largest), min(bound - max(2.0**-fraction_bits, ulp), largest)
 
 
 def check_shift_format(weight_bits: int, p_min: int | None) -> tuple[int, int]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
-from numbers import Integral
+from numbers import Integral, Real
 
 
 class InputError(ValueError):
     """A value that the caller gave is not usable; the message is one complete sentence."""
+
+
+class DamagedError(InputError):
+    """A stored file does not hold what was written into it; the message says which and why."""
 
 
 class MissingDataError(FileNotFoundError):
@@ -51,3 +56,36 @@ def check_int(parameter: str, value: object, *, minimum: int | None = None, maxi
     if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
         raise InputError(f"{parameter}={value!r} is not allowed; it must be {allowed}.")
     return int(value)
+
+
+def check_number(
+    parameter: str,
+    value: object,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    below: float | None = None,
+    above: float | None = None,
+) -> float:
+    """Return `value` as a float if it is a finite number within the bounds, else raise InputError.
+
+    `minimum` and `maximum` are allowed themselves, `below` and `above` are not.
+    """
+    bounds = {"at least": minimum, "above": above, "at most": maximum, "below": below}
+    text = " and ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not (
+        (minimum is None or value >= minimum)
+        and (maximum is None or value <= maximum)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    ):
+        raise InputError(f"{parameter}={value!r} is not allowed; it must be a finite number{text and ' ' + text}.")
+    return float(value)
+
+
+def check_flag(parameter: str, value: object) -> bool:
+    """Return `value` if it is True or False, else raise InputError; text such as "false" would count as true."""
+    if not isinstance(value, bool):
+        raise InputError(f"{parameter}={value!r} is not allowed; it must be True or False.")
+    return value

@@ -1,4 +1,4 @@
-"""Folders and atomic writes. Every folder that the package reads or writes is named here once.
+"""Folders, atomic writes, and digests that show damage. Every folder that the package uses is named here once.
 
 Each can be moved by an environment variable:
 
@@ -14,13 +14,18 @@ REPRO_REFERENCE=1 makes a command write the reference: records to data/results, 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from repro.errors import InputError
+from repro.errors import DamagedError, InputError
 
 
 def repo_root() -> Path:
@@ -119,3 +124,79 @@ def write_text(target: str | os.PathLike, text: str) -> Path:
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(target)
+
+
+_SEAL = b"sha256 "
+_SEAL_BYTES = len(_SEAL) + 64 + 1
+
+
+def write_sealed(target: str | os.PathLike, body: bytes) -> Path:
+    """Write `body` atomically behind a line with its SHA-256; `read_sealed` checks it."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(_SEAL + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+    return Path(target)
+
+
+def read_sealed(path: str | os.PathLike) -> bytes:
+    """What `write_sealed` wrote; DamagedError if it is not what its digest says, FileNotFoundError if it is absent."""
+    raw = Path(path).read_bytes()
+    line, body = raw[:_SEAL_BYTES], raw[_SEAL_BYTES:]
+    if line != _SEAL + hashlib.sha256(body).hexdigest().encode() + b"\n":
+        raise DamagedError(f"{Path(path).name} is damaged: its content does not have the digest in its first line.")
+    return body
+
+
+def _json_digest(document: Mapping[str, Any]) -> str:
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed_json(document: Mapping[str, Any], *, indent: int | None = 1) -> str:
+    """`document` as JSON text with the digest of its values under "sha256"; `unsealed_json` checks it."""
+    plain = json.loads(json.dumps(document))  # what a reader will see: keys are text, tuples are lists
+    return json.dumps({**plain, "sha256": _json_digest(plain)}, indent=indent)
+
+
+def unsealed_json(path: str | os.PathLike, *, required: bool = True) -> dict[str, Any]:
+    """The object that `sealed_json` wrote into a file, without its digest.
+
+    Raises: DamagedError if the text is no JSON object or has another digest, or none where it is `required` (a file
+    that an older version wrote has none); FileNotFoundError.
+    """
+    name = Path(path).name
+    try:
+        document = json.loads(Path(path).read_bytes().decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{name} is damaged: it is no JSON text ({error}).") from error
+    if not isinstance(document, dict):
+        raise DamagedError(f"{name} is damaged: it does not hold an object.")
+    digest = document.pop("sha256", None)
+    if digest is None and required:
+        raise DamagedError(f"{name} carries no digest, so it cannot be checked.")
+    if digest is not None and digest != _json_digest(document):
+        raise DamagedError(f"{name} is damaged: its content does not have the digest that it names.")
+    return document
+
+
+def set_aside(path: Path, word: str, sentence: str) -> Path:
+    """Move a file or folder out of the way under a name that ends in `word`; `sentence` says on stderr why."""
+    target = path.with_name(f"{path.name}.{word}-{time.time_ns()}")
+    path.rename(target)
+    print(f"{sentence} It was set aside as {target.name}.", file=sys.stderr, flush=True)
+    return target
+
+
+def sweep(folder: Path, *, older_s: float = 3600) -> int:
+    """Remove what killed writers left in `folder` (temporary files of `atomic_path`) and return how many there were.
+
+    A file younger than `older_s` seconds may belong to a writer at work and stays.
+    """
+    count, now = 0, time.time()
+    for path in folder.glob(".*.part") if folder.is_dir() else ():
+        try:
+            if now - path.stat().st_mtime >= older_s:
+                path.unlink()
+                count += 1
+        except OSError:  # its writer was faster
+            continue
+    return count

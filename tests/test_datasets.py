@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import io
 import json
 import os
 import pickle
@@ -17,8 +19,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from repro.datasets import batches, cifar, grey, load, split_half
+from repro.datasets import batches, cifar, grey, load, source, split_half
 from repro.datasets.cache import folder_of_caches
 from repro.datasets.subset import area_resize, channel_stats, stratified_order
 from repro.errors import InputError, MissingDataError
@@ -149,6 +152,66 @@ def test_a_pickle_that_asks_for_anything_else_is_refused_unexecuted(tmp_path, na
     assert not marker.exists()
 
 
+class Called:
+    """Unpickled, it would call a function with values of our choice."""
+
+    def __init__(self, function, *values):
+        self.call = (function, values)
+
+    def __reduce__(self):
+        return self.call
+
+
+def array_of(dtype, shape=(2, 3072)) -> bytes:
+    return pickle.dumps({b"data": np.zeros(shape, dtype)}, protocol=2)
+
+
+HOSTILE = {
+    "an array of objects": array_of(object, 2),
+    "an array of floats": array_of(np.float32),
+    "an array in column order": pickle.dumps({b"data": np.zeros((4, 3), np.uint8).T}, protocol=2),
+    "a huge shape": array_of(np.uint8).replace(b"K\x02M\x00\x0c\x86", b"J\xff\xff\xff\x7fM\x00\x0c\x86"),
+    "a negative shape": array_of(np.uint8).replace(b"K\x02M\x00\x0c\x86", b"J\xff\xff\xff\xffM\x00\x0c\x86"),
+    "a type made from text": pickle.dumps(Called(np.dtype, "O"), protocol=2),
+    "an array made at once": pickle.dumps(Called(np.ndarray, (2**40,)), protocol=2),
+    "another codec": pickle.dumps(Called(codecs.encode, "a", "rot13"), protocol=2),
+    "an endless memo": b"\x80\x02r\xff\xff\xff\x7f.",
+    "a set": pickle.dumps({1, 2}, protocol=4),
+    "no dict": pickle.dumps([1], protocol=2),
+    "a key that is a list": b"\x80\x02}](K\x01es.",
+    "two values": b"\x80\x02}}.",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("raw", HOSTILE.values(), ids=HOSTILE)
+def test_a_batch_file_holds_plain_values_or_is_refused(raw):
+    with pytest.raises(MissingDataError, match=r"^batch is damaged or incomplete \(.*\); delete it") as caught:
+        cifar.unpickle_arrays(raw, "batch")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_batch_file_with_any_byte_changed_is_read_or_refused():
+    raw = cifar_format.Python2Pickle().dumps({b"fine_labels": [1, 2, 300], b"data": np.zeros((1, 3), np.uint8)})
+    outcomes = set()
+    for place in range(len(raw)):
+        for value in range(0, 256, 5):
+            try:
+                content = cifar.unpickle_arrays(raw[:place] + bytes([value]) + raw[place + 1 :], "batch")
+                outcomes.update(type(item) for item in content.values())
+            except MissingDataError:
+                outcomes.add("refused")
+    assert outcomes - {"refused"} <= {list, np.ndarray, bytes, str, int, float, dict, tuple, bool, type(None)}
+    assert {"refused", list, np.ndarray} <= outcomes
+
+
+@pytest.mark.parametrize("labels", [[0.5, 1], ["1", 2], [None, 1], [[1], 2], [2**70, 1], [1]], ids=str)
+def test_labels_of_a_batch_file_are_whole_numbers(labels):
+    raw = pickle.dumps({b"fine_labels": labels, b"data": cifar_format.pixels(2, 0)}, protocol=2)
+    with pytest.raises(MissingDataError, match="labels"):
+        cifar._from_batches("cifar100", "test", {"test": raw}, Path("folder"))
+
+
 def test_a_tarball_with_the_wrong_checksum_is_refused(cifar100, root):
     tarball = root / "cifar100" / "cifar-100-python.tar.gz"
     raw = tarball.read_bytes()
@@ -221,6 +284,88 @@ def test_provenance_is_json_and_names_no_folder_of_this_machine(root):
     assert files[0]["file"] == "cifar100/cifar100/train-00000-of-00001.parquet" and len(files[0]["sha256"]) == 64
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("data/test-00000-of-00002-0c25e4f2c9f6b5ef.parquet", "data/test-00001-of-00002-9a3b11d07be59ae5.parquet"),
+        ("plain_text/test/0000.parquet", "plain_text/test/0001.parquet"),
+    ],
+    ids=["with a hash", "converted"],
+)
+def test_the_other_names_that_the_hub_gives_are_read(root, names):
+    images = cifar_format.pixels(20, 3).reshape(-1, 3, 32, 32)
+    for part, name in enumerate(names):
+        rows = slice(10 * part, 10 * part + 10)
+        cifar_format.write_parquet(root / "cifar10" / name, images[rows], list(range(10)), ("img", "label"))
+    source = cifar.locate("cifar10", "test", root)
+    assert np.array_equal(source.read().images, images)
+    (root / "cifar10" / names[0]).unlink()
+    if "of" in names[0]:
+        with pytest.raises(MissingDataError, match="1 of 2 parquet files"):
+            cifar.locate("cifar10", "test", root)
+
+
+def parquet_of(root: Path, rows: list, labels: list) -> Path:
+    """A hub file with any images and labels."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = root / "cifar10" / "test.parquet"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pq.write_table(pa.table({"img": pa.array(rows, kind), "label": pa.array(labels)}), file)
+    return file
+
+
+def picture(kind: str, size: tuple[int, int] = (32, 32)) -> dict:
+    buffer = io.BytesIO()
+    Image.new("RGB", size).save(buffer, kind)
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+@pytest.mark.parametrize(
+    "rows, labels, sentence",
+    [
+        ([picture("PNG"), None], [1, 2], "image 1 is empty"),
+        ([{"bytes": None, "path": "a.png"}], [1], "image 0 is empty"),
+        ([picture("PNG")], [1.0], "the column label does not hold whole numbers only"),
+        ([picture("PNG")], ["cat"], "the column label does not hold whole numbers only"),
+        ([picture("PNG"), picture("PNG")], [1, None], "the column label does not hold whole numbers only"),
+        ([picture("PNG", (4000, 3000))], [1], "image 0 is 4000x3000, not 32x32"),
+        ([picture("EPS")], [1], "image 0 cannot be decoded"),
+        ([picture("TIFF")], [1], "image 0 cannot be decoded"),
+    ],
+)
+def test_hub_files_with_foreign_rows_are_one_sentence(root, monkeypatch, rows, labels, sentence):
+    parquet_of(root, rows, labels)
+    if "4000" in sentence:
+        monkeypatch.setattr(Image.Image, "convert", None)  # refused before it is decoded
+    with pytest.raises(MissingDataError, match=sentence):
+        cifar.locate("cifar10", "test", root).read()
+
+
+@pytest.mark.parametrize("metadata", [b"{", b"[]", b'{"info": 1}', b'{"info": {"features": {"label": {"names": 3}}}}'])
+def test_names_that_a_hub_file_does_not_declare_rightly_are_left_out(metadata):
+    assert cifar._declared_names({b"huggingface": metadata}, "label") is None
+
+
+def test_what_unpacks_beyond_every_known_file_is_refused(root, monkeypatch):
+    monkeypatch.setattr(source, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(cifar, "MAX_FILE_BYTES", 1000)
+    write_fashion(root / "fashion-mnist")
+    with pytest.raises(MissingDataError, match="it holds more than 1000 bytes"):
+        load("fashion-mnist", "train")
+    file = parquet_of(root, [{"bytes": bytes([k]) * 50, "path": None} for k in range(200)], [1] * 200)
+    with pytest.raises(MissingDataError, match="it unpacks to more than 1000 bytes"):
+        cifar.locate("cifar10", "test", root).read()
+    file.unlink()
+    members = cifar_format.pickled(cifar_format.cifar10_content())
+    tarball = cifar_format.write_tarball(root / "cifar-10-python.tar.gz", "cifar-10-batches-py", members)
+    cifar_format.publish(monkeypatch, "cifar10", tarball)
+    with pytest.raises(MissingDataError, match="has more than 1000 bytes"):
+        load("cifar10", "train")
+
+
 def test_shards_are_joined_and_a_missing_one_is_noticed(root):
     images, labels = cifar_format.pixels(20, 3).reshape(-1, 3, 32, 32), [k % 10 for k in range(20)]
     folder = root / "cifar10"
@@ -273,7 +418,13 @@ def test_damaged_idx_files_are_refused(root):
     write_fashion(folder, compress=False)
     images = folder / "train-images-idx3-ubyte"
     raw = images.read_bytes()
-    for broken, message in ((raw[:-1], "values where its header promises"), (b"GIF89a", "does not begin like")):
+    endless = bytes([0, 0, 8, 2]) + struct.pack(">2I", 2**31, 2**31) + bytes(16)  # 2**62 values: 0 in 32 bits
+    for broken, message in (
+        (raw[:-1], "values where its header promises"),
+        (endless, "16 values where its header promises 2147483648 x 2147483648"),
+        (bytes([0, 0, 8, 200]) + bytes(800), "does not begin like"),
+        (b"GIF89a", "does not begin like"),
+    ):
         images.write_bytes(broken)
         with pytest.raises(MissingDataError, match=message):
             load("fashion-mnist", "train")
@@ -340,6 +491,25 @@ def test_a_truncated_cache_file_is_rebuilt_and_said(cifar100, file):
     with pytest.warns(RuntimeWarning, match="is damaged .*decoding cifar100 again"):
         assert load("cifar100", "train").fingerprint == whole
     assert load("cifar100", "train").fingerprint == whole
+
+
+@pytest.mark.parametrize("file", ["images.npy", "labels.npy", "meta.json"])
+def test_one_flipped_byte_in_the_cache_is_noticed(cifar100, file):
+    whole = load("cifar100", "train").fingerprint
+    (path,) = folder_of_caches().glob(f"cifar100-train-full-*/{file}")
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    with pytest.warns(RuntimeWarning, match="is damaged .*decoding cifar100 again"):
+        assert load("cifar100", "train").fingerprint == whole
+    assert load("cifar100", "train").fingerprint == whole
+
+
+def test_a_flipped_byte_in_a_remembered_sum_is_forgotten(cifar100):
+    load("cifar100", "train")
+    for path in (folder_of_caches() / "sums").iterdir():
+        path.write_text(path.read_text().replace('"sum": "', '"sum": "0'))
+    assert len(load("cifar100", "train")) == 200
 
 
 def test_changed_source_files_are_not_served_from_the_cache(root):

@@ -264,14 +264,9 @@ def _print_runs(known) -> None:
 
 
 def _short_board(board):
-    """The board for 80 columns: its counts of claims in words, without those that are not applicable."""
-    counts = [name for name in board.columns[board.columns.get_loc("code") + 1 :] if name != "not_applicable"]
-    words = [
-        ", ".join(f"{row[name]} {name.replace('_', ' ')}" for name in counts if row[name])
-        for _, row in board[counts].iterrows()
-    ]
+    """The board for 80 columns."""
     record = (board["preset"] + " " + board["dataset"]).str.strip()
-    return board.assign(record=record, claims=words)[["id", "state", "record", "code", "claims"]]
+    return board.assign(record=record)[["id", "state", "record", "code", "claims"]]
 
 
 @app.command()

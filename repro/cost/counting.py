@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 from torch import nn
 
-from repro.cost.trace import Layer, trace
+from repro.cost.trace import Layer, trace, weights_of
 from repro.errors import check_choice
 
 
@@ -90,7 +90,8 @@ class Count:
     """Counts of one model for one input.
 
     Attributes:
-        params: trainable values, including normalisation and biases, without training-only auxiliary heads.
+        params: trainable values, including normalisation and biases, without training-only auxiliary heads; of packed
+            layers the weights that their codes stand for.
         mults, shifts, adds: operations under the convention.
         macs: kernel taps of all layers, whatever their operator (plus biased outputs where the convention says so).
         layers: one row per layer that ran, with its sizes and counts.
@@ -152,7 +153,7 @@ def count(
     bias_ops = convention.bias_ops and not any(layer.op == "adder" for layer in layers)
     table = pd.DataFrame([asdict(layer) | layer_operations(layer, convention, bias_ops=bias_ops) for layer in layers])
     totals = {name: table[name].sum().item() for name in ("mults", "shifts", "adds", "macs")}
-    params = sum(p.numel() for p in model.parameters() if p.requires_grad) - _auxiliary_params(model, layers)
+    params = weights_of(model) - _auxiliary_params(model, layers)
     return Count(params, **totals, layers=table, convention=convention)
 
 

@@ -65,10 +65,12 @@ class ModelCost:
 def layer_shape(layer: Layer, depthwise: str = "single") -> tuple[LayerShape, int]:
     """The accelerator's view of a layer, and how many of it run.
 
-    Raises: InputError when the kernel is not square, which the model cannot express.
+    Raises: InputError when the kernel is not square or the convolution transposed, which the model cannot express.
     """
     if layer.kind != "conv":
         return LayerShape(layer.batch, layer.in_channels, 1, 1, layer.out_channels, 1, 1, 1, 1, fc=True), 1
+    if layer.transposed:
+        raise InputError(f"layer {layer.name} is a transposed convolution, which the accelerator model does not have.")
     if layer.kernel[0] != layer.kernel[1]:
         raise InputError(
             f"layer {layer.name} has the kernel {layer.kernel[0]}x{layer.kernel[1]}; "

@@ -1,8 +1,9 @@
 """What a model computes, layer by layer, found by running it once on tensors without data (the meta device).
 
 Every convolution, linear layer, adder and shift layer and every matrix product is recorded with the sizes it really
-saw. Operators inside functions (`torch.nn.functional.conv2d`, `a @ b`, einsum) are seen through the dispatcher, those
-inside modules through the module, whose own forward is not executed: no kernel runs, whatever back end it uses.
+saw. Operators inside functions (`torch.nn.functional.conv2d`, `a @ b`, einsum, `repro.ops.adder_conv2d`) are seen
+through the dispatcher, those of known modules through the module, whose own forward is not executed: no kernel runs,
+whatever back end it uses. A subclass with a forward of its own runs it, so what it adds is counted too.
 """
 
 from __future__ import annotations
@@ -39,10 +40,13 @@ class Layer:
         role: what it is for, from the model's `cost_role`, else derived from its place and sizes.
         batch: images; tokens or rows for linear layers and products.
         in_channels, out_channels, groups, kernel, stride: as in `nn.Conv2d`; kernel is (height, width).
-        height, width, out_height, out_width: maps without padding; 1 for linear layers.
+        height, width, out_height, out_width: maps without padding; 1 for linear layers. Of a map of three axes the
+            first two are multiplied into the height, and so are those of its kernel.
         bias: adds a bias to each output.
         normed: a normalisation takes the output, unfoldable for an adder layer.
-        params: trainable values of this module (0 on a repeated call, and for products).
+        params: trainable values of this module (0 on a repeated call, and for products); packed layers count the
+            weights that their codes stand for.
+        transposed: each input, not each output, meets all taps of the kernel.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Layer:
     bias: bool = False
     normed: bool = False
     params: int = 0
+    transposed: bool = False
 
     @property
     def outputs(self) -> int:
@@ -71,6 +76,9 @@ class Layer:
     @property
     def taps(self) -> int:
         """Kernel taps: multiply-accumulates of a convolution, |x - w| terms of an adder layer."""
+        if self.transposed:
+            inputs = self.batch * self.in_channels * self.height * self.width
+            return inputs * math.prod(self.kernel) * (self.out_channels // self.groups)
         return self.outputs * math.prod(self.kernel) * (self.in_channels // self.groups)
 
     @property
@@ -79,16 +87,35 @@ class Layer:
         return self.kind == "conv" and self.groups > 1 and self.groups == self.in_channels
 
 
+PACKED = (
+    operators.QuantizedAdderConv2d,
+    operators.QuantizedAdderLinear,
+    operators.PackedShiftConv2d,
+    operators.PackedShiftLinear,
+)
+"""Forms of inference; they compute what the layer computed from which they were made."""
+_MODULES = {
+    "adder": (operators.AdderConv2d, operators.AdderLinear, *PACKED[:2]),
+    "shift": (operators.ShiftConv2d, operators.ShiftLinear, *PACKED[2:]),
+    "conv": (nn.Conv1d, nn.Conv2d, nn.Linear),
+}
+
+
+def _is_plain(module: nn.Module, classes: Sequence[type]) -> bool:
+    """Whether `module` is of one of the classes and computes what the class does."""
+    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in classes)
+
+
 def _operator(module: nn.Module) -> str | None:
-    """The operator of a layer module, or None for everything else. Subclasses of nn.Conv2d come last."""
-    for op, classes in (
-        ("adder", (operators.AdderConv2d, operators.AdderLinear)),
-        ("shift", (operators.ShiftConv2d, operators.ShiftLinear)),
-        ("conv", (nn.Conv1d, nn.Conv2d, nn.Linear)),
-    ):
-        if isinstance(module, classes):
-            return op
-    return None
+    """The operator of a layer module, or None for everything else, subclasses with a forward of their own included."""
+    return next((op for op, classes in _MODULES.items() if _is_plain(module, classes)), None)
+
+
+def weights_of(module: nn.Module) -> int:
+    """Trainable values of a module and its parts; for packed layers the weights and biases that they stand for."""
+    packed = [part for part in module.modules() if isinstance(part, PACKED)]
+    held = sum(math.prod(part.weight_shape) + (0 if part.bias is None else part.bias.numel()) for part in packed)
+    return held + sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 def _is_linear(module: nn.Module) -> bool:
@@ -127,11 +154,18 @@ def _run_shape_only(module: nn.Module, x: Tensor) -> Tensor:
     return x.new_empty((x.shape[0], module.out_channels, *sizes))
 
 
+def _only_input(args: tuple, options: dict) -> Tensor:
+    """The tensor that a layer was called with, by place or by keyword (input=x)."""
+    return args[0] if args else next(iter(options.values()))
+
+
 def _two(sizes: Sequence[int]) -> tuple[int, int]:
-    return (int(sizes[0]), int(sizes[1]) if len(sizes) > 1 else 1)
+    return (int(sizes[0]), 1) if len(sizes) == 1 else (math.prod(map(int, sizes[:-1])), int(sizes[-1]))
 
 
-def _convolution(name: str, op: str, x: Tensor, y: Tensor, kernel: Sequence[int], stride, groups, bias) -> Layer:
+def _convolution(
+    name: str, op: str, x: Tensor, y: Tensor, kernel: Sequence[int], stride, groups, bias, transposed=False
+) -> Layer:
     height, width = _two(x.shape[2:])
     out_height, out_width = _two(y.shape[2:])
     return Layer(
@@ -150,7 +184,28 @@ def _convolution(name: str, op: str, x: Tensor, y: Tensor, kernel: Sequence[int]
         out_height,
         out_width,
         bias,
+        transposed=transposed,
     )
+
+
+_OURS = torch.ops.repro
+# Operator, and the places of weight (or its shape), stride and groups among the arguments.
+_OUR_CONVOLUTIONS = {
+    _OURS.adder_conv2d.default: ("adder", 1, 2, 5),
+    _OURS.adder_conv2d_int8.default: ("adder", 1, 3, 6),
+    _OURS.packed_shift_conv2d.default: ("shift", 3, 4, 7),
+}
+_OUR_LINEARS = {
+    _OURS.adder_linear.default: "adder",
+    _OURS.adder_linear_int8.default: "adder",
+    _OURS.packed_shift_linear.default: "shift",
+}
+_NORM_OPERATORS = (
+    torch.ops.aten.native_batch_norm.default,
+    torch.ops.aten._native_batch_norm_legit_no_training.default,
+    torch.ops.aten.native_layer_norm.default,
+    torch.ops.aten.native_group_norm.default,
+)
 
 
 class _Recorder(TorchDispatchMode):
@@ -163,17 +218,17 @@ class _Recorder(TorchDispatchMode):
         self.makers: dict[int, int] = {}  # id of an output -> its layer
         self.alive: list[Tensor] = []  # keeps ids unique
         self.seen: set[int] = set()
+        self.powers: set[int] = set()  # ids of weights that were rounded to powers of two
 
-    def add(self, layer: Layer, output: Tensor, module: nn.Module | None = None) -> None:
-        """Append a layer; `module`, or what runs around it, supplies the role, and `module` the parameters."""
+    def add(self, layer: Layer, output: Tensor, module: nn.Module | None = None, values: int = 0) -> None:
+        """Append a layer; `module` (with `values` trainable values), or what runs around it, supplies the role."""
         index = len(self.layers)
         layer = replace(layer, role=getattr(module, "cost_role", "") or self.stack[-1][1])
         if module is not None:
             first = id(module) not in self.seen
             self.seen.add(id(module))
-            count = sum(p.numel() for p in module.parameters() if p.requires_grad) if first else 0
             normed = bool(getattr(module, "cost_norm", False))
-            layer = replace(layer, params=count, normed=normed)
+            layer = replace(layer, params=values if first else 0, normed=normed)
         self.layers.append(layer)
         self.makers[id(output)] = index
         self.alive.append(output)
@@ -188,21 +243,49 @@ class _Recorder(TorchDispatchMode):
         output = func(*args, **(kwargs or {}))
         aten, name = torch.ops.aten, self.stack[-1][0]
         if func is aten.convolution.default:
-            x, weight, bias, stride, _, _, _, _, groups = args
-            self.add(
-                _convolution(name, "conv", x, output, weight.shape[2:], stride[0], groups, bias is not None), output
-            )
-        elif func in (aten.mm.default, aten.bmm.default):
+            x, weight, bias, stride, _, _, transposed, _, groups = args
+            op = "shift" if id(weight) in self.powers else "conv"
+            sizes = weight.shape[2:], stride[0], groups, bias is not None, transposed
+            self.add(_convolution(name, op, x, output, *sizes), output)
+        elif func in (aten.mm.default, aten.bmm.default, aten.mv.default):
             self._product(name, args[0], args[1], output, bias=False)
-        elif func in (aten.addmm.default, aten.baddbmm.default):
+        elif func in (aten.addmm.default, aten.baddbmm.default, aten.addmv.default):
             self._product(name, args[1], args[2], output, bias=True)
+        elif func is aten._trilinear.default:  # nn.Bilinear: x1 (weight x2), the inner product first
+            (rows, first), (outputs, _, second) = args[0].shape, args[1].shape
+            self.add(Layer(name, "linear", "conv", "", rows, first * (second + 1), outputs), output)
+        elif func in _NORM_OPERATORS:
+            self.norm_takes(args[0])
+        elif func in (_OURS.round_to_power_of_two.default, _OURS.shift_sign.default):
+            self._is_power(output)
+        elif func in _OUR_CONVOLUTIONS:
+            op, weight, stride, groups = _OUR_CONVOLUTIONS[func]
+            shape = args[weight].shape if isinstance(args[weight], Tensor) else args[weight]
+            sizes = shape[2:], args[stride][0], args[groups], False
+            self.add(_convolution(name, op, args[0], output, *sizes), output)
+        elif func in _OUR_LINEARS:
+            rows, features = args[0].shape
+            self.add(Layer(name, "linear", _OUR_LINEARS[func], "", rows, features, output.shape[1]), output)
+        elif self._copies_power(args, output):
+            self._is_power(output)
         return output
 
+    def _is_power(self, weight: Tensor) -> None:
+        self.powers.add(id(weight))
+        self.alive.append(weight)
+
+    def _copies_power(self, args: tuple, output) -> bool:
+        """Whether `output` is a view or copy of a weight that was rounded to powers of two."""
+        tensors = [value for value in args if isinstance(value, Tensor)]
+        alone = len(tensors) == 1 and isinstance(output, Tensor) and id(tensors[0]) in self.powers
+        return alone and output.numel() == tensors[0].numel()
+
     def _product(self, name: str, a: Tensor, b: Tensor, output: Tensor, *, bias: bool) -> None:
-        weighted = isinstance(b, nn.Parameter) or (b._base is not None and isinstance(b._base, nn.Parameter))
-        rows = a.shape[:-1].numel()
+        power = id(b) in self.powers
+        weighted = power or isinstance(b, nn.Parameter) or (b._base is not None and isinstance(b._base, nn.Parameter))
+        rows, outputs = a.shape[:-1].numel(), b.shape[-1] if b.ndim > 1 else 1
         kind = "linear" if weighted or bias else "matmul"
-        self.add(Layer(name, kind, "conv", "", rows, a.shape[-1], b.shape[-1], bias=bias), output)
+        self.add(Layer(name, kind, "shift" if power else "conv", "", rows, a.shape[-1], outputs, bias=bias), output)
 
 
 @contextmanager
@@ -219,19 +302,23 @@ def _watched(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
     def leave(module, args, output):
         recorder.stack.pop()
 
-    def same_shape(x: Tensor) -> Tensor:
+    def same_shape(*args, **options) -> Tensor:
+        x = _only_input(args, options)
         return x.new_empty(x.shape)
 
-    def normed(x: Tensor) -> Tensor:
-        recorder.norm_takes(x)
-        return x.new_empty(x.shape)
+    def normed(*args, **options) -> Tensor:
+        recorder.norm_takes(_only_input(args, options))
+        return same_shape(*args, **options)
 
     def replace_forward(module: nn.Module, forward) -> None:
         replaced.append((module, module.__dict__.get("forward")))
         module.forward = forward
 
     def shape_only(module: nn.Module, name: str, op: str):
-        def forward(x: Tensor, *unused, **options) -> Tensor:
+        values = weights_of(module)  # here: the run itself is on stand-ins without gradients
+
+        def forward(*args, **options) -> Tensor:
+            x = _only_input(args, options)
             y = _run_shape_only(module, x)
             bias = getattr(module, "bias", None) is not None
             if _is_linear(module):
@@ -240,7 +327,7 @@ def _watched(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
             else:
                 stride, kernel = _pair(module.stride)[0], _pair(module.kernel_size)[: x.ndim - 2]
                 layer = _convolution(name, op, x, y, kernel, stride, module.groups, bias)
-            recorder.add(layer, y, module)
+            recorder.add(layer, y, module, values)
             return y
 
         return forward
@@ -250,7 +337,7 @@ def _watched(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
             op = _operator(module)
             if op is not None:
                 replace_forward(module, shape_only(module, name, op))
-            elif isinstance(module, SAME_SHAPE):
+            elif _is_plain(module, SAME_SHAPE):
                 replace_forward(module, normed if isinstance(module, NORMS) else same_shape)
             else:
                 handles.append(module.register_forward_pre_hook(enter(name)))

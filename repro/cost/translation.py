@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from repro.cost.eyeriss import Hardware, LayerShape, Pricing, price, pricing
-from repro.errors import InputError
+from repro.errors import InputError, check_int
 from repro.models.translation_configs import (
     ATTENTION,
     CROSS_LAYERS,
@@ -173,8 +173,10 @@ def translation_cost(
         bits: 32 or 8.
         tokens: source and target tokens.
         pe_limit: mappings use strictly fewer PEs.
-    Raises: InputError on an unknown name or accounting, or heads that do not divide a width.
+    Raises: InputError on an unknown name or accounting, a bad number, or heads that do not divide a width.
     """
+    check_int("tokens", tokens, minimum=1)
+    check_int("pe_limit", pe_limit, minimum=2)
     config, published = translation_config(config), accounting == "published"
     true_cross = tuple(CROSS_LAYERS[choice] for choice in config.cross)
     priced_cross = true_cross if config.searched or not published else (1,) * len(true_cross)

@@ -12,6 +12,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from repro.codes import fixed_point_bounds
 from repro.cpu import memory
 from repro.cpu.runner import launch, thread_count
 
@@ -70,14 +71,15 @@ def fixed_point_round(x: torch.Tensor, integer_bits: int, fraction_bits: int) ->
         x: any shape and strides, float32 on the CPU (other types are computed in float32, float64 in torch).
     Returns: same shape, dtype and, if `x` is dense, strides.
     """
-    bound = 2.0 ** (integer_bits - 1)
+    low, high = fixed_point_bounds(x.dtype, integer_bits, fraction_bits)
+    scale, step = 2.0**fraction_bits, 2.0**-fraction_bits
     if x.dtype is torch.float64:
-        low, high = -bound, bound - max(2.0**-fraction_bits, bound * 2.0**-53)
-        return (x * 2.0**fraction_bits).round_().mul_(2.0**-fraction_bits).clamp_(low, high)
-    if x.dtype is not torch.float32:
-        return fixed_point_round(x.float(), integer_bits, fraction_bits).to(x.dtype)
-    # the largest float32 inside the range: the format may have more bits than the 24 of the mantissa
-    settings = (2.0**fraction_bits, 2.0**-fraction_bits, -bound, bound - max(2.0**-fraction_bits, bound * 2.0**-24))
+        return (x * scale).round_().mul_(step).clamp_(low, high)
+    return _rounded(x.float(), (scale, step, low, high)).to(x.dtype)
+
+
+def _rounded(x: torch.Tensor, settings: tuple[float, float, float, float]) -> torch.Tensor:
+    """float32 tensor rounded with (scale, 1 / scale, low, high)."""
     x = x.detach()
     y = torch.empty_like(x)
     if x.stride() != y.stride():  # overlapping or with holes

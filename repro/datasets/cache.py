@@ -1,8 +1,8 @@
 """Decoded splits as memory-mapped .npy files under `paths.cache_root()`, safe for several processes at once.
 
 One folder per (data set, split, size, content of the source files) holds `images.npy`, `labels.npy` and `meta.json`.
-Each file is written atomically and `meta.json`, which records the sizes and sums of the others, comes last: a folder
-without it is unfinished, and one whose files do not match it is damaged and rebuilt.
+Each file is written atomically and `meta.json`, which carries a digest and records those of the others, comes last: a
+folder without it is unfinished, and one whose files do not match it is damaged and rebuilt.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _store(folder: Path, entry: CachedSplit) -> None:
         with paths.atomic_path(path) as temporary, open(temporary, "wb") as handle:
             np.save(handle, getattr(entry, array))
         files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-    paths.write_text(folder / "meta.json", json.dumps({**entry.meta, "cache_files": files}, indent=1))
+    paths.write_text(folder / "meta.json", paths.sealed_json({**entry.meta, "cache_files": files}))
 
 
 def _open(folder: Path) -> tuple[CachedSplit | None, str]:
@@ -93,16 +93,17 @@ def _open(folder: Path) -> tuple[CachedSplit | None, str]:
     if not (folder / "meta.json").exists():
         return None, ""
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        if not {"mean", "std", "class_names"} <= meta.keys():
-            return None, "meta.json is incomplete"
-        for file, recorded in meta["cache_files"].items():
-            found = (folder / file).stat().st_size
+        meta = paths.unsealed_json(folder / "meta.json")
+        for array in ARRAYS:
+            file = f"{array}.npy"
+            found, recorded = (folder / file).stat().st_size, meta["cache_files"][file]
             if found != recorded["bytes"]:
                 return None, f"{file} has {found} of {recorded['bytes']} bytes"
+            if sha256_of(folder / file) != recorded["sha256"]:
+                return None, f"{file} does not have the recorded SHA-256"
         arrays = [np.load(folder / f"{array}.npy", mmap_mode="c", allow_pickle=False) for array in ARRAYS]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return None, str(error)
+    except (OSError, ValueError, KeyError) as error:
+        return None, str(error).rstrip(".")
     return CachedSplit(*arrays, meta), ""
 
 
@@ -111,11 +112,7 @@ def damaged_entries(name: str) -> tuple[int, list[str]]:
     count, lines = 0, []
     for meta_file in sorted(folder_of_caches().glob(f"{name}-t*-*/meta.json")):
         folder, count = meta_file.parent, count + 1
-        entry, trouble = _open(folder)
-        if entry is not None:
-            for file, recorded in entry.meta["cache_files"].items():
-                if sha256_of(folder / file) != recorded["sha256"]:
-                    trouble = f"{file} does not have the recorded SHA-256"
+        _, trouble = _open(folder)
         if trouble:
             lines.append(f"cache entry {folder.name}: {trouble}; delete the folder, the next load rebuilds it")
     return count, lines
@@ -128,16 +125,16 @@ def file_sha256(path: Path) -> str:
         return recorded
     stamp, digest = _stamp(path), sha256_of(path)
     with suppress(InputError):  # only a shortcut; `cached` reports an unwritable cache
-        paths.write_text(_memo(path), json.dumps({"path": str(path), "stamp": stamp, "sha256": digest}))
+        paths.write_text(_memo(path), paths.sealed_json({"path": str(path), "stamp": stamp, "sum": digest}))
     return digest
 
 
 def recorded_sha256(path: Path) -> str | None:
     """The remembered SHA-256 of a file whose size and time of change are as they were then, else None."""
     try:
-        remembered = json.loads(_memo(path).read_text(encoding="utf-8"))
-        return remembered["sha256"] if remembered["stamp"] == _stamp(path) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        remembered = paths.unsealed_json(_memo(path))
+        return remembered["sum"] if remembered["stamp"] == _stamp(path) else None
+    except (OSError, ValueError, KeyError):
         return None
 
 

@@ -233,6 +233,9 @@ def _stored(entry: DatasetInfo, split: str, size: int | None, root: Path) -> Cac
 def _decode(entry: DatasetInfo, source: Source, files: list[dict]) -> CachedSplit:
     decoded = source.read()
     images, labels = np.ascontiguousarray(decoded.images), decoded.labels
+    shape = (len(labels), entry.channels, entry.size, entry.size)
+    if images.dtype != np.uint8 or images.shape != shape:
+        raise damaged(source.files[0] if source.files else source.kind, f"images are {images.shape}, not {shape}")
     if len(labels) == 0 or labels.min() < 0 or labels.max() >= entry.num_classes:
         raise damaged(source.files[0] if source.files else source.kind, f"labels are not 0..{entry.num_classes - 1}")
     names = decoded.class_names or entry.class_names

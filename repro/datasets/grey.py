@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
+import math
 import os
-import zlib
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from repro.datasets.source import Decoded, Source, damaged
+from repro.datasets.source import Decoded, Source, damaged, read_bounded
 from repro.datasets.subset import stratified_order
 
 # Where Debian's package dataset-fashion-mnist puts its files.
@@ -58,15 +57,12 @@ class FashionSource(Source):
 
 def read_idx(path: Path) -> np.ndarray:
     """An IDX file of unsigned bytes: 0, 0, type 8, number of dimensions, big-endian extents, then the values."""
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise damaged(path, error) from error
-    if len(raw) < 4 or raw[:3] != b"\0\0\x08":
+    raw = read_bounded(path)
+    if len(raw) < 4 or raw[:3] != b"\0\0\x08" or not 1 <= raw[3] <= 3:
         raise damaged(path, "it does not begin like an IDX file of bytes")
     start = 4 + 4 * raw[3]
-    shape = tuple(int(n) for n in np.frombuffer(raw[4:start], dtype=">u4"))
-    if len(shape) != raw[3] or len(raw) - start != int(np.prod(shape)):
+    shape = [int.from_bytes(raw[place : place + 4]) for place in range(4, start, 4)]
+    if len(raw) - start != math.prod(shape):
         raise damaged(path, f"{len(raw) - start} values where its header promises {' x '.join(map(str, shape))}")
     return np.frombuffer(raw, dtype=np.uint8, offset=start).reshape(shape)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from repro import paths
-from repro.datasets.source import damaged, sha256_of
+from repro.datasets.source import damaged, read_bounded, sha256_of
 from repro.errors import InputError, MissingDataError, check_choice
 
 TEXT_SPLITS = {"multi30k": {"train": 29000, "val": 1014, "test_2016_flickr": 1000}}
@@ -81,9 +79,8 @@ def _find(folder: Path, stem: str) -> Path:
 
 def _read_lines(file: Path) -> tuple[str, ...]:
     try:
-        raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        text = raw.decode("utf-8")
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+        text = read_bounded(file).decode("utf-8")
+    except UnicodeDecodeError as error:
         raise damaged(file, error) from error
     # Only line feeds end a sentence; str.splitlines would also break at Unicode's other line marks.
     return tuple(line.strip() for line in text.removesuffix("\n").split("\n"))

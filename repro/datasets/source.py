@@ -20,6 +20,33 @@ def damaged(path: Path | str, reason: object) -> MissingDataError:
     return MissingDataError(f"{path} is damaged or incomplete ({text}); delete it and fetch or copy it again.")
 
 
+MAX_FILE_BYTES = 2**28
+"""No file of a known data set unpacks to more: the largest, a batch file of CIFAR-100, has 160 MB."""
+
+
+def read_bounded(path: Path) -> bytes:
+    """A file's content, unpacked if its name ends in .gz; MissingDataError if it is broken or unpacks beyond bounds."""
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as handle:
+            raw = handle.read(MAX_FILE_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise damaged(path, error) from error
+    if len(raw) > MAX_FILE_BYTES:
+        raise damaged(path, f"it holds more than {MAX_FILE_BYTES} bytes")
+    return raw
+
+
+def whole_labels(values: object, path: Path | str) -> np.ndarray:
+    """Labels (N,) as int64; MissingDataError if one of them is no whole number."""
+    try:
+        labels = np.asarray(values)
+    except ValueError as error:  # lists of several lengths
+        raise damaged(path, "labels are not whole numbers") from error
+    if labels.ndim != 1 or (labels.size and not np.issubdtype(labels.dtype, np.integer)):
+        raise damaged(path, "labels are not whole numbers")
+    return labels.astype(np.int64)
+
+
 @dataclass
 class Decoded:
     """One split in memory: images (N, C, H, W) uint8, labels (N,) int64, class names if the source has them."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from repro.errors import InputError, check_choice, check_int
+from repro.errors import InputError, check_choice, check_int, check_number
 
 Generator = torch.Generator | None
 
@@ -22,6 +22,13 @@ Generator = torch.Generator | None
 def _check_batch(images: torch.Tensor) -> None:
     if images.ndim != 4:
         raise InputError(f"images has the shape {tuple(images.shape)}; a batch (B, C, H, W) is needed.")
+
+
+def _check_fill(values: tuple[float, ...], images: torch.Tensor) -> None:
+    """Stored images hold 0..255; a larger fill would wrap around."""
+    if not images.is_floating_point():
+        for value in values:
+            check_number("fill", value, minimum=0, maximum=255)
 
 
 def _rand_int(high: int, shape: tuple[int, ...], generator: Generator, device: torch.device) -> torch.Tensor:
@@ -38,10 +45,12 @@ class RandomCrop:
 
     def __post_init__(self) -> None:
         check_int("padding", self.padding, minimum=0)
+        check_number("fill", self.fill)
 
     def __call__(self, images: torch.Tensor, generator: Generator = None) -> torch.Tensor:
         """(B, C, H, W) -> (B, C, H, W), each image with its own offset, uniform over (2 * padding + 1)^2 places."""
         _check_batch(images)
+        _check_fill((self.fill,), images)
         batch, _, height, width = images.shape
         top, left = _rand_int(2 * self.padding + 1, (2, batch), generator, images.device)
         padded = F.pad(images, (self.padding,) * 4, value=self.fill)
@@ -56,8 +65,7 @@ class RandomFlip:
     probability: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise InputError(f"probability={self.probability!r} is not allowed; it must lie between 0 and 1.")
+        check_number("probability", self.probability, minimum=0, maximum=1)
 
     def __call__(self, images: torch.Tensor, generator: Generator = None) -> torch.Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -79,10 +87,18 @@ class Cutout:
 
     def __post_init__(self) -> None:
         check_int("size", self.size, minimum=1)
+        for value in self._values:
+            check_number("fill", value)
+
+    @property
+    def _values(self) -> tuple[float, ...]:
+        return self.fill if isinstance(self.fill, tuple) else (self.fill,)
 
     def __call__(self, images: torch.Tensor, generator: Generator = None) -> torch.Tensor:
         """(B, C, H, W) -> (B, C, H, W), one square per image."""
         _check_batch(images)
+        values = self._values
+        _check_fill(values, images)
         batch, channels, height, width = images.shape
         inside = []
         for extent in (height, width):
@@ -90,7 +106,6 @@ class Cutout:
             pixel = torch.arange(extent, device=images.device)
             inside.append((pixel >= start) & (pixel < start + self.size))
         square = inside[0][:, None, :, None] & inside[1][:, None, None, :]  # (B, 1, H, W)
-        values = self.fill if isinstance(self.fill, tuple) else (self.fill,)
         if len(values) not in (1, channels):
             raise InputError(f"fill={self.fill!r} has {len(values)} values; the images have {channels} channels.")
         fill = torch.tensor(values, dtype=torch.float64, device=images.device).view(1, -1, 1, 1)
@@ -157,5 +172,5 @@ def standard_augmentation(name: str, *, size: int | None = None, cutout: int = 0
         crop = RandomCrop(max(1, round(parts[0].padding * size / REGISTRY[name].size)))
         parts = (crop, *parts[1:])
     if check_int("cutout", cutout, minimum=0):
-        parts = (*parts, Cutout(cutout, fill))
+        parts = (*parts, Cutout(cutout, check_number("fill", fill, minimum=0, maximum=255)))
     return Compose(parts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from repro.layers.geometry import Conv2dGeometry, LinearGeometry, conv_arguments, like, reset_bias
+from repro.layers.geometry import Conv2dGeometry, LinearGeometry, conv_arguments, like, reset_bias, take_over
 from repro.layers.quantized import quantize_adder
 from repro.ops import adder_conv2d, adder_linear
 from repro.ops.dispatch import check_backend
@@ -106,7 +106,6 @@ class AdderLinear(_Adder, LinearGeometry):
 @torch.no_grad()
 def _copy(source: nn.Module, layer: nn.Module, copy_weight: bool) -> nn.Module:
     if copy_weight:
-        layer.weight.copy_(source.weight)
-        if layer.bias is not None:
-            layer.bias.copy_(source.bias)
+        take_over(layer.weight, source.weight)
+        take_over(layer.bias, source.bias)
     return layer.train(source.training)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from repro.errors import InputError, check_choice, check_int
 from repro.ops import dispatch
+
+REMAKES = (BasePruningMethod, SpectralNorm, WeightNorm)
+"""Hooks of torch that set a layer's weight anew before every forward."""
 
 
 class Conv2dGeometry(nn.Module):
@@ -75,6 +83,26 @@ class LinearGeometry(nn.Module):
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+def take_over(target: nn.Parameter | None, source: torch.Tensor | None) -> None:
+    """Values and `requires_grad` of `source`; nothing where there is no such parameter."""
+    if target is not None:
+        target.copy_(source)
+        target.requires_grad_(source.requires_grad)
+
+
+@contextmanager
+def as_evaluated(layer: nn.Module) -> Iterator[None]:
+    """Inside, `layer.weight` is what evaluation uses, also where pruning or a norm makes it before every forward."""
+    training, layer.training = layer.training, False
+    try:
+        for hook in layer._forward_pre_hooks.values():
+            if isinstance(hook, REMAKES):
+                hook(layer, ())
+        yield
+    finally:
+        layer.training = training
 
 
 def reset_bias(bias: torch.Tensor | None, weight_shape: tuple[int, ...]) -> None:

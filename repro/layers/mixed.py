@@ -25,7 +25,7 @@ from repro.layers.factory import OPERATORS, make_conv2d, make_linear
 from repro.layers.geometry import reset_bias
 from repro.layers.shift import ShiftConv2d
 from repro.ops import fixed_point_round
-from repro.ops.dispatch import pair
+from repro.ops.dispatch import check_images, pair
 
 
 class MixedConv2d(nn.Module):
@@ -82,8 +82,7 @@ class MixedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_t_in + C_a_in, H, W) to (N, C_t_out + C_a_out, H_out, W_out), target channels first."""
-        if x.ndim != 4 or x.shape[1] != sum(self.in_channels):
-            raise InputError(f"x has shape {tuple(x.shape)}; it must be (N, {sum(self.in_channels)}, H, W).")
+        check_images(x, sum(self.in_channels))
         if self.cross is None and self.augmented is None:
             return self.target(x[:, : self.in_channels[0]])
         fused = type(self.target) in (ShiftConv2d, nn.Conv2d)

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from repro.errors import check_choice
-from repro.layers.geometry import Conv2dGeometry, LinearGeometry, conv_arguments, like, reset_bias
+from repro.layers.geometry import (
+    Conv2dGeometry,
+    LinearGeometry,
+    as_evaluated,
+    conv_arguments,
+    like,
+    reset_bias,
+    take_over,
+)
 from repro.ops import (
     compose_shift_weight,
     fixed_point_round,
@@ -74,13 +82,14 @@ class _Shift(nn.Module):
     @torch.no_grad()
     def _copy_from(self, source: nn.Module) -> nn.Module:
         if self.mode == "q":
-            self.weight.copy_(source.weight)
+            take_over(self.weight, source.weight)
         else:
             p_min, p_max = shift_exponents(self.weight_bits)
             self.shift.copy_(torch.log2(source.weight.abs()).clamp(p_min, p_max))
             self.sign.copy_(source.weight.sign())
-        if self.bias is not None:
-            self.bias.copy_(source.bias)
+            for parameter in (self.shift, self.sign):
+                parameter.requires_grad_(source.weight.requires_grad)
+        take_over(self.bias, source.bias)
         return self.train(source.training)
 
     @torch.no_grad()
@@ -88,10 +97,14 @@ class _Shift(nn.Module):
         target.weight.copy_(self._evaluated_weight())
         if self.bias is not None:
             target.bias.copy_(self.quantized_bias())
+            target.bias.requires_grad_(self.bias.requires_grad)
+        trained = any(parameter.requires_grad for name, parameter in self.named_parameters() if name != "bias")
+        target.weight.requires_grad_(trained)
         return target.train(self.training)
 
     def _evaluated_weight(self) -> Tensor:
-        return self.quantized_weight() if self.mode == "ps" else round_to_power_of_two(self.weight, self.weight_bits)
+        with as_evaluated(self):
+            return self.quantized_weight()
 
     def quantize(self, arithmetic: str = "product") -> nn.Module:
         """The layer on packed 4- or 5-bit codes for inference (`repro.layers.packed`); its weights, exactly.

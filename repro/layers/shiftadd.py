@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from repro.layers.adder import AdderConv2d, AdderLinear
-from repro.layers.geometry import conv_arguments, like
+from repro.layers.geometry import conv_arguments, like, take_over
 from repro.layers.shift import ShiftConv2d, ShiftLinear
 
 
@@ -86,8 +87,8 @@ class ShiftAddLinear(nn.Module):
         return _start(layer, linear)
 
 
+@torch.no_grad()
 def _start(layer: nn.Module, source: nn.Module) -> nn.Module:
     layer.shift._copy_from(source)
-    if layer.add.bias is not None:
-        layer.add.bias.data.copy_(source.bias.data)
+    take_over(layer.add.bias, source.bias)
     return layer.train(source.training)

@@ -12,20 +12,31 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from repro.errors import InputError
-from repro.layers import AdderConv2d, AdderLinear, ShiftConv2d, ShiftLinear
+from repro.layers import (
+    AdderConv2d,
+    AdderLinear,
+    PackedShiftConv2d,
+    PackedShiftLinear,
+    QuantizedAdderConv2d,
+    QuantizedAdderLinear,
+    ShiftConv2d,
+    ShiftLinear,
+)
 from repro.models.build import MatMul
 
-CONVS = (nn.Conv2d, ShiftConv2d, AdderConv2d)
-LINEARS = (nn.Linear, ShiftLinear, AdderLinear)
+ADDERS = (AdderConv2d, AdderLinear, QuantizedAdderConv2d, QuantizedAdderLinear)
+SHIFTS = (ShiftConv2d, ShiftLinear, PackedShiftConv2d, PackedShiftLinear)
+CONVS = (nn.Conv2d, *ADDERS[::2], *SHIFTS[::2])
+LINEARS = (nn.Linear, *ADDERS[1::2], *SHIFTS[1::2])
 NORMS = (nn.BatchNorm2d, nn.LayerNorm)
 COLUMNS = ("layer", "role", "op", "kind", "kernel", "stride", "groups", "in_shape", "out_shape", "params", "macs")
 
 
 def operator_of(layer: nn.Module) -> str:
     """ "adder", "shift" or "conv" of a layer module."""
-    if isinstance(layer, AdderConv2d | AdderLinear):
+    if isinstance(layer, ADDERS):
         return "adder"
-    return "shift" if isinstance(layer, ShiftConv2d | ShiftLinear) else "conv"
+    return "shift" if isinstance(layer, SHIFTS) else "conv"
 
 
 def summary(model: nn.Module, input_size: int | Sequence[int] | Tensor | Sequence[Tensor]) -> pd.DataFrame:
@@ -99,12 +110,18 @@ def _watched(model: nn.Module, rows: list[dict]) -> Iterator[None]:
             handle.remove()
 
 
-def _unchanged(x: Tensor) -> Tensor:
-    return x
+def _unchanged(*args, **options) -> Tensor:
+    return _only_input(args, options)
+
+
+def _only_input(args: tuple, options: dict) -> Tensor:
+    """The tensor that a layer was called with, by place or by keyword (input=x)."""
+    return args[0] if args else next(iter(options.values()))
 
 
 def _shape_only(layer: nn.Module, name: str, rows: list[dict]):
-    def forward(x: Tensor) -> Tensor:
+    def forward(*args, **options) -> Tensor:
+        x = _only_input(args, options)
         if isinstance(layer, LINEARS):
             weight = x.new_empty(layer.out_features, layer.in_features)
             y, taps, geometry = F.linear(x, weight), layer.in_features, ("linear", None, None, 1)

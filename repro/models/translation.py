@@ -199,10 +199,13 @@ class TranslationTransformer(nn.Module):
         pad: int = 0,
     ):
         super().__init__()
+        check_int("source_vocabulary", source_vocabulary, minimum=2)
+        check_int("target_vocabulary", target_vocabulary, minimum=2)
+        check_int("pad", pad, minimum=0, maximum=min(source_vocabulary, target_vocabulary) - 1)
         self.config, self.pad = config, pad
         memory, embed = config.encoder_embed, config.decoder_embed
-        self.source_embedding = nn.Embedding(check_int("source_vocabulary", source_vocabulary, minimum=2), memory, pad)
-        self.target_embedding = nn.Embedding(check_int("target_vocabulary", target_vocabulary, minimum=2), embed, pad)
+        self.source_embedding = nn.Embedding(source_vocabulary, memory, pad)
+        self.target_embedding = nn.Embedding(target_vocabulary, embed, pad)
         for embedding in (self.source_embedding, self.target_embedding):
             nn.init.normal_(embedding.weight, 0.0, embedding.embedding_dim**-0.5)
         encoder_types = config.encoder_types or (ATTENTION,) * len(config.encoder_ffn)
@@ -231,7 +234,13 @@ class TranslationTransformer(nn.Module):
 
     @staticmethod
     def _embed(embedding: nn.Embedding, tokens: Tensor) -> Tensor:
-        x = embedding(tokens) * math.sqrt(embedding.embedding_dim)
+        try:
+            x = embedding(tokens) * math.sqrt(embedding.embedding_dim)
+        except IndexError as error:
+            raise InputError(
+                f"token ids run from {int(tokens.min())} to {int(tokens.max())}; "
+                f"allowed are 0 to {embedding.num_embeddings - 1}."
+            ) from error
         return x + sinusoids(tokens.shape[1], embedding.embedding_dim, x)
 
     def encode(self, source: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -259,6 +268,9 @@ class TranslationTransformer(nn.Module):
     @torch.no_grad()
     def translate(self, source: Tensor, *, begin: int, end: int, max_tokens: int = 100) -> Tensor:
         """Greedy translation, (N, at most max_tokens) ids; `pad` after `end`."""
+        check_int("max_tokens", max_tokens, minimum=1)
+        for name, token in (("begin", begin), ("end", end)):
+            check_int(name, token, minimum=0, maximum=self.target_embedding.num_embeddings - 1)
         memories, padding = self.encode(source)
         target = torch.full((source.shape[0], 1), begin, dtype=torch.long, device=source.device)
         finished = torch.zeros(source.shape[0], dtype=torch.bool, device=source.device)

@@ -2,8 +2,9 @@
 
 Gradients (ACGhostNet sec. 3.1, after AdderNet): dL/dw = sum g * (x - w), full precision;
 dL/dx = sum g * HardTanh(w - x).
-They are not derivatives of the forward, so a second backward through them has no meaning and raises an error. The
-adaptive learning rate of the same section is an optimiser's business (`repro.train`): gradients are not rescaled here.
+They are not derivatives of the forward, so a second backward through them has no meaning and raises an error, and so do
+forward-mode derivatives. The adaptive learning rate of the same section is an optimiser's business (`repro.train`):
+gradients are not rescaled here.
 
 Precision: float16 and bfloat16 tensors are summed in float32 and rounded once. Under autocast the operators run in
 float32 and return float32, since a sum of hundreds of absolute differences loses its small changes in half precision.
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from repro.geometry import output_sizes
-from repro.ops import dispatch
+from repro.ops import dispatch, reference
 
 NO_DOUBLE_BACKWARD = (
     "the gradient of an adder operator is a surrogate and has no derivative of its own: "
@@ -25,13 +26,6 @@ NO_DOUBLE_BACKWARD = (
 
 
 # --- kernels behind a chosen back end --------------------------------------------------------------------------------
-
-
-def _format(x: Tensor) -> torch.memory_format:
-    """Channels-last activations give channels-last results; everything else is NCHW."""
-    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
-        return torch.channels_last
-    return torch.contiguous_format
 
 
 def _kernels(op: str, backend: str, x: Tensor):
@@ -43,13 +37,13 @@ def _kernels(op: str, backend: str, x: Tensor):
 def _conv2d_fwd(x, weight, stride, padding, dilation, groups, backend):
     kernels = _kernels("adder_conv2d", backend, x)
     y = kernels.adder_conv2d_fwd(x, weight, tuple(stride), tuple(padding), tuple(dilation), groups)
-    return y.contiguous(memory_format=_format(x))
+    return y.contiguous(memory_format=dispatch.memory_format(x))
 
 
 def _conv2d_bwd_input(grad_out, x, weight, stride, padding, dilation, groups, backend):
     pairs = tuple(stride), tuple(padding), tuple(dilation)
     grad = _kernels("adder_conv2d", backend, x).adder_conv2d_bwd_input(grad_out, x, weight, *pairs, groups)
-    return grad.contiguous(memory_format=_format(x))
+    return grad.contiguous(memory_format=dispatch.memory_format(x))
 
 
 def _conv2d_bwd_weight(grad_out, x, weight, stride, padding, dilation, groups, backend):
@@ -65,7 +59,7 @@ def _conv2d_bwd(grad_out, x, weight, stride, padding, dilation, groups, backend)
         arguments = grad_out, x, weight, stride, padding, dilation, groups, backend
         return _conv2d_bwd_input(*arguments), _conv2d_bwd_weight(*arguments)
     grad_x, grad_weight = both(grad_out, x, weight, tuple(stride), tuple(padding), tuple(dilation), groups)
-    return grad_x.contiguous(memory_format=_format(x)), grad_weight.contiguous()
+    return grad_x.contiguous(memory_format=dispatch.memory_format(x)), grad_weight.contiguous()
 
 
 def _linear_fwd(x, weight, backend):
@@ -80,10 +74,19 @@ def _linear_bwd_weight(grad_out, x, weight, backend):
     return _kernels("adder_linear", backend, x).adder_linear_bwd_weight(grad_out, x, weight).contiguous()
 
 
+def _conv2d_plain(x, weight, stride, padding, dilation, groups, _backend):
+    """Torch's own operators only, for exporters that know no other."""
+    return reference.adder_conv2d_fwd(x, weight, stride, padding, dilation, groups)
+
+
+def _linear_plain(x, weight, _backend):
+    return reference.adder_linear_fwd(x, weight)
+
+
 # --- eager autograd --------------------------------------------------------------------------------------------------
 
 
-class AdderConv2dFunction(torch.autograd.Function):
+class AdderConv2dFunction(dispatch.BackwardOnlyFunction):
     """Saves x and weight, nothing else."""
 
     @staticmethod
@@ -94,12 +97,15 @@ class AdderConv2dFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_out):
-        if all(ctx.needs_input_grad[:2]) and not torch.is_grad_enabled():
-            return *_conv2d_bwd(grad_out, *ctx.saved_tensors, *ctx.settings), *(None for _ in ctx.settings)
-        return _surrogate(grad_out, ctx, "adder_conv2d", _conv2d_bwd_input, _conv2d_bwd_weight)
+        x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled() or not dispatch.eager(grad_out, x, weight):
+            return _CONV2D_BACKWARD(ctx, grad_out)
+        if all(ctx.needs_input_grad[:2]):
+            return *_conv2d_bwd(grad_out, x, weight, *ctx.settings), *(None for _ in ctx.settings)
+        return _surrogate(ctx, grad_out, _conv2d_bwd_input, _conv2d_bwd_weight)
 
 
-class AdderLinearFunction(torch.autograd.Function):
+class AdderLinearFunction(dispatch.BackwardOnlyFunction):
     """Saves x and weight, nothing else."""
 
     @staticmethod
@@ -110,18 +116,29 @@ class AdderLinearFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_out):
-        return _surrogate(grad_out, ctx, "adder_linear", _linear_bwd_input, _linear_bwd_weight)
+        if torch.is_grad_enabled() or not dispatch.eager(grad_out, *ctx.saved_tensors):
+            return _LINEAR_BACKWARD(ctx, grad_out)
+        return _surrogate(ctx, grad_out, _linear_bwd_input, _linear_bwd_weight)
 
 
-def _surrogate(grad_out: Tensor, ctx, name: str, input_kernel, weight_kernel):
-    """Both gradients where needed; through the registered operators when someone wants to differentiate again."""
+def _surrogate(ctx, grad_out: Tensor, input_kernel, weight_kernel):
+    """Both gradients where needed."""
     x, weight = ctx.saved_tensors
-    if torch.is_grad_enabled():
-        input_kernel = getattr(torch.ops.repro, f"{name}_bwd_input")
-        weight_kernel = getattr(torch.ops.repro, f"{name}_bwd_weight")
     grad_x = input_kernel(grad_out, x, weight, *ctx.settings) if ctx.needs_input_grad[0] else None
     grad_weight = weight_kernel(grad_out, x, weight, *ctx.settings) if ctx.needs_input_grad[1] else None
     return grad_x, grad_weight, *(None for _ in ctx.settings)
+
+
+def _backward_of(name: str):
+    """The backward through registered operators: for those who differentiate again, trace or transform."""
+
+    def backward(ctx, grad_out):
+        return _surrogate(ctx, grad_out, dispatch.traced(f"{name}_bwd_input"), dispatch.traced(f"{name}_bwd_weight"))
+
+    return backward
+
+
+_CONV2D_BACKWARD, _LINEAR_BACKWARD = _backward_of("adder_conv2d"), _backward_of("adder_linear")
 
 
 # --- public functions ------------------------------------------------------------------------------------------------
@@ -135,6 +152,7 @@ def _autocast(*tensors: Tensor | None):
     return tuple(t.float() if isinstance(t, Tensor) and t.dtype in halves else t for t in tensors)
 
 
+@dispatch.overridable
 def adder_conv2d(
     x: Tensor,
     weight: Tensor,
@@ -166,13 +184,15 @@ def adder_conv2d(
         x, weight, bias = _autocast(x, weight, bias)
     dispatch.check_backend(backend)
     x, stride, padding, dilation = dispatch.check_conv2d(x, weight, bias, stride, padding, dilation, groups)
-    run = torch.ops.repro.adder_conv2d
     if dispatch.eager(x, weight):
         run = AdderConv2dFunction.apply if dispatch.needs_graph(x, weight) else _conv2d_fwd
+    else:
+        run = _conv2d_plain if dispatch.exporting_to_onnx() else dispatch.traced("adder_conv2d")
     y = run(x, weight, stride, padding, dilation, groups, backend)
     return y if bias is None else y + bias.view(-1, 1, 1)
 
 
+@dispatch.overridable
 def adder_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, backend: str = "auto") -> Tensor:
     """Negative L1 distance between every input row and every weight row.
 
@@ -189,9 +209,10 @@ def adder_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, backe
     dispatch.check_backend(backend)
     dispatch.check_linear(x, weight, bias)
     rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
-    run = torch.ops.repro.adder_linear
     if dispatch.eager(rows, weight):
         run = AdderLinearFunction.apply if dispatch.needs_graph(rows, weight) else _linear_fwd
+    else:
+        run = _linear_plain if dispatch.exporting_to_onnx() else dispatch.traced("adder_linear")
     y = run(rows, weight, backend)
     if x.ndim != 2:
         y = y.reshape(*x.shape[:-1], weight.shape[0])
@@ -205,11 +226,11 @@ _CONV_ARGS = "Tensor x, Tensor weight, int[2] stride, int[2] padding, int[2] dil
 
 def _conv2d_fake(x, weight, stride, padding, dilation, groups, backend):
     size = output_sizes(x.shape[2:], weight.shape[2:], stride, padding, dilation)
-    return x.new_empty((x.shape[0], weight.shape[0], *size)).contiguous(memory_format=_format(x))
+    return x.new_empty((x.shape[0], weight.shape[0], *size)).contiguous(memory_format=dispatch.memory_format(x))
 
 
 def _like_x(grad_out, x, weight, *_settings):
-    return torch.empty_like(x, memory_format=_format(x) if x.ndim == 4 else torch.contiguous_format)
+    return torch.empty_like(x, memory_format=dispatch.memory_format(x) if x.ndim == 4 else torch.contiguous_format)
 
 
 def _like_weight(grad_out, x, weight, *_settings):
@@ -221,41 +242,33 @@ def _save(ctx, inputs, output):
     ctx.settings = inputs[2:]
 
 
-def _backward_through(name: str):
-    def backward(ctx, grad_out):
-        x, weight = ctx.saved_tensors
-        by_input = getattr(torch.ops.repro, f"{name}_bwd_input")
-        by_weight = getattr(torch.ops.repro, f"{name}_bwd_weight")
-        grad_x = by_input(grad_out, x, weight, *ctx.settings) if ctx.needs_input_grad[0] else None
-        grad_weight = by_weight(grad_out, x, weight, *ctx.settings) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_weight, *(None for _ in ctx.settings)
-
-    return backward
-
-
 def _refuse(ctx, grad):
     raise RuntimeError(NO_DOUBLE_BACKWARD)
 
 
-def _register(name: str, arguments: str, kernels, fake) -> None:
+def _register(name: str, arguments: str, kernels, fake, backward) -> None:
     forward, by_input, by_weight = kernels
     dispatch.register(
         f"{name}({arguments}) -> Tensor",
         forward,
         fake=fake,
-        backward=_backward_through(name),
+        backward=backward,
         setup=_save,
         autocast_float32=True,
+        rows=1,
     )
-    for suffix, kernel, like in (("bwd_input", by_input, _like_x), ("bwd_weight", by_weight, _like_weight)):
+    for suffix, kernel, like, rows in (("bwd_input", by_input, _like_x, 2), ("bwd_weight", by_weight, _like_weight, 0)):
         schema = f"{name}_{suffix}(Tensor grad_out, {arguments}) -> Tensor"
-        dispatch.register(schema, kernel, fake=like, backward=_refuse)
+        dispatch.register(schema, kernel, fake=like, backward=_refuse, rows=rows)
 
 
-_register("adder_conv2d", _CONV_ARGS, (_conv2d_fwd, _conv2d_bwd_input, _conv2d_bwd_weight), _conv2d_fake)
+_register(
+    "adder_conv2d", _CONV_ARGS, (_conv2d_fwd, _conv2d_bwd_input, _conv2d_bwd_weight), _conv2d_fake, _CONV2D_BACKWARD
+)
 _register(
     "adder_linear",
     "Tensor x, Tensor weight, str backend",
     (_linear_fwd, _linear_bwd_input, _linear_bwd_weight),
     lambda x, weight, backend: x.new_empty((x.shape[0], weight.shape[0])),
+    _LINEAR_BACKWARD,
 )

@@ -1,20 +1,23 @@
 """Which back end serves a call, the checks every operator makes, and registration with `torch.library`.
 
-Two doors lead to the same kernels. In eager mode the public functions call an `autograd.Function` (about 15 us a step
-less than a registered operator's Python autograd). When something traces, transforms or intercepts the call
-(torch.compile, torch.export, fake or meta tensors, dispatch modes, functorch), they call the operator registered under
-`torch.ops.repro`, which has a fake kernel, an autograd formula and an autocast rule.
+Three doors lead to the same kernels. In eager mode the public functions call an `autograd.Function` (about 15 us a
+step less than a registered operator's Python autograd). When something traces or intercepts the call (torch.compile,
+torch.export, jit.trace, fake or meta tensors, dispatch modes), or a tensor's numbers are not simply in its memory (lazy
+negatives, functional tensors), they call the operator registered under `torch.ops.repro`, which has a fake kernel, an
+autograd formula, an autocast rule and a vmap rule. Inside transforms of `torch.func` they call a Function around it.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from repro.errors import BackendError, InputError, check_choice, check_int
 from repro.runtime import triton_interpreted, triton_status, warn_once
@@ -23,6 +26,10 @@ BACKENDS = ("auto", "reference", "cpu", "triton")
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _PLAIN = (Tensor, torch.nn.Parameter)
 _REAL_DEVICES = ("cpu", "cuda")
+NO_FORWARD_MODE = (
+    "{} has no forward-mode derivative (jvp, dual tensors, jacfwd): its gradient is a surrogate that is defined "
+    "backwards only; use backward, torch.func.grad, vjp or jacrev."
+)
 
 
 # --- back ends -------------------------------------------------------------------------------------------------------
@@ -112,6 +119,14 @@ def check_floating(parameter: str, tensor: Tensor) -> None:
         raise InputError(
             f"{parameter}.dtype={tensor.dtype} is not supported; allowed are float16, bfloat16, float32 and float64."
         )
+    if tensor.layout is not torch.strided:
+        raise InputError(f"{parameter}.layout={tensor.layout} is not supported; give {parameter}.to_dense().")
+
+
+def check_images(x: Tensor, channels: int) -> None:
+    """Raise InputError unless `x` is (N, channels, H, W); a proxy of a tracer has no sizes and passes."""
+    if isinstance(x, Tensor) and (x.ndim != 4 or x.shape[1] != channels):
+        raise InputError(f"x has shape {tuple(x.shape)}; it must be (N, {channels}, H, W).")
 
 
 def check_same(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
@@ -123,6 +138,13 @@ def check_same(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
             )
     if bias is not None and (bias.ndim != 1 or bias.shape[0] != weight.shape[0]):
         raise InputError(f"bias has shape {tuple(bias.shape)}; it must be ({weight.shape[0]},), one value per filter.")
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """Channels-last activations give channels-last results; everything else is NCHW."""
+    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        return torch.channels_last
+    return torch.contiguous_format
 
 
 def pair(parameter: str, value: int | Sequence[int], minimum: int) -> tuple[int, int]:
@@ -203,18 +225,39 @@ def check_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     check_same(x, weight, bias)
 
 
-# --- registration ----------------------------------------------------------------------------------------------------
+# --- who else wants the call -----------------------------------------------------------------------------------------
 
-LIBRARY = torch.library.Library("repro", "FRAGMENT")
+
+def overridable(function: Callable) -> Callable:
+    """A public function that tensor subclasses, torch function modes and `torch.fx` proxies can take over, as torch's.
+
+    So `fx.symbolic_trace` records the call as one node, and a default device does not reach what the kernels allocate.
+    """
+
+    @functools.wraps(function)
+    def public(*args, **kwargs):
+        given = (*args, *kwargs.values())
+        if has_torch_function(given):
+            return handle_torch_function(public, given, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    return public
 
 
 def eager(*tensors: Tensor) -> bool:
-    """Whether plain tensors are computed at once: nothing compiles, traces, transforms or intercepts the call."""
+    """Whether plain tensors are computed at once: nothing compiles, traces, transforms or intercepts the call.
+
+    Also false for a tensor whose memory does not hold its numbers (lazy negative, functional, freed) or is empty.
+    """
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
         return False
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if torch._C._functorch.peek_interpreter_stack() is not None or torch._C._get_tracing_state() is not None:
         return False
-    return all(type(tensor) in _PLAIN and tensor.device.type in _REAL_DEVICES for tensor in tensors)
+    return all(type(tensor) in _PLAIN and (tensor.is_cpu or tensor.is_cuda) and _holds(tensor) for tensor in tensors)
+
+
+def _holds(tensor: Tensor) -> bool:
+    return bool(tensor.data_ptr() and tensor.untyped_storage().nbytes()) and not tensor.is_neg()
 
 
 def needs_graph(x: Tensor, weight: Tensor) -> bool:
@@ -224,16 +267,45 @@ def needs_graph(x: Tensor, weight: Tensor) -> bool:
     return torch.autograd.forward_ad._current_level >= 0
 
 
+def exporting_to_onnx() -> bool:
+    """Whether `torch.onnx.export` is tracing, which knows torch's own operators only."""
+    onnx = sys.modules.get("torch.onnx")
+    return onnx is not None and onnx.is_in_onnx_export()
+
+
+# --- registration ----------------------------------------------------------------------------------------------------
+
+LIBRARY = torch.library.Library("repro", "FRAGMENT")
+_TRANSFORMED: dict[str, type[torch.autograd.Function]] = {}
+
+
+class BackwardOnlyFunction(torch.autograd.Function):
+    """A Function that refuses forward-mode derivatives in words."""
+
+    @staticmethod
+    def jvp(ctx, *tangents):
+        raise NotImplementedError(NO_FORWARD_MODE.format("this operator"))
+
+
+def traced(name: str) -> Callable:
+    """The registered operator `name`; inside a transform of `torch.func`, a Function around it."""
+    transform = None if torch.compiler.is_compiling() else torch._C._functorch.peek_interpreter_stack()
+    if transform is None or transform.key() == torch._C._functorch.TransformType.Functionalize:
+        return getattr(torch.ops.repro, name)
+    return _TRANSFORMED[name].apply
+
+
 def register(
     schema: str,
     kernel: Callable,
     *,
     fake: Callable,
-    backward: Callable | None = None,
+    backward: Callable,
     setup: Callable | None = None,
     autocast_float32: bool = False,
+    rows: int = 0,
 ) -> None:
-    """Register `torch.ops.repro.<name>` with its fake kernel, autograd formula and autocast rule.
+    """Register `torch.ops.repro.<name>` with its fake kernel, autograd formula, autocast rule and vmap rule.
 
     Args:
         schema: "name(arguments) -> result" in torch's schema language.
@@ -241,13 +313,54 @@ def register(
         fake: result's metadata from the arguments' metadata; also serves the meta device.
         backward, setup: as in `torch.library.register_autograd`.
         autocast_float32: cast floating inputs to float32 under autocast (sums of absolute differences need it).
+        rows: the first so many tensors, and the result, are made of rows along their first axis, each computed by
+            itself; `vmap` over them then is one call on more rows. Otherwise it calls the operator once per entry.
     """
     name = schema.partition("(")[0]
     LIBRARY.define(schema, tags=(torch.Tag.needs_fixed_stride_order, torch.Tag.pt2_compliant_tag))
-    LIBRARY.impl(name, kernel, "CompositeExplicitAutograd")
+    LIBRARY.impl(name, _with_memory(name, kernel), "CompositeExplicitAutograd")
     torch.library.register_fake(f"repro::{name}", fake, lib=LIBRARY)
-    if backward is not None:
-        torch.library.register_autograd(f"repro::{name}", backward, setup_context=setup, lib=LIBRARY)
+    torch.library.register_autograd(f"repro::{name}", backward, setup_context=setup, lib=LIBRARY)
+    operator = getattr(torch.ops.repro, name)
+    torch.library.register_vmap(f"repro::{name}", _vmap_rule(operator, rows), lib=LIBRARY)
     if autocast_float32:
         for device in _REAL_DEVICES:
             torch.library.register_autocast(f"repro::{name}", device, torch.float32, lib=LIBRARY)
+    _TRANSFORMED[name] = _transformed(name, operator, setup or (lambda ctx, inputs, output: None), backward)
+
+
+def _with_memory(name: str, kernel: Callable) -> Callable:
+    def checked(*args):
+        for value in args:
+            if isinstance(value, Tensor) and value.numel() and not value.untyped_storage().nbytes():
+                raise RuntimeError(
+                    f"{name} got a tensor of shape {tuple(value.shape)} whose storage was freed (sharded training does "
+                    "that between uses); gather it first."
+                )
+        return kernel(*args)
+
+    return checked
+
+
+def _transformed(name: str, operator: Callable, setup: Callable, backward: Callable) -> type[torch.autograd.Function]:
+    def jvp(ctx, *tangents):
+        raise NotImplementedError(NO_FORWARD_MODE.format(name))
+
+    members = {"forward": operator.default, "setup_context": setup, "backward": backward, "jvp": jvp}
+    statics = {label: staticmethod(member) for label, member in members.items()}
+    return type(f"{name}_transformed", (torch.autograd.Function,), {**statics, "generate_vmap_rule": True})
+
+
+def _vmap_rule(operator: Callable, rows: int) -> Callable:
+    def rule(info, in_dims, *args):
+        size = info.batch_size
+        batched = [isinstance(a, Tensor) and d is not None for a, d in zip(args, in_dims)]
+        args = [a.movedim(d, 0) if b else a for a, d, b in zip(args, in_dims, batched)]
+        if rows and not any(batched[rows:]):
+            whole = [a if b else a.expand(size, *a.shape) for a, b in zip(args[:rows], batched)]
+            y = operator(*(a.reshape(-1, *a.shape[2:]) for a in whole), *args[rows:])
+            return y.reshape(size, -1, *y.shape[1:]) if whole[0].ndim > 1 else y, 0
+        entries = [[a[i] if b else a for a, b in zip(args, batched)] for i in range(size)]
+        return torch.stack([operator(*entry) for entry in entries]), 0
+
+    return rule

@@ -18,14 +18,14 @@ so m = 2^(b-1) - 1 is P = 0. The remaining code (sign 1, m = 0, "minus zero") is
 
 from __future__ import annotations
 
-import functools
 import math
 
 import torch
 from torch import Tensor
 
+from repro.codes import fixed_point_bounds
 from repro.errors import InputError, check_choice, check_int
-from repro.ops import dispatch
+from repro.ops import dispatch, reference
 
 MIN_WEIGHT_BITS, MAX_WEIGHT_BITS = 2, 8
 FIXED_POINT = (16, 16)
@@ -71,13 +71,14 @@ def check_fixed_point(activation_bits: int | tuple[int, int] | None) -> tuple[in
 def power_of_two(weight: Tensor, p_min: int, p_max: int) -> Tensor:
     """Nearest power of two in the logarithmic sense, without a logarithm: exact for every input, no gradient.
 
-    frexp gives |w| = m * 2^e with m in [0.5, 1); log2 |w| rounds up to e where m > sqrt(1/2), else down to e - 1.
+    frexp gives |w| = m * 2^e with m in [0.5, 1); log2 |w| rounds up to e where m > sqrt(1/2), else down to e - 1. No
+    number of any type is sqrt(1/2), and the rounded square lies on the right side of 1/2 for its neighbours too.
     """
     if weight.dtype is torch.float32 and weight.device.type == "cpu":
         return _power_of_two_bits(weight, p_min, p_max)
     wide = weight if weight.dtype in (torch.float32, torch.float64) else weight.float()
     mantissa, exponent = torch.frexp(wide.abs())
-    exponent = (exponent - (mantissa <= math.sqrt(0.5)).to(exponent.dtype)).clamp(p_min, p_max)
+    exponent = (exponent - (mantissa * mantissa < 0.5).to(exponent.dtype)).clamp(p_min, p_max)
     exponent = torch.where(wide.isinf(), p_max, exponent)
     rounded = torch.ldexp(wide.sign(), exponent)
     return torch.where(wide.isnan(), wide, rounded).to(weight.dtype)
@@ -104,7 +105,7 @@ def _stochastic_power_of_two(weight: Tensor, p_min: int, p_max: int, generator: 
     return (wide.sign() * torch.exp2((exponent + noise).floor().clamp(p_min, p_max))).to(weight.dtype)
 
 
-class RoundToPowerOfTwoFunction(torch.autograd.Function):
+class RoundToPowerOfTwoFunction(dispatch.BackwardOnlyFunction):
     """Rounding forward, identity backward (straight-through estimator)."""
 
     @staticmethod
@@ -116,7 +117,7 @@ class RoundToPowerOfTwoFunction(torch.autograd.Function):
         return grad, None, None
 
 
-class _StochasticFunction(torch.autograd.Function):
+class _StochasticFunction(dispatch.BackwardOnlyFunction):
     @staticmethod
     def forward(ctx, weight, p_min, p_max, generator):
         return _stochastic_power_of_two(weight, p_min, p_max, generator)
@@ -126,6 +127,7 @@ class _StochasticFunction(torch.autograd.Function):
         return grad, None, None, None
 
 
+@dispatch.overridable
 def round_to_power_of_two(
     weight: Tensor, weight_bits: int = 5, *, stochastic: bool = False, generator: torch.Generator | None = None
 ) -> Tensor:
@@ -147,34 +149,50 @@ def round_to_power_of_two(
         return _StochasticFunction.apply(weight, p_min, p_max, generator)
     if dispatch.eager(weight):
         return RoundToPowerOfTwoFunction.apply(weight, p_min, p_max)
-    return torch.ops.repro.round_to_power_of_two(weight, p_min, p_max)
+    if dispatch.exporting_to_onnx():
+        return reference.round_to_power_of_two(weight, p_min, p_max)
+    return dispatch.traced("round_to_power_of_two")(weight, p_min, p_max)
 
 
 # --- weights: DeepShift-PS -------------------------------------------------------------------------------------------
 
 
-class ShiftSignFunction(torch.autograd.Function):
+def shift_sign(shift: Tensor, sign: Tensor, p_min: int, p_max: int) -> Tensor:
+    """AutoShiftNet eq. 2 without gradient; NaN in either makes the weight NaN."""
+    power = torch.exp2(shift.clamp(p_min, p_max).round())
+    zero = power - power + sign * 0  # NaN where either is
+    return torch.where(sign >= 0.5, power, torch.where(sign <= -0.5, -power, zero))
+
+
+def _save_shift(ctx, inputs, output):
+    ctx.save_for_backward(inputs[0], output)
+    ctx.settings = inputs[2:]
+
+
+def _shift_sign_backward(ctx, grad):
+    """AutoShiftNet eq. 5 and 6."""
+    shift, weight = ctx.saved_tensors
+    p_min, p_max, exact = ctx.settings
+    scale = weight * math.log(2)
+    grad_shift = grad * (scale if exact else scale * torch.exp2(shift.clamp(p_min, p_max).round()))
+    # P is constrained to its range: outside, only a step back inside passes (descent moves against the gradient).
+    outward = ((shift < p_min) & (grad_shift > 0)) | ((shift > p_max) & (grad_shift < 0))
+    return grad_shift.masked_fill(outward, 0), grad, None, None, None
+
+
+class ShiftSignFunction(dispatch.BackwardOnlyFunction):
     """AutoShiftNet eq. 2 forward, eq. 5 and 6 backward."""
 
     @staticmethod
-    def forward(ctx, shift, sign, p_min, p_max, exact):
-        power = torch.exp2(shift.clamp(p_min, p_max).round())
-        weight = torch.where(sign >= 0.5, power, torch.where(sign <= -0.5, -power, torch.zeros_like(power)))
-        ctx.save_for_backward(shift, weight)
-        ctx.settings = (p_min, p_max, exact)
+    def forward(ctx, *inputs):
+        weight = shift_sign(*inputs[:4])
+        _save_shift(ctx, inputs, weight)
         return weight
 
-    @staticmethod
-    def backward(ctx, grad):
-        shift, weight = ctx.saved_tensors
-        p_min, p_max, exact = ctx.settings
-        scale = weight * math.log(2)
-        grad_shift = grad * (scale if exact else scale * torch.exp2(shift.clamp(p_min, p_max).round()))
-        # P is constrained to its range: outside, only a step back inside passes (descent moves against the gradient).
-        outward = ((shift < p_min) & (grad_shift > 0)) | ((shift > p_max) & (grad_shift < 0))
-        return grad_shift.masked_fill(outward, 0), grad, None, None, None
+    backward = staticmethod(_shift_sign_backward)
 
 
+@dispatch.overridable
 def compose_shift_weight(shift: Tensor, sign: Tensor, weight_bits: int = 5, *, gradient: str = "paper") -> Tensor:
     """DeepShift-PS: w = sign(S) * 2^round(P), P clamped to the range of `weight_bits`, sign ternary at ±0.5.
 
@@ -194,24 +212,19 @@ def compose_shift_weight(shift: Tensor, sign: Tensor, weight_bits: int = 5, *, g
             f"sign has shape {tuple(sign.shape)} and {sign.dtype}; it must match shift, "
             f"{tuple(shift.shape)} and {shift.dtype}."
         )
-    return ShiftSignFunction.apply(shift, sign, p_min, p_max, gradient == "chain")
+    arguments = shift, sign, p_min, p_max, gradient == "chain"
+    if dispatch.eager(shift, sign):
+        return ShiftSignFunction.apply(*arguments)
+    return shift_sign(*arguments[:4]) if dispatch.exporting_to_onnx() else dispatch.traced("shift_sign")(*arguments)
 
 
 # --- activations and bias --------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def _bounds(dtype: torch.dtype, integer_bits: int, fraction_bits: int) -> tuple[float, float]:
-    """Ends of the fixed-point range, the upper one as the largest number of `dtype` that does not exceed it."""
-    bound = 2.0 ** (integer_bits - 1)
-    ulp = bound / 2 * torch.finfo(dtype).eps  # spacing of `dtype` just below the bound
-    return -bound, bound - max(2.0**-fraction_bits, ulp)
-
-
 def fixed_point(x: Tensor, integer_bits: int, fraction_bits: int) -> Tensor:
     """`fixed_point_round` without gradient, in plain PyTorch."""
     wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
-    low, high = _bounds(wide.dtype, integer_bits, fraction_bits)
+    low, high = fixed_point_bounds(x.dtype, integer_bits, fraction_bits)
     rounded = (wide * 2.0**fraction_bits).round_().mul_(2.0**-fraction_bits).clamp_(low, high)
     return rounded.to(x.dtype)
 
@@ -230,7 +243,7 @@ def _fixed_point_kernel(x: Tensor, integer_bits: int, fraction_bits: int, backen
     return fixed_point(x, integer_bits, fraction_bits) if fused is None else fused(x, integer_bits, fraction_bits)
 
 
-class FixedPointRoundFunction(torch.autograd.Function):
+class FixedPointRoundFunction(dispatch.BackwardOnlyFunction):
     """Rounding and saturation forward, identity backward."""
 
     @staticmethod
@@ -242,6 +255,7 @@ class FixedPointRoundFunction(torch.autograd.Function):
         return grad, None, None, None
 
 
+@dispatch.overridable
 def fixed_point_round(x: Tensor, integer_bits: int = 16, fraction_bits: int = 16, *, backend: str = "auto") -> Tensor:
     """Round to the nearest multiple of 2^-fraction_bits and saturate, as fixed-point hardware would hold `x`.
 
@@ -263,7 +277,9 @@ def fixed_point_round(x: Tensor, integer_bits: int = 16, fraction_bits: int = 16
         fraction_bits = check_int("fraction_bits", fraction_bits, minimum=0, maximum=32)
     if dispatch.eager(x):
         return FixedPointRoundFunction.apply(x, integer_bits, fraction_bits, backend)
-    return torch.ops.repro.fixed_point_round(x, integer_bits, fraction_bits, backend)
+    if dispatch.exporting_to_onnx():
+        return fixed_point(x, integer_bits, fraction_bits)
+    return dispatch.traced("fixed_point_round")(x, integer_bits, fraction_bits, backend)
 
 
 # --- registration: the same functions for torch.compile and torch.export ---------------------------------------------
@@ -278,10 +294,20 @@ dispatch.register(
     lambda weight, p_min, p_max: power_of_two(weight, p_min, p_max).contiguous(),
     fake=lambda weight, p_min, p_max: torch.empty_like(weight, memory_format=torch.contiguous_format),
     backward=lambda ctx, grad: (grad, None, None),
+    rows=1,
+)
+dispatch.register(
+    "shift_sign(Tensor shift, Tensor sign, int p_min, int p_max, bool exact) -> Tensor",
+    lambda shift, sign, p_min, p_max, exact: shift_sign(shift, sign, p_min, p_max).contiguous(),
+    fake=lambda shift, *_args: torch.empty_like(shift, memory_format=torch.contiguous_format),
+    backward=_shift_sign_backward,
+    setup=_save_shift,
+    rows=2,
 )
 dispatch.register(
     "fixed_point_round(Tensor x, int integer_bits, int fraction_bits, str backend) -> Tensor",
     _fixed_point_kernel,
     fake=_empty_like,
     backward=lambda ctx, grad: (grad, None, None, None),
+    rows=1,
 )

@@ -110,10 +110,13 @@ def adder_linear_int8(x: Tensor, weight: Tensor) -> Tensor:
 def round_to_power_of_two(weight: Tensor, p_min: int, p_max: int) -> Tensor:
     """DeepShift-Q: sign(w) * 2^P with P = round(log2 |w|) clamped to [p_min, p_max]; zero stays zero.
 
-    Computed in float64, where log2 tells every float32 number from the rounding boundary sqrt(2) * 2^P.
+    |w| = m * 2^e with m in [0.5, 1), and log2 m rounds to -1 where m < sqrt(1/2), else to 0: told by m^2 for every
+    number of every type, where a rounded logarithm errs at the middle in float64.
     """
     wide = weight.double()
-    exponent = torch.log2(wide.abs()).round().clamp(p_min, p_max)
+    exponent = torch.log2(wide.abs()).floor() + 1
+    mantissa = wide.abs() * torch.exp2(-exponent)
+    exponent = (exponent - (mantissa * mantissa < 0.5).to(wide.dtype)).clamp(p_min, p_max)
     return (wide.sign() * torch.exp2(exponent)).to(weight.dtype)
 
 
@@ -138,12 +141,13 @@ def fixed_point_round(x: Tensor, integer_bits: int, fraction_bits: int) -> Tenso
     """Nearest multiple of 2^-fraction_bits (ties to even), saturating at the ends of a signed fixed-point number.
 
     The range is [-2^(integer_bits - 1), 2^(integer_bits - 1) - 2^-fraction_bits], the sign being an integer bit.
-    Computed in float64, then rounded to the type of `x`, so in float32 the upper end reads 2^(integer_bits - 1)
-    where the number has more bits than the type's mantissa.
+    Computed in float64. Where the number has more bits than the mantissa of the type of `x`, the upper end is the
+    largest number of that type below 2^(integer_bits - 1).
     """
     step = 2.0**-fraction_bits
     bound = 2.0 ** (integer_bits - 1)
-    return ((x.double() / step).round() * step).clamp(-bound, bound - step).to(x.dtype)
+    top = min(bound - max(step, bound / 2 * torch.finfo(x.dtype).eps), torch.finfo(x.dtype).max)
+    return ((x.double() / step).round() * step).clamp(-bound, top).to(x.dtype)
 
 
 def shift_conv2d_fwd(

@@ -35,6 +35,7 @@ def _same_types(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor,
     return x.to(weight.dtype), weight, bias
 
 
+@dispatch.overridable
 def shift_conv2d(
     x: Tensor,
     weight: Tensor,
@@ -75,6 +76,7 @@ def shift_conv2d(
     return functional.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
 
+@dispatch.overridable
 def shift_linear(
     x: Tensor,
     weight: Tensor,

@@ -19,13 +19,16 @@ from repro.errors import check_choice
 from repro.papers.table import ARCHITECTURE, Drawing
 from repro.report import wide
 from repro.report.reference import compare_with_reference
+from repro.report.verdicts import Judge
 
 VERDICT_COLOURS = {
     "reproduced": "#1b7f4d",
     "not reproduced": "#b3261e",
     "undecided": "#8a6d00",
+    "not informative at this preset": "#6b7280",
+    "agrees (the printed numbers fail too)": "#1b7f4d",
+    "printed arithmetic": "#6b7280",
     "not run": "#6b7280",
-    "not applicable at this preset": "#6b7280",
 }
 
 
@@ -171,9 +174,11 @@ def claims_under_test(*table_ids: str) -> None:
 
 def verdicts(tables: Mapping[str, pd.DataFrame]) -> None:
     """One line per claim on these tables: our verdict, the evidence and the criterion."""
-    rows = []
+    from repro.papers.status import presets_of
+
+    rows, judged = [], Judge(presets_of)
     for claim in _about(tables).itertuples():
-        verdict = report.judge(claim.claim_id, tables)
+        verdict = judged(claim.claim_id, tables)
         rows.append((claim.claim_id, claim.claim, verdict.status, verdict.evidence))
     frame = pd.DataFrame(rows, columns=["id", "claim", "verdict", "evidence"])
     style = _left(frame.style.hide(axis="index").format(escape="html"))

@@ -126,8 +126,10 @@ def load_splits(recipe: DataRecipe) -> Splits:
     from repro.datasets.subset import stratified_order
 
     if recipe.dataset == IMAGENET:
-        side = recipe.facts["side"]
-        return Splits(OnDevice(_imagenet("train", side), device()), None, OnDevice(_imagenet("val", side), device()))
+        train, test = (_imagenet(split, recipe.facts["side"]) for split in ("train", "val"))
+        if train.class_names != test.class_names:
+            raise MissingDataError("imagenet/train and imagenet/val hold different classes; copy what is missing.")
+        return Splits(OnDevice(train, device()), None, OnDevice(test, device()))
     train, test = _sources(recipe)
     kept = round(len(train) * (1 - recipe.held_out))
     order = stratified_order(train.labels.numpy(), seed=0)

@@ -105,7 +105,7 @@ def tested(model: nn.Module, data: TensorData | OnDevice, *, classes: int, batch
     answers = right_answers(model, data, batch_size=batch_size)
     shares = {name: 100 * right.double().mean().item() for name, right in answers.items()}
     dead = at_chance(shares["top1_pct"], classes, len(data))
-    detail = f"{shares['top1_pct']:.1f} % is chance for {classes} classes" if dead else ""
+    detail = f"{shares['top1_pct']:.1f} % is no better than chance" if dead else ""
     correct = {name: pack(right.numpy()) for name, right in answers.items()}
     outcome = {"outcome": "dead" if dead else "done", "detail": detail}
     return {**outcome, **shares, "examples": len(data), "correct": correct}

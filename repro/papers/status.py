@@ -17,6 +17,13 @@ def _code_of(record) -> dict[str, str | None]:
     return code_now(record.table_id, record.provenance)
 
 
+def presets_of(table_id: str) -> list[str]:
+    """Presets at which something is trained for a published id; empty if it has no entry, or one that only computes."""
+    from repro.papers.registry import entry, file_of
+
+    return list(dict.fromkeys(preset for preset, _ in entry(table_id).recipes)) if file_of(table_id) else []
+
+
 def _inputs() -> str:
     """Digest of all that the board follows from: records, printed numbers, criteria, code."""
     digest = hashlib.sha256()
@@ -51,12 +58,12 @@ def update_readme(path: Path | None = None) -> Path:
     from repro import report
     from repro.papers.registry import file_of
 
-    return report.update_readme(path, code_of=_code_of, file_of=file_of)
+    return report.update_readme(path, code_of=_code_of, file_of=file_of, presets_of=presets_of)
 
 
 def board_is_current(path: Path | None = None) -> bool:
-    """Whether README.md holds exactly the board that the committed records and the code give now."""
+    """Whether README.md and VERDICTS.md hold exactly what the committed records and the code give now."""
     from repro import report
     from repro.papers.registry import file_of
 
-    return report.board_is_current(path, code_of=_code_of, file_of=file_of)
+    return report.board_is_current(path, code_of=_code_of, file_of=file_of, presets_of=presets_of)

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from repro.errors import InputError
+from repro.errors import InputError, check_choice
 from repro.paths import repo_root, results_root, write_text
 from repro.report.claims import places
-from repro.report.conform import conform
+from repro.report.conform import conform, folded
 from repro.report.published import PAPERS, claims, figure_ids, figure_index, table_ids, table_index, table_spec
-from repro.report.records import Record, freshness, latest, load_records
+from repro.report.records import ARCHITECTURE, Record, freshness, latest, load_records
 from repro.report.tables import markdown_table
-from repro.report.verdicts import STATUSES, Verdict, criteria, judge
+from repro.report.verdicts import (
+    AGREES,
+    NOT_INFORMATIVE,
+    NOT_REPRODUCED,
+    NOT_RUN,
+    REPRODUCED,
+    STATUSES,
+    Criterion,
+    Judge,
+    PresetsOf,
+    Verdict,
+    criterion,
+    tables_of,
+)
 
 BEGIN, END = "<!-- status-board:begin -->", "<!-- status-board:end -->"
-COUNTED = {
-    "reproduced": "reproduced",
-    "not reproduced": "not_reproduced",
-    "undecided": "undecided",
-    "not run": "not_run",
-}
+STATUSES_ON_BOARD = (*STATUSES, "mixed")
+_DECIDED = {REPRODUCED: True, NOT_REPRODUCED: False, AGREES: False}
 _FILLABLE = ("definition", "analytic", "empirical", "cost")
 
 CodeOf = Callable[[Record], Mapping[str, str] | None]
@@ -31,9 +42,11 @@ FileOf = Callable[[str], str | None]
 """id -> the file that regenerates it, relative to the repository, None if nothing does."""
 
 
-def _state(record: Record | None) -> str:
+def _state(record: Record | None, content: str) -> str:
     if record is None:
         return "not yet"
+    if content == "definitions":
+        return "transcribed"
     if record.table_id in figure_ids():
         return "regenerated"
     spec = table_spec(record.table_id)
@@ -45,16 +58,77 @@ def _state(record: Record | None) -> str:
     return "regenerated" if filled & set(_FILLABLE) else "not yet"
 
 
-def _best_frames(*, trained: bool) -> dict[str, pd.DataFrame]:
-    found = {name: latest(name, trained=trained) for name in [*table_ids(), *figure_ids()]}
-    return {name: record.frame for name, record in found.items() if record is not None}
+@dataclass(frozen=True)
+class Judged:
+    """A claim judged on our records: one verdict a run ("cifar10 (study)"), and the one that counts.
+
+    The one that counts is that of the first data set, in the criterion's order, that was run at a preset the criterion
+    allows; its status is "mixed" if two data sets give different decided answers.
+    """
+
+    runs: dict[str, Verdict]
+    status: str
+    evidence: str
 
 
-def _verdicts() -> dict[str, Verdict]:
-    """Every claim judged on the best records: analytic ones on what the architecture gives, measured ones on runs."""
-    frames = {trained: _best_frames(trained=trained) for trained in (True, False)}
-    kinds = dict(criteria()[["claim_id", "kind"]].values)
-    return {name: judge(name, frames[kinds[name] != "analytic"]) for name in claims()["claim_id"]}
+def judge_records(presets_of: PresetsOf | None = None) -> dict[str, Judged]:
+    """Every claim judged on the committed records, by its id."""
+    records = {name: load_records(name) for name in [*table_ids(), *figure_ids()]}
+    judged = Judge(presets_of)
+    return {claim_id: _judge_claim(claim_id, records, judged) for claim_id in claims()["claim_id"]}
+
+
+def _judge_claim(claim_id: str, records: Mapping[str, list[Record]], judged: Judge) -> Judged:
+    asked, names = criterion(claim_id), tables_of(claim_id)
+    found = {}
+    for record in _candidates(asked, records[names[0]] if names else []):
+        frames = {name: _beside(record, name, records[name]) for name in names}
+        known = {name: frame for name, frame in frames.items() if frame is not None}
+        found[f"{record.dataset} ({record.preset})"] = judged(claim_id, known)
+    if not found:
+        verdict = judged(claim_id, {})
+        return Judged({}, verdict.status, verdict.evidence)
+    ran = {run: verdict for run, verdict in found.items() if verdict.status != NOT_RUN} or found
+    if asked.kind == "analytic":  # networks that a record does not count at the paper's size say nothing
+        ran = {run: verdict for run, verdict in ran.items() if verdict.status != NOT_INFORMATIVE} or ran
+    answers = {_DECIDED[verdict.status] for verdict in ran.values() if verdict.status in _DECIDED}
+    first = next(iter(ran.values()))
+    if len(answers) == 1 or len(ran) == 1:
+        return Judged(ran, first.status, first.evidence)
+    told = "; ".join(f"{run}: {verdict.status}" for run, verdict in ran.items()) + "."
+    return Judged(ran, "mixed" if len(answers) == 2 else first.status, told)
+
+
+def _candidates(asked: Criterion, records: list[Record]) -> list[Record]:
+    """Per data set the record to judge on: the highest preset that the criterion allows; in the criterion's order.
+
+    Data sets that the criterion does not name, and presets it does not allow, stand in only where there is no other.
+    """
+    order = [folded(name) for name in asked.datasets]
+    allowed = [r for r in records if asked.presets == "any" or r.preset in asked.presets.split(";")]
+    if asked.kind == "analytic":
+        order = [folded(ARCHITECTURE), *order]
+    else:
+        allowed = [r for r in allowed if r.dataset != ARCHITECTURE] or allowed
+    chosen: dict[str, Record] = {}
+    for record in allowed or records:  # the highest preset comes first
+        chosen.setdefault(folded(record.dataset), record)
+    if asked.kind != "analytic" and chosen:  # a few seeds of one data set do not stand beside a study of another
+        highest = next(iter(chosen.values())).preset
+        chosen = {name: record for name, record in chosen.items() if record.preset == highest}
+    listed = [name for name in order if name in chosen]
+    if asked.kind == "analytic" or not order:
+        listed += [name for name in chosen if name not in listed]
+    return [chosen[name] for name in listed or list(chosen)[:1]]
+
+
+def _beside(record: Record, name: str, records: list[Record]) -> pd.DataFrame | None:
+    """The frame of another table that goes with a record: of the same run, else the same data set, else the first."""
+    if name == record.table_id:
+        return record.frame
+    same = [r for r in records if r.dataset == record.dataset]
+    run = [r for r in same if r.preset == record.preset]
+    return next((r.frame for r in (*run, *same, *records)), None)
 
 
 def _code(record: Record | None, code_of: CodeOf | None) -> str:
@@ -63,78 +137,104 @@ def _code(record: Record | None, code_of: CodeOf | None) -> str:
     return freshness(record, code_of(record) if code_of else None)
 
 
-def status_board(code_of: CodeOf | None = None) -> pd.DataFrame:
-    """One row per table and figure: paper, id, caption, state, preset, data set, code, and counts of its claims.
+def status_board(code_of: CodeOf | None = None, judged: Mapping[str, Judged] | None = None) -> pd.DataFrame:
+    """One row per table and figure: paper, id, caption, state, preset, data set, code, and how its claims stand.
 
-    State is 'regenerated', 'analytic only' or 'not yet'; code says whether the record is of today's code
-    (`repro.report.records.freshness`), which only the caller's `code_of` can tell. A claim about several places is
-    counted at the first one; the rest of the claims on its row (printed checks, wrong preset) are not applicable.
+    State is 'regenerated', 'analytic only', 'transcribed' (definitions and constants of the paper) or 'not yet'; code
+    says whether the record is of today's code (`repro.report.records.freshness`), which only the caller's `code_of` can
+    tell. A claim about several places stands at the first one. `judged`: `judge_records()`, where it is at hand.
     """
-    ids = [*table_ids(), *figure_ids()]
-    records = {name: latest(name) for name in ids}
-    found = _verdicts()
-    counts: dict[str, dict[str, int]] = {name: dict.fromkeys([*COUNTED.values(), "not_applicable"], 0) for name in ids}
-    for claim_id in claims()["claim_id"]:
-        place = next(iter(places(claim_id)), None)
-        if place is not None:
-            counts[place][COUNTED.get(found[claim_id].status, "not_applicable")] += 1
-    captions = dict(table_index()[["table_id", "caption"]].values) | dict(
-        figure_index()[["figure_id", "caption"]].values
+    judged = judge_records() if judged is None else judged
+    index = pd.concat(
+        [table_index().rename(columns={"table_id": "id"}), figure_index().rename(columns={"figure_id": "id"})]
     )
-    papers = dict(table_index()[["table_id", "paper"]].values) | dict(figure_index()[["figure_id", "paper"]].values)
+    index = index.set_index("id")
+    standing: dict[str, list[str]] = {name: [] for name in index.index}
+    for claim_id, found in judged.items():
+        if place := next(iter(places(claim_id)), None):
+            standing[place].append(found.status)
     rows = []
     for paper in PAPERS:
-        for name in (name for name in ids if papers[name] == paper):
-            record = records[name]
+        for name in index.index[index["paper"] == paper]:
+            record = latest(name)
+            counts = Counter(standing[name])
             rows.append(
                 {
                     "paper": PAPERS[paper],
                     "id": name,
-                    "caption": captions[name],
-                    "state": _state(record),
+                    "caption": index.loc[name, "caption"],
+                    "state": _state(record, index.loc[name].get("content", "results")),
                     "preset": record.preset if record else "",
                     "dataset": record.dataset if record else "",
                     "code": _code(record, code_of),
-                    **counts[name],
+                    "claims": ", ".join(f"{counts[s]} {_short(s)}" for s in STATUSES_ON_BOARD if counts[s]),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def verdict_counts() -> pd.DataFrame:
-    """Per paper, how many claims have which verdict, from the best record of every table and figure."""
-    verdicts = _verdicts()
-    found = claims()[["claim_id", "paper"]].assign(status=lambda f: [verdicts[name].status for name in f["claim_id"]])
-    counts = (
-        found.groupby(["paper", "status"]).size().unstack(fill_value=0).reindex(columns=list(STATUSES), fill_value=0)
+def _short(status: str) -> str:
+    return status.partition(" (")[0].removesuffix(" at this preset")
+
+
+def verdict_counts(
+    by: Sequence[str] = ("paper", "origin", "basis"), judged: Mapping[str, Judged] | None = None
+) -> pd.DataFrame:
+    """How many claims have which status; every count of verdicts that is shown anywhere is a sum of these.
+
+    Args:
+        by: any of paper, origin (`stated` by the authors, `implied` by us) and basis (`measured`; `computed` from
+            architectures and printed numbers).
+        judged: `judge_records()`, where it is at hand.
+    Returns: the columns `by`, one per status of the board, and claims, their sum.
+    """
+    for name in by:
+        check_choice("by", name, ("paper", "origin", "basis"))
+    judged = judge_records() if judged is None else judged
+    found = claims()[["claim_id", "paper", "origin"]]
+    found = found.assign(
+        status=[judged[name].status for name in found["claim_id"]],
+        basis=[
+            "computed" if criterion(name).kind in ("text", "printed", "analytic") else "measured"
+            for name in found["claim_id"]
+        ],
+        paper=[PAPERS.get(paper, "between the papers") for paper in found["paper"]],
+        order=[[*PAPERS, "cross"].index(paper) for paper in found["paper"]],
     )
-    counts.index = [PAPERS.get(paper, "between the papers") for paper in counts.index]
-    return counts.rename_axis(index="paper", columns=None).reset_index()
+    sort = [name if name != "paper" else "order" for name in by]
+    ascending = [name == "paper" for name in by]  # measured before computed, stated before implied
+    counts = found.sort_values(sort, ascending=ascending, kind="stable").groupby([*by, "status"], sort=False).size()
+    counts = counts.unstack(fill_value=0).reindex(columns=list(STATUSES_ON_BOARD), fill_value=0)
+    return counts.assign(claims=counts.sum(axis=1)).rename_axis(columns=None).reset_index()
 
 
-def board_markdown(code_of: CodeOf | None = None, file_of: FileOf | None = None) -> str:
-    """The board as Markdown: a summary line, then one table whose ids link to the files that regenerate them."""
-    board = status_board(code_of)
+def _counts_markdown(judged: Mapping[str, Judged]) -> str:
+    counts = verdict_counts(("basis", "origin"), judged)
+    total = counts.sum(numeric_only=True).to_dict()
+    counts = pd.concat([counts, pd.DataFrame([{"basis": "all", "origin": "", **total}])], ignore_index=True)
+    used = [name for name in STATUSES_ON_BOARD if counts[name].any()]
+    whole = counts[["basis", "origin", *used, "claims"]].astype(dict.fromkeys([*used, "claims"], int))
+    return markdown_table(whole.rename(columns={name: _short(name) for name in used}))
+
+
+def board_markdown(
+    code_of: CodeOf | None = None,
+    file_of: FileOf | None = None,
+    judged: Mapping[str, Judged] | None = None,
+) -> str:
+    """The board as Markdown: counts, then one table whose ids link to the files that regenerate them."""
+    judged = judge_records() if judged is None else judged
+    board = status_board(code_of, judged)
     state = board["state"].value_counts()
-    totals = board[[*COUNTED.values(), "not_applicable"]].sum()
-    summary = (
-        f"{len(board)} tables and figures: {state.get('regenerated', 0)} regenerated, "
-        f"{state.get('analytic only', 0)} analytic only, {state.get('not yet', 0)} not yet. "
-        f"Claims: {totals['reproduced']} reproduced, {totals['not_reproduced']} not reproduced, "
-        f"{totals['undecided']} undecided, {totals['not_run']} not run, {totals['not_applicable']} not applicable "
-        "(the papers' own printing, or numbers that only the paper preset can test)."
+    told = ", ".join(
+        f"{state.get(name, 0)} {name}" for name in ("regenerated", "analytic only", "transcribed", "not yet")
     )
     shown = board.drop(columns=["paper", "caption"])
     shown["id"] = [_link(name, file_of(name) if file_of else None) for name in shown["id"]]
-    shown = shown.rename(
-        columns={
-            "id": "table or figure",
-            "dataset": "data set",
-            "not_reproduced": "not reproduced",
-            "not_run": "not run",
-        }
+    shown = shown.rename(columns={"id": "table or figure", "dataset": "data set"})
+    return (
+        f"{len(board)} tables and figures: {told}. Claims:\n\n{_counts_markdown(judged)}\n\n{markdown_table(shown)}\n"
     )
-    return f"{summary}\n\n{markdown_table(shown.rename(columns={'not_applicable': 'not applicable'}))}\n"
 
 
 def _link(name: str, file: str | None) -> str:
@@ -161,61 +261,59 @@ def _readme(path: Path | None) -> tuple[Path, str]:
         ) from error
 
 
-def update_readme(path: Path | None = None, *, code_of: CodeOf | None = None, file_of: FileOf | None = None) -> Path:
+def update_readme(
+    path: Path | None = None,
+    *,
+    code_of: CodeOf | None = None,
+    file_of: FileOf | None = None,
+    presets_of: PresetsOf | None = None,
+) -> Path:
     """Write the board between the markers of README.md and the verdicts to VERDICTS.md beside the records."""
     path, text = _readme(path)
     head, _, tail = _split(text, path.name)
-    write_text(path, f"{head}{BEGIN}\n{board_markdown(code_of, file_of)}{END}{tail}")
-    write_text(results_root() / "VERDICTS.md", verdicts_markdown())
+    judged = judge_records(presets_of)
+    write_text(path, f"{head}{BEGIN}\n{board_markdown(code_of, file_of, judged)}{END}{tail}")
+    write_text(results_root() / "VERDICTS.md", verdicts_markdown(judged))
     return path
 
 
-def board_is_current(path: Path | None = None, *, code_of: CodeOf | None = None, file_of: FileOf | None = None) -> bool:
-    """Whether README.md holds exactly the board that the records give now."""
+def board_is_current(
+    path: Path | None = None,
+    *,
+    code_of: CodeOf | None = None,
+    file_of: FileOf | None = None,
+    presets_of: PresetsOf | None = None,
+) -> bool:
+    """Whether README.md and VERDICTS.md hold exactly what the records give now."""
     path, text = _readme(path)
-    return _split(text, path.name)[1] == f"\n{board_markdown(code_of, file_of)}"
+    judged, verdicts = judge_records(presets_of), results_root() / "VERDICTS.md"
+    same = _split(text, path.name)[1] == f"\n{board_markdown(code_of, file_of, judged)}"
+    return same and verdicts.is_file() and verdicts.read_text(encoding="utf-8") == verdicts_markdown(judged)
 
 
-def verdicts_markdown() -> str:
-    """Every claim with its verdict, per paper; claims that could be judged on several data sets once per data set."""
-    ids = [*table_ids(), *figure_ids()]
-    all_records = {name: load_records(name) for name in ids}
-    best = _best_frames(trained=True)
-    runs = sorted({(r.preset, r.dataset) for records in all_records.values() for r in records})
+def verdicts_markdown(judged: Mapping[str, Judged] | None = None) -> str:
+    """Every claim with its verdict, per paper; where several runs were judged, the one that counts and then each."""
+    judged = judge_records() if judged is None else judged
     listed = claims()
-    sections = ["# Verdicts\n\nGenerated from the result records; do not edit. Criteria: data/published/criteria.csv."]
+    head = "# Verdicts\n\nGenerated from the result records; do not edit. Criteria: data/published/criteria.csv."
+    head += " ± is half of a 95 % interval."
+    sections = [head, _counts_markdown(judged)]
     for paper in listed["paper"].unique():
         rows = []
         for row in listed[listed["paper"] == paper].itertuples():
-            for frames in _frames_by_run(places(row.claim_id), all_records, best, runs):
-                found = judge(row.claim_id, frames)
-                rows.append(
-                    {
-                        "claim": row.claim_id,
-                        "says": row.claim,
-                        "published": row.published_verdict,
-                        "ours": found.status,
-                        "evidence": found.evidence,
-                    }
-                )
+            found = judged[row.claim_id]
+            several = len(found.runs) > 1
+            runs = {"all": found} | found.runs if several else {next(iter(found.runs), ""): found}
+            rows += [
+                {
+                    "claim": row.claim_id,
+                    "says": row.claim if run in ("all", "") or not several else "",
+                    "published": row.published_verdict,
+                    "run": run,
+                    "ours": verdict.status,
+                    "evidence": verdict.evidence,
+                }
+                for run, verdict in runs.items()
+            ]
         sections.append(f"## {PAPERS.get(paper, 'Between the papers')}\n\n{markdown_table(pd.DataFrame(rows))}")
     return "\n\n".join(sections) + "\n"
-
-
-def _frames_by_run(
-    wanted: list[str],
-    all_records: dict[str, list[Record]],
-    best: dict[str, pd.DataFrame],
-    runs: list[tuple[str, str]],
-) -> list[dict[str, pd.DataFrame]]:
-    """One set of tables per (preset, data set) that the claim's first table was run with; other tables follow suit."""
-    first = next((name for name in wanted if all_records[name]), None)
-    if first is None:
-        return [best]
-    sets = []
-    for preset, dataset in runs:
-        if not any((r.preset, r.dataset) == (preset, dataset) for r in all_records[first]):
-            continue
-        same = {n: r.frame for n in wanted for r in all_records[n] if (r.preset, r.dataset) == (preset, dataset)}
-        sets.append(best | same)
-    return sets

@@ -6,7 +6,8 @@ A frame of ours may come in three forms, mixed at will:
 - one row per key (one run, or a value that needs no run);
 - one row per key with `<column>_mean` and `<column>_std` (or, before the unit, `accuracy_mean_pct`), and `n_seeds`.
 
-Columns and rows may be missing. Beside the published columns a frame may hold `seed`, `n_seeds`, `preset`, `dataset`,
+Columns and rows may be missing. Beside the published columns a frame may hold `seed`, `search_seed` (of the search that
+found the row's network), `n_seeds`, `preset`, `dataset`,
 `note`, `<column>_low` / `<column>_high` (an interval) and counts `n_*`. `frame.attrs` may hold `preset`, `dataset` and
 `stands_for`, a mapping from a data set of ours to the one in whose rows it is to be read, e.g.
 {"fashion-mnist": "CIFAR10"}.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -24,7 +25,7 @@ import pandas as pd
 from repro.errors import InputError, check_choice, nearest
 from repro.report.published import ColumnSpec, TableSpec, published, table_spec, unit
 
-_BESIDE = ("seed", "n_seeds", "preset", "dataset", "note")
+_BESIDE = ("seed", "search_seed", "n_seeds", "preset", "dataset", "note")
 _SPREADS = ("mean", "std", "low", "high")
 
 
@@ -187,6 +188,21 @@ class _Keys:
         return key, not foreign
 
 
+def row_finder(table_id: str, ours: pd.DataFrame) -> Callable[[dict], int | None]:
+    """A function from a row of ours, or of a frame that belongs to it, to the number of the published row it fills.
+
+    It gives None for a data set that the paper does not have.
+    """
+    keys = _Keys(table_spec(table_id), dict(ours.attrs.get("stands_for", {})))
+    places = {key: number for number, key in enumerate(keys.published)}
+
+    def find(row: dict) -> int | None:
+        raw = {name: row.get(name, ours.attrs.get("dataset") if name == "dataset" else None) for name in keys.spec.key}
+        return places.get(keys.translate(raw)[0])
+
+    return find
+
+
 def _add_row(cells: dict[str, Cell], row: dict, spec: TableSpec) -> None:
     """Put one row of ours into the cells of its key; the spread of a single run says nothing and is left out."""
     one_run = not is_empty(row.get("seed")) or row.get("n_seeds") == 1
@@ -281,12 +297,12 @@ def conform(table_id: str, ours: pd.DataFrame) -> Conformed:
     for row in ours.to_dict("records"):
         raw = {name: row.get(name, ours.attrs.get("dataset") if name == "dataset" else None) for name in spec.key}
         key, _ = keys.translate(raw)
-        seed = None if is_empty(row.get("seed")) else row["seed"]
-        if (key, seed) in seen:
+        seed, search = (None if is_empty(row.get(name)) else row[name] for name in ("seed", "search_seed"))
+        if (key, seed, search) in seen:
             shown = ", ".join(f"{name}={value}" for name, value in zip(spec.key, key))
             why = "a column `seed` must tell them apart" if seed is None else f"both have seed={seed}"
             raise InputError(f"ours has several rows with {shown}; {why}.")
-        seen.add((key, seed))
+        seen.add((key, seed, search))
         cells = order.setdefault(key, {name: Cell() for name in spec.metrics})
         _add_row(cells, row, spec)
         note = row.get("note")

@@ -300,7 +300,7 @@ class Evaluator:
     def _labels(self, rows: tuple[str, tuple[int, ...]], column: str) -> list:
         return [None if cell != cell else cell for cell in self.tables[rows[0]].columns[column][0, list(rows[1])]]
 
-    def _partners(self, left: tuple, right: tuple) -> list[int]:
+    def partners(self, left: tuple, right: tuple) -> list[int]:
         """For every row of `left` the place of the row of `right` with the same key."""
         tables = [self.tables[rows[0]] for rows in (left, right)]
         keys = [name for name in tables[0].key if name in tables[1].key]
@@ -319,13 +319,13 @@ class Evaluator:
             f"{', '.join(keys) or 'no common key'} does not pair their rows one to one."
         )
 
-    def _joined(self, values: list[Value], kind: str, where: str) -> tuple[list[np.ma.MaskedArray], tuple | None]:
+    def joined(self, values: list[Value], kind: str, where: str) -> tuple[list[np.ma.MaskedArray], tuple | None]:
         """Cells of all values in the rows of the first column among them, and these rows."""
         rows = next((value.rows for value in values if value.rows is not None), None)
         joined = []
         for value in values:
             cells, same = value.need(kind, where), value.rows is None or value.rows == rows
-            joined.append(cells if same else cells[:, self._partners(rows, value.rows)])
+            joined.append(cells if same else cells[:, self.partners(rows, value.rows)])
         return joined, rows
 
     # -------------------------------------------------------------- operators and calls
@@ -337,12 +337,12 @@ class Evaluator:
             node = node.left
         result = self.value(node, table)
         for step in reversed(chain):
-            cells, rows = self._joined([result, self.value(step.right, table)], "number", "arithmetic")
+            cells, rows = self.joined([result, self.value(step.right, table)], "number", "arithmetic")
             result = Value(np.ma.masked_invalid(_ARITHMETIC[type(step.op)](*cells)), rows)
         return result
 
     def _logic(self, conjunction: bool, parts: list[Value]) -> Value:
-        cells, rows = self._joined(parts, "truth", "'and' / 'or'")
+        cells, rows = self.joined(parts, "truth", "'and' / 'or'")
         if conjunction:
             return Value(functools.reduce(both, cells), rows)
         return Value(~functools.reduce(both, [~part for part in cells]), rows)
@@ -367,7 +367,7 @@ class Evaluator:
             raise ExpressionError(f"a {left.kind} value cannot be compared with a {right.kind} value.")
         if left.kind == "text" and not isinstance(op, ast.Eq | ast.NotEq):
             raise ExpressionError("texts have no order; they can be compared with == and != only.")
-        (a, b), rows = self._joined([left, right], left.kind, "a comparison")
+        (a, b), rows = self.joined([left, right], left.kind, "a comparison")
         outcome = np.asarray(_COMPARE[type(op)](a.data, b.data), dtype=bool)
         return Value(np.ma.array(outcome, mask=np.ma.getmaskarray(a) | np.ma.getmaskarray(b)), rows)
 
@@ -388,7 +388,7 @@ class Evaluator:
             return Value(of_texts(lambda text: text.startswith(heads), texts, bool), values[0].rows)
         if name == "dominated":
             (mine, rows), (others, _) = (
-                self._joined(pair, "number", "dominated()") for pair in (values[:2], values[2:])
+                self.joined(pair, "number", "dominated()") for pair in (values[:2], values[2:])
             )
             return Value(dominated(*mine, *others), rows)
         kind, function = "truth" if name in ("all", "any", "given") else "number", FUNCTIONS[name][2]
@@ -397,7 +397,7 @@ class Evaluator:
             values.append(Value(np.ma.array([[half_digit]])))
         if name in OVER_ROWS:
             return Value(function(*(value.need(kind, f"{name}()") for value in values)))
-        cells, rows = self._joined(values, kind, f"{name}()")
+        cells, rows = self.joined(values, kind, f"{name}()")
         return Value(function(*cells), None if name in JOINED else rows)
 
     def _subset(self, small: str, large: str, columns: str) -> Value:

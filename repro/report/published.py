@@ -213,8 +213,11 @@ def claims() -> pd.DataFrame:
     return listing("claims.csv").copy()
 
 
+@functools.cache
+def _claims_by_id() -> dict[str, pd.Series]:
+    return {row["claim_id"]: row for _, row in listing("claims.csv").iterrows()}
+
+
 def claim(claim_id: str) -> pd.Series:
     """One row of `claims()`. Raises InputError for an unknown id, naming the nearest one."""
-    frame = listing("claims.csv")
-    check_choice("claim_id", claim_id, frame["claim_id"])
-    return frame.set_index("claim_id", drop=False).loc[claim_id]
+    return _claims_by_id()[check_choice("claim_id", claim_id, _claims_by_id())].copy()

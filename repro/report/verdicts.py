@@ -2,201 +2,120 @@
 
 Kinds of criteria:
 
-    text       arithmetic on stated constants: decided at once, the same for everyone.
+    text       arithmetic on stated constants, and
     printed    the papers' own bookkeeping (a gap is a difference, a row is quoted unchanged): nothing of ours enters.
-    analytic   counts, modelled energy, definitions: exact, decided by one value, at any preset.
-    direction  an order or a sign of measured quantities: decided at the presets listed, on whatever data set was run.
-    magnitude  a measured number: decided only at the paper's preset on the paper's data set.
-    figure     numbers that the paper only draws: decided on a table of ours for that figure, if `check` is given.
+    analytic   counts, modelled energy, definitions: exact, judged on networks of the paper's size only.
+    direction  an order or a sign of measured quantities: judged at the presets and on the data sets listed.
+    magnitude  a measured number: judged only at the paper's preset on the paper's data set.
+    figure     numbers that the paper only draws: judged on a table of ours for that figure, if `check` is given.
 
-Measured cells are resampled over seeds (each cell by itself, no pairing is assumed; a mean with a deviation is drawn
-from Student's t). The expression is evaluated once on the means of all resamples; its share of true decides.
+A measured claim is compiled into comparisons (`repro.report.formulas`). It is reproduced if every comparison it needs
+is proven at a one-sided level of 2.5 %, not reproduced if some comparison is reversed at that level shared among them,
+else undecided. Cells near chance and comparisons at the ceiling decide nothing.
 """
 
 from __future__ import annotations
 
 import ast
 import functools
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from repro.errors import check_choice
 from repro.report.claims import places, published_table
-from repro.report.conform import Cell, conform, folded
+from repro.report.conform import folded
+from repro.report.decide import ALPHA, MIN_SEEDS, NOT_REPRODUCED, REPRODUCED, UNDECIDED, prove, refute, seeds_needed
+from repro.report.evidence import Ours, is_accuracy, load
 from repro.report.expressions import (
     Evaluator,
     ExpressionError,
-    NoValuesError,
     Reference,
     Table,
-    as_array,
     parse,
     references,
     tables_read,
 )
-from repro.report.published import claim, claims, is_figure, listing, table_index, table_spec
+from repro.report.formulas import Compiler, Exact, Given, Leaf, Sampled, leaves
+from repro.report.published import claim, claims, is_figure, listing, table_index, table_spec, unit
 
-STATUSES = ("reproduced", "not reproduced", "undecided", "not run", "not applicable at this preset")
+NOT_INFORMATIVE, AGREES = "not informative at this preset", "agrees (the printed numbers fail too)"
+PRINTED, NOT_RUN = "printed arithmetic", "not run"
+STATUSES = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_INFORMATIVE, AGREES, PRINTED, NOT_RUN)
 KINDS = ("text", "printed", "analytic", "direction", "magnitude", "figure")
-MEASURED = ("empirical", "cost", "status")
-RESAMPLES = 1000
-REPRODUCED_AT = 0.975
-_SEED = 20240229
+
+PresetsOf = Callable[[str], Collection[str]]
+"""id -> the presets at which its entry trains something; empty if nothing regenerates it."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What our results say about one claim.
 
-    status: one of STATUSES.  evidence: one or two sentences with our numbers.  criterion: what was asked, fixed before.
-    share: part of the resamples in which the check holds (1 or 0 where nothing is resampled), None if not judged.
+    status: one of STATUSES.  evidence: a few sentences with our numbers.  criterion: what was asked, fixed before.
+    intervals: two-sided 95 % intervals (low, high) in the claim's units, one a comparison.
+    seeds: how many seeds the thinnest cell has; 0 if nothing was measured.
     """
 
     claim_id: str
     status: str
     evidence: str
     criterion: str
-    share: float | None = None
+    intervals: list[tuple[float, float]] = field(default_factory=list)
+    seeds: int = 0
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One row of criteria.csv; check is the claim's own where none is given, datasets an order of preference."""
+
+    kind: str
+    presets: str
+    datasets: tuple[str, ...]
+    check: str
+    note: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.check}" + (f" ({self.note})" if self.note else "")
 
 
 def criteria() -> pd.DataFrame:
-    """One row per claim: kind, presets at which it is judged ('any', 'none' or a list), own expression, note."""
+    """One row per claim: kind, presets ('any', 'none' or a list), data sets by preference, own expression, note."""
     return listing("criteria.csv").copy()
 
 
 @functools.cache
-def _criterion(claim_id: str) -> tuple[str, str, str, str]:
+def criterion(claim_id: str) -> Criterion:
+    """How a claim is judged. Raises: InputError for an unknown id."""
+    own = claim(claim_id)["check"]
     row = listing("criteria.csv").set_index("claim_id").loc[claim_id]
-    check = row["check"] or claim(claim_id)["check"]
-    return row["kind"], row["presets"], check, row["note"]
+    datasets = tuple(filter(None, row.get("datasets", "").split(";")))
+    return Criterion(row["kind"], row["presets"], datasets, row["check"] or own, row["note"])
 
 
-# ------------------------------------------------------------------ our tables
-
-
-def front_scores(frame: pd.DataFrame) -> pd.DataFrame:
-    """Height of each energy-accuracy curve: the mean of 'best accuracy within an energy' over a common energy grid.
-
-    Args:
-        frame: long table with panel, setting, energy_uj, accuracy_pct and optionally seed.
-    Returns:
-        panel, setting, seed, front_score: one row per curve. The grid of a panel holds the energies (of any curve)
-        from which on every curve has a point, so that all curves are judged at the same energies.
-    """
-    rows = []
-    points = frame.assign(seed=frame["seed"] if "seed" in frame else 0).dropna(subset=["energy_uj", "accuracy_pct"])
-    for panel, group in points.groupby("panel"):
-        curves = dict(list(group.groupby(["setting", "seed"])))
-        start = max(curve["energy_uj"].min() for curve in curves.values())
-        grid = np.unique(group.loc[group["energy_uj"] >= start, "energy_uj"])
-        for (setting, seed), curve in curves.items():
-            best = [curve.loc[curve["energy_uj"] <= energy, "accuracy_pct"].max() for energy in grid]
-            rows.append({"panel": panel, "setting": setting, "seed": seed, "front_score": float(np.mean(best))})
-    return pd.DataFrame(rows, columns=["panel", "setting", "seed", "front_score"])
-
-
-@dataclass
-class _Ours:
-    """One table or figure of ours.
-
-    fixed: columns that are the same in every run, as arrays.  cells: column -> one Cell per row.
-    key, descriptors: see `expressions.Table`.  preset, dataset: of the run, where known.
-    """
-
-    table_id: str
-    fixed: dict[str, np.ndarray]
-    cells: dict[str, list[Cell]]
-    key: tuple[str, ...]
-    descriptors: tuple[str, ...]
-    preset: str | None
-    dataset: str | None
-
-    def table(self, draw: Callable[[Cell], np.ndarray]) -> Table:
-        """The table with `draw(cell)`, of shape (resamples or 1,), for every cell that holds numbers."""
-        columns = dict(self.fixed)
-        for name, cells in self.cells.items():
-            if self.is_text(name):
-                columns[name] = as_array(pd.Series([cell.text for cell in cells], dtype=object))
-            else:
-                columns[name] = np.column_stack(np.broadcast_arrays(*map(draw, cells)))
-        if not is_figure(self.table_id):
-            _recompute(self.table_id, columns)
-        return Table(columns, self.key, self.descriptors)
-
-    def is_text(self, column: str) -> bool:
-        """Whether a column of cells holds texts."""
-        return not is_figure(self.table_id) and not table_spec(self.table_id).columns[column].numeric
-
-    def is_measured(self, column: str) -> bool:
-        """Whether a column varies from seed to seed."""
-        return is_figure(self.table_id) or table_spec(self.table_id).columns[column].role in MEASURED
-
-
-def _figure(figure_id: str, frame: pd.DataFrame) -> _Ours:
-    """A figure's table: rows that differ only in `seed` become one row whose float columns are Cells."""
-    preset, dataset = frame.attrs.get("preset"), frame.attrs.get("dataset")
-    if figure_id == "acghostnet_f03" and "front_score" not in frame:
-        frame = front_scores(frame)
-    measured = [name for name in frame.columns if pd.api.types.is_float_dtype(frame[name])]
-    key = [name for name in frame.columns if name not in (*measured, "seed")]
-    if "seed" not in frame:
-        fixed, cells = {name: as_array(_numbers_if_all(frame[name])) for name in frame.columns}, {}
-    else:
-        groups = [group for _, group in frame.groupby(key, sort=False, dropna=False)] if key else [frame]
-        firsts = pd.DataFrame([group[key].iloc[0] for group in groups], columns=key)
-        fixed = {name: as_array(_numbers_if_all(firsts[name])) for name in key}
-        cells = {name: [Cell([float(v) for v in group[name].dropna()]) for group in groups] for name in measured}
-    return _Ours(figure_id, fixed, cells, tuple(key), (), preset, dataset)
-
-
-def _numbers_if_all(column: pd.Series) -> pd.Series:
-    """Texts that are all numbers as numbers: a stage is '2' in a run and 2 in a record."""
-    try:
-        return pd.to_numeric(column)
-    except (ValueError, TypeError):
-        return column
-
-
-def _table(table_id: str, frame: pd.DataFrame) -> _Ours:
-    """A table of ours: what a row is comes from the paper, what was computed or measured from us."""
-    conformed, printed = conform(table_id, frame), published_table(table_id)
-    spec = conformed.spec
-    fixed = {name: printed.columns[name] for name in spec.named("key", "descriptor", "note")}
-    cells = {name: conformed.cells[name][: conformed.n_published] for name in spec.metrics}
-    return _Ours(table_id, fixed, cells, printed.key, printed.descriptors, conformed.preset, conformed.dataset)
-
-
-def _recompute(table_id: str, columns: dict[str, np.ndarray]) -> None:
-    """Ranks and differences from the means, where all they depend on is there."""
-    for name, column in table_spec(table_id).columns.items():
-        if column.rank_of and not np.isnan(columns[column.rank_of]).any():
-            of, family = columns[column.rank_of], columns[column.within][0]
-            better = of[:, None, :] > of[:, :, None]
-            columns[name] = 1.0 + (better & (family[:, None] == family)).sum(2)
-        elif column.difference:
-            difference = columns[column.difference[0]] - columns[column.difference[1]]
-            if not np.isnan(difference).any():
-                columns[name] = difference
-
-
-def _means(ours: Mapping[str, _Ours]) -> dict[str, Table]:
-    return {name: mine.table(lambda cell: np.array([cell.mean])) for name, mine in ours.items()}
+def tables_of(claim_id: str) -> list[str]:
+    """Ids of the tables and figures that a claim's criterion reads, the first one first."""
+    asked = criterion(claim_id)
+    if asked.kind in ("text", "printed") or (asked.kind == "figure" and asked.check == claim(claim_id)["check"]):
+        return []
+    return tables_read(parse(asked.check), next(iter(places(claim_id)), None))
 
 
 # ------------------------------------------------------------------ what is missing, what applies
 
 
-def _missing(evaluator: Evaluator, refs: list[Reference]) -> list[str]:
+def _missing(ours: Mapping[str, Ours], refs: list[Reference]) -> list[str]:
     """Cells that the paper has and we have not, in words; a run of ours that diverged does not count as missing."""
+    means = Evaluator({name: mine.means for name, mine in ours.items()}, None)
+    exact = Evaluator({name: next(iter(mine.by_seed.values())) for name, mine in ours.items()}, None)
     missing = []
     for ref in refs:
+        evaluator = means if ours[ref.table].is_measured(ref.column) else exact
         table = evaluator.tables[ref.table]
         if any(column not in table.columns for column in (ref.column, *ref.selects_by)):
-            missing.append(f"{ref} (no such column)")
+            missing.append(f"{_shown(ref)} (no such column)")
             continue
         rows = evaluator.rows(ref.table, ref.where)
         empty = _empty_rows(ref.table, table, ref.column) & set(rows)
@@ -205,9 +124,9 @@ def _missing(evaluator: Evaluator, refs: list[Reference]) -> list[str]:
             defining = [column for column in ref.selects_by if roles[column].role == "definition"]
             empty = empty.union(*(_empty_rows(ref.table, table, column) for column in defining))
         if not rows:
-            missing.append(f"{ref} (no rows)")
+            missing.append(f"{_shown(ref)} (no rows)")
         elif empty:
-            missing.append(f"{ref} ({len(empty)} of {len(rows)} cells empty)")
+            missing.append(f"{_shown(ref)} ({len(empty)} of {len(rows)} cells empty)")
     return missing
 
 
@@ -221,174 +140,300 @@ def _empty_rows(table_id: str, table: Table, column: str) -> set[int]:
     return set(np.flatnonzero(empty).tolist())
 
 
+def _lost(mine: Ours, ref: Reference) -> str:
+    """Why a measured cell in play has no value at all although it was run, or ''."""
+    if not mine.is_measured(ref.column):
+        return ""
+    rows = Evaluator({mine.table_id: mine.means}, None).rows(mine.table_id, ref.where)
+    cells = [mine.quantities.get((ref.column, row)) for row in rows]
+    return next((cell.gate for cell in cells if cell is not None and not cell.seeds), "")
+
+
 def _papers_datasets(table_id: str) -> set[str]:
     listed = table_index().set_index("table_id")["dataset"].get(table_id, "")
     return {folded(name) for name in listed.split(";") if name}
 
 
-def _why_not_applicable(kind: str, presets: str, ours: Mapping[str, _Ours]) -> str:
-    """Why a criterion does not apply to these runs, or ''."""
-    for name, mine in ours.items():
-        preset, dataset = mine.preset, mine.dataset
-        if presets != "any" and preset is not None and preset not in presets.split(";"):
-            return (
-                f"{name} was run at preset {preset}; this {kind} criterion is judged at {presets.replace(';', ' or ')}"
-            )
-        if kind == "magnitude" and preset is None:
-            return f"the preset of {name} is not known; this magnitude is judged at {presets} only"
-        papers = _papers_datasets(name)
-        if kind == "magnitude" and dataset and papers and folded(dataset) not in papers:
-            return f"{name} was run on {dataset}; the number is one for {', '.join(sorted(papers))}"
+def _why_not_applicable(asked: Criterion, name: str, frame: pd.DataFrame) -> str:
+    """Why a measured criterion does not apply to a run, or ''."""
+    preset, dataset = frame.attrs.get("preset"), frame.attrs.get("dataset")
+    if asked.presets != "any" and preset is not None and preset not in asked.presets.split(";"):
+        return f"{name} was run at preset {preset}; this is judged at {asked.presets.replace(';', ' or ')}"
+    if dataset in (None, "architecture"):
+        unknown = asked.kind == "magnitude" and preset is None
+        return f"the preset of {name} is not known; this number is judged at {asked.presets} only" if unknown else ""
+    if asked.datasets and folded(dataset) not in map(folded, asked.datasets):
+        return f"{name} was run on {dataset}; this is judged on {' or '.join(asked.datasets)}"
+    papers = _papers_datasets(name)
+    if asked.kind == "magnitude" and papers and folded(dataset) not in papers:
+        return f"{name} was run on {dataset}; the number is one for {', '.join(sorted(papers))}"
     return ""
 
 
-def _command(name: str, presets: str) -> str:
-    preset = "paper" if presets == "paper" else "quick"
-    return f"python -m repro table {name} --preset {preset}"
+def _command(name: str, asked: Criterion, presets_of: PresetsOf | None) -> str:
+    """' Run: ...' with a command that makes what is missing; '' where none is known to."""
+    able = () if presets_of is None else presets_of(name)
+    wanted = [preset for preset in ("study", "paper") if preset in asked.presets.split(";") and preset in able]
+    return f" Run: python -m repro table {name} --preset {wanted[0]}." if wanted else ""
 
 
-def _advice(mine: _Ours, presets: str) -> str:
-    """How to get what is missing: by training, unless what is missing is missing although it was trained."""
-    name = mine.table_id
-    if mine.dataset in (None, "architecture") or (presets == "paper" and mine.preset != "paper"):
-        return f"Run: {_command(name, presets)}"
-    return (
-        f"These rows are absent although {name} was run: networks that nothing here trains, or runs that failed "
-        "(python -m repro status)."
-    )
+# ------------------------------------------------------------------ words
 
 
-# ------------------------------------------------------------------ resampling
+def _shown(ref: Reference | str) -> str:
+    """A column with its condition; `ours` in a published table marks the networks that the paper proposes."""
+    return str(ref).replace("ours == 1", "proposed").replace("ours == 0", "not proposed")
 
 
-def _draw(cell: Cell, generator: np.random.Generator) -> np.ndarray:
-    """Resampled means of a cell, (RESAMPLES,), or its mean, (1,), where it has no spread."""
-    if len(cell.values) > 1:
-        return generator.choice(cell.values, size=(RESAMPLES, len(cell.values))).mean(axis=1)
-    if cell.values and cell.given_std is not None and cell.n > 1:
-        return cell.mean + cell.given_std / math.sqrt(cell.n) * generator.standard_t(cell.n - 1, size=RESAMPLES)
-    return np.array([cell.mean])
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.4g}"
 
 
-def _spread_known(ours: Mapping[str, _Ours], evaluator: Evaluator, refs: list[Reference]) -> bool:
-    """Whether every measured cell in play comes with at least two seeds."""
-    for ref in refs:
-        mine = ours[ref.table]
-        if ref.column in mine.cells and mine.is_measured(ref.column):
-            cells = [mine.cells[ref.column][row] for row in evaluator.rows(ref.table, ref.where)]
-            if any(cell.filled and cell.n < 2 for cell in cells):
-                return False
-    return True
+def _values(ours: Mapping[str, Ours], compiler: Compiler, ref: Reference) -> str:
+    """The cells of a reference: measured ones with half the width of their interval, exact ones over seeds."""
+    if ours[ref.table].is_measured(ref.column):
+        cells = compiler.numbers.column(ref).cells[0].astype(float).filled(np.nan)
+        found = [compiler.spread(ref, row) for row in compiler.numbers.rows(ref.table, ref.where)]
+        texts = [_number(c) + ("" if np.isnan(s) else f" ± {s:.2g}") for c, s in zip(cells, found)]
+    else:
+        by_seed = [evaluator.column(ref).cells[0].tolist() for evaluator in compiler.by_seed]
+        texts = [_exact_text(cells) for cells in zip(*by_seed)]
+    more = f", … ({len(texts)} values)" if len(texts) > 8 else ""
+    known = unit(ref.column)
+    return ", ".join(texts[:8]) + more + (f" {known}" if known else "")
 
 
-def _share(ours: Mapping[str, _Ours], tree: ast.expr, default: str) -> float | None:
-    """Part of the resamples in which the claim holds; None if most of them have nothing to compare."""
-    generator = np.random.default_rng(_SEED)
-    tables = {name: mine.table(lambda cell: _draw(cell, generator)) for name, mine in ours.items()}
-    outcome = Evaluator(tables, default).truth(tree)
-    decided = ~np.isnan(outcome)
-    return float(outcome[decided].mean()) if decided.mean() >= 0.5 else None
+def _exact_text(cells: Sequence) -> str:
+    known = [cell for cell in cells if cell is not None]
+    if not known or isinstance(known[0], str):
+        return "/".join(dict.fromkeys(known)) or "-"
+    low, high = min(known), max(known)
+    return _number(low) if low == high else f"{_number(low)} to {_number(high)}"
+
+
+def _runs(ours: Mapping[str, Ours]) -> str:
+    def told(mine: Ours) -> str:
+        if mine.dataset == "architecture":
+            return "computed from the architecture"
+        if mine.all_exact and mine.preset not in (None, "paper"):
+            return f"found at {mine.preset} on {mine.dataset}, counted at the paper's size"
+        return f"{mine.preset or 'a run of its own'}{f' on {mine.dataset}' if mine.dataset else ''}"
+
+    return "; ".join(dict.fromkeys(told(mine) for mine in ours.values()))
+
+
+def _sentence(leaf: Leaf) -> str:
+    low, high = leaf.interval
+    found = f"{leaf.label} {leaf.estimate:.3g}{f' {leaf.unit}' if leaf.unit else ''}"
+    return found if np.isnan(low) else f"{found}, 95 % interval {low:.3g} to {high:.3g}"
+
+
+def _gains(compiler: Compiler) -> str:
+    """How many rows of a mean gain hold by themselves, after Holm."""
+    told = []
+    for _, rows in compiler.gains:
+        left, found = [row for row in rows if isinstance(row, Leaf)], 0
+        while (holds := next((row for row in left if row.proves(ALPHA / len(left))), None)) is not None:
+            left.remove(holds)
+            found += 1
+        told.append(f"{found} of {len(rows)} rows hold by themselves (Holm)")
+    return f" {'; '.join(told)}." if told else ""
 
 
 # ------------------------------------------------------------------ the verdict
 
 
-def _shown(cells: list) -> str:
-    shown = ["-" if pd.isna(c) else c if isinstance(c, str) else f"{c:.4g}" for c in cells[:8]]
-    return ", ".join(shown) + (f", … ({len(cells)} values)" if len(cells) > 8 else "")
+class Judge:
+    """Judges claims on given frames; a frame is read once however many claims it serves.
+
+    Args:
+        presets_of: which presets an entry trains at, for advice on what to run.
+    """
+
+    def __init__(self, presets_of: PresetsOf | None = None):
+        self.presets_of = presets_of
+        self._kept: dict[tuple[int, bool], tuple[pd.DataFrame, Ours | None]] = {}
+
+    def _loaded(self, name: str, frame: pd.DataFrame, analytic: bool) -> Ours | None:
+        key = (id(frame), analytic)
+        if key not in self._kept:
+            self._kept[key] = (
+                frame,
+                load(name, frame, analytic=analytic),
+            )  # the frame is held, so its id stays its own
+        return self._kept[key][1]
+
+    def __call__(self, claim_id: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
+        """`judge` with what this object has read before."""
+        row, asked = claim(claim_id), criterion(claim_id)
+        verdict = functools.partial(Verdict, claim_id, criterion=str(asked))
+        if asked.kind == "printed":
+            held = {"true": "satisfy it", "false": "do not satisfy it"}.get(
+                row["published_verdict"], "do not settle it"
+            )
+            return verdict(PRINTED, f"A check of the papers' own printing; the printed numbers {held}.")
+        if asked.kind == "text":
+            held = Evaluator({}, None).holds(parse(asked.check))
+            return verdict(PRINTED, f"Arithmetic on stated constants, which {'holds' if held else 'does not hold'}.")
+        if asked.kind == "figure" and asked.check == row["check"]:
+            return verdict(NOT_RUN, "The paper only draws this, and no criterion on numbers of ours is declared.")
+        tree, default = parse(asked.check), next(iter(places(claim_id)), None)
+        needed = tables_read(tree, default)
+        absent = [name for name in needed if name not in tables]
+        if absent:
+            return verdict(NOT_RUN, f"No record of {', '.join(absent)}.{_command(absent[0], asked, self.presets_of)}")
+        ours = {name: self._loaded(name, tables[name], asked.kind == "analytic") for name in needed}
+        small = [name for name, mine in ours.items() if mine is None]
+        if small:
+            why = f"{small[0]} was run with smaller networks; counts and energies are judged at the paper's size."
+            return verdict(NOT_INFORMATIVE, why)
+        for name in needed if asked.kind != "analytic" else ():
+            if reason := _why_not_applicable(asked, name, tables[name]):
+                advice = _command(name, asked, self.presets_of)
+                return verdict(NOT_INFORMATIVE, f"{reason}.{advice}")
+        if missing := _missing(ours, references(tree, default)):
+            advice = _command(needed[0], asked, self.presets_of)
+            advice = advice if ours[needed[0]].dataset == "architecture" else ""
+            return verdict(NOT_RUN, f"Missing: {'; '.join(missing[:4])}.{_partial(ours, tree, default)}{advice}")
+        for ref in references(tree, default):
+            lost = _lost(ours[ref.table], ref)
+            if lost:
+                return verdict(NOT_INFORMATIVE, f"{lost}.")
+        found = _decided(ours, tree, default, verdict)
+        if found.status == NOT_REPRODUCED and row["published_verdict"] == "false":
+            return verdict(AGREES, found.evidence, intervals=found.intervals, seeds=found.seeds)
+        return found
 
 
-def _evidence(evaluator: Evaluator, refs: list[Reference], ours: Mapping[str, _Ours]) -> str:
-    parts = []
-    for ref in refs[:6]:
-        place = "" if ref.table == evaluator.default else f" in {ref.table}"
-        parts.append(f"{ref}{place}: {_shown(evaluator.column(ref).cells[0].tolist())}")
-    runs = sorted({f"{mine.preset or 'own'} on {mine.dataset or 'no data set'}" for mine in ours.values()})
-    return f"Ours ({'; '.join(runs)}): " + "; ".join(parts) + "."
+def _decided(ours: Mapping[str, Ours], tree: ast.expr, default: str, verdict: Callable[..., Verdict]) -> Verdict:
+    """The verdict where every cell is there."""
+    with np.errstate(all="ignore"):  # a ratio to nothing is an empty cell
+        compiler = Compiler(ours, tree, default)
+    formula = compiler.formula
+    refs = references(tree, default)
+    numbers = "; ".join(
+        f"{_shown(ref)}{'' if ref.table == default else f' in {ref.table}'} {_values(ours, compiler, ref)}"
+        for ref in refs[:6]
+    )
+    evidence = f"{numbers} ({_runs(ours)})."
+    if formula is None:
+        return verdict(UNDECIDED, f"Nothing to compare: {evidence}")
+    tests = [leaf for leaf in leaves(formula) if isinstance(leaf, Leaf)]
+    cells = list(dict.fromkeys(quantity for leaf in tests for quantity in leaf.quantities))
+    seeds = min([*(quantity.seeds for quantity in cells), *compiler.seeds_seen], default=0)
+    intervals = [(float(low), float(high)) for low, high in (leaf.interval for leaf in tests if not leaf.gate)]
+    verdict = functools.partial(verdict, intervals=intervals, seeds=seeds)
+    status, why = _status(formula)
+    if why:
+        return verdict(status, f"{why}. {evidence}")
+    if tests:
+        worst = min(tests, key=lambda leaf: np.nan_to_num(leaf.distance, nan=-np.inf))
+        more = f" (of {len(tests)} comparisons the one least in favour)" if len(tests) > 1 else ""
+        evidence += f" {_sentence(worst)}{more}, {_basis(ours, cells, seeds)}."
+    elif seeds:
+        evidence += f" {_seeds(ours, seeds)}."
+    return verdict(status, f"{evidence}{_gains(compiler)}{_advice(ours, formula, tests, status)}")
 
 
-def judge(claim_id: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
+def _status(formula) -> tuple[str, str]:
+    """Status, and why nothing could be decided where that is the reason."""
+    if prove(formula):
+        return REPRODUCED, ""
+    if refute(formula):
+        return NOT_REPRODUCED, ""
+    gates = list(dict.fromkeys(leaf.gate for leaf in leaves(formula) if leaf.gate))
+    if gates:
+        return NOT_INFORMATIVE, "; ".join(gates[:2])
+    if any(not prove(part.condition) and _enough(part.condition) for part in _conditions(formula)):
+        return NOT_INFORMATIVE, "The condition under which this claim means anything is not met"
+    return UNDECIDED, ""
+
+
+def _conditions(formula) -> list[Given]:
+    if isinstance(formula, Given):
+        return [formula]
+    parts = getattr(formula, "parts", ()) or ((formula.part,) if hasattr(formula, "part") else ())
+    return [found for part in parts for found in _conditions(part)]
+
+
+def _enough(formula) -> bool:
+    """Whether every leaf has the seeds that a decision needs."""
+    return all(
+        len(leaf.outcomes) >= leaf.needed if isinstance(leaf, Exact) else not np.isnan(leaf.interval[0])
+        for leaf in leaves(formula)
+    )
+
+
+def _seeds(ours: Mapping[str, Ours], seeds: int) -> str:
+    """'3 seeds', or '3 searches' where a seed is a search."""
+    units = {mine.unit for mine in ours.values()}
+    word = units.pop() if len(units) == 1 else None
+    word = word if word in ("search", "supernet") else "seed"
+    return f"{seeds} {word}{'' if seeds == 1 else 'es' if word == 'search' else 's'}"
+
+
+def _basis(ours: Mapping[str, Ours], cells: Sequence, seeds: int) -> str:
+    """Seeds and test images behind a measured verdict."""
+    counts = {quantity.examples for quantity in cells if quantity.draws is None} - {0}
+    parts = [_seeds(ours, seeds)]
+    if counts:
+        parts.append(" and ".join(map(str, sorted(counts))) + " test images")
+    accuracies = [q for q in cells if q.draws is None and (is_figure(q.pool[0]) or is_accuracy(*q.pool))]
+    if any(not quantity.examples for quantity in accuracies):
+        parts.append("test images' sampling not included")
+    return ", ".join(parts)
+
+
+def _advice(ours: Mapping[str, Ours], formula, tests: Sequence[Leaf], status: str) -> str:
+    """For an open verdict: how many seeds would decide it."""
+    if status != UNDECIDED:
+        return ""
+    if not _enough(formula):
+        return f" At least {MIN_SEEDS} seeds are needed."
+    if not tests:
+        return " The seeds do not agree."
+    if any(isinstance(leaf, Sampled) for leaf in tests):
+        return ""
+    needed = seeds_needed(formula)
+    if needed is None:
+        return " At these differences more seeds alone would not decide it."
+    return f" {_seeds(ours, needed)} would decide it if the differences stay as they are."
+
+
+def judge(claim_id: str, tables: Mapping[str, pd.DataFrame], presets_of: PresetsOf | None = None) -> Verdict:
     """What our results say about one claim.
 
     Args:
         claim_id: for example 'acghostnet-c33'.
         tables: table or figure id -> our data frame. Tables in the published schema (several rows per key with `seed`;
-            `attrs` preset and dataset); figures as data/published/README.md describes.
+            `attrs` preset, dataset and extra frames); figures as data/published/README.md describes.
+        presets_of: which presets an entry trains at, so that a command is named only where it helps.
     Returns: a Verdict; see the module's docstring for what each kind of criterion asks.
     Raises: InputError for an unknown claim or for tables that do not fit their schema.
     """
-    row = claim(claim_id)
-    kind, presets, check, note = _criterion(claim_id)
-    verdict = functools.partial(Verdict, claim_id, criterion=f"{kind}: {check}" + (f" ({note})" if note else ""))
-    if kind == "printed":
-        why = f"A check of the papers' own printing; the published numbers give {row['published_verdict']}."
-        return verdict("not applicable at this preset", why)
-    if kind == "figure" and check == row["check"]:
-        return verdict("not run", "The paper only draws this, and no criterion on numbers of ours is declared.")
-    tree, default = parse(check), next(iter(places(claim_id)), None)
-    if kind == "text":
-        held = Evaluator({}, None).holds(tree)
-        why = f"Arithmetic on stated constants: {check}."
-        return verdict("reproduced" if held else "not reproduced", why, share=float(held))
-    needed = tables_read(tree, default)
-    absent = [name for name in needed if name not in tables]
-    if absent:
-        return verdict("not run", f"No results for {', '.join(absent)}; run: {_command(absent[0], presets)}")
-    ours = {name: (_figure if is_figure(name) else _table)(name, tables[name]) for name in needed}
-    reason = _why_not_applicable(kind, presets, ours)
-    if reason:
-        return verdict("not applicable at this preset", reason[0].upper() + reason[1:] + ".")
-    return _judge_loaded(ours, tree, default, presets, verdict)
+    return Judge(presets_of)(claim_id, tables)
 
 
-def _judge_loaded(
-    ours: Mapping[str, _Ours], tree: ast.expr, default: str, presets: str, verdict: Callable[..., Verdict]
-) -> Verdict:
-    evaluator, refs = Evaluator(_means(ours), default), references(tree, default)
-    missing = _missing(evaluator, refs)
-    if missing:
-        advice = _advice(next(iter(ours.values())), presets)
-        return verdict("not run", f"Missing: {'; '.join(missing[:4])}.{_partial(evaluator, tree)} {advice}")
-    evidence = _evidence(evaluator, refs, ours)
-    try:
-        held = evaluator.holds(tree)
-    except NoValuesError as error:
-        return verdict("undecided", f"Nothing to compare ({error}) {evidence}")
-    if not any(ours[ref.table].is_measured(ref.column) for ref in refs):
-        return verdict("reproduced" if held else "not reproduced", evidence, share=float(held))
-    if not _spread_known(ours, evaluator, refs):
-        outcome = "holds" if held else "does not hold"
-        return verdict("undecided", f"{evidence} One seed, so no spread: the criterion {outcome} for this one.")
-    share = _share(ours, tree, default)
-    if share is None:
-        return verdict("undecided", f"{evidence} Most resamples have nothing to compare.")
-    status = "undecided"
-    if share >= REPRODUCED_AT:
-        status = "reproduced"
-    elif share <= 1 - REPRODUCED_AT:
-        status = "not reproduced"
-    evidence = f"{evidence} The criterion holds in {share:.1%} of {RESAMPLES} resamples of seeds."
-    return verdict(status, evidence, share=share)
-
-
-def _partial(evaluator: Evaluator, tree: ast.expr) -> str:
+def _partial(ours: Mapping[str, Ours], tree: ast.expr, default: str) -> str:
     """What the rows that were run say, where that can be evaluated at all."""
     try:
-        held = evaluator.holds(tree)
+        held = Evaluator({name: mine.means for name, mine in ours.items()}, default).holds(tree)
     except ExpressionError:
         return ""
-    return f" On what was run the criterion {'holds' if held else 'does not hold'}."
+    return f" On the means of what was run the criterion {'holds' if held else 'does not hold'}."
 
 
-def judge_all(tables: Mapping[str, pd.DataFrame], paper: str | None = None) -> pd.DataFrame:
+def judge_all(
+    tables: Mapping[str, pd.DataFrame], paper: str | None = None, presets_of: PresetsOf | None = None
+) -> pd.DataFrame:
     """Verdicts on all claims (of one paper) as a data frame: the Verdict's fields, claim in words, origin, place."""
     listed = claims()
     if paper is not None:
         check_choice("paper", paper, listed["paper"].unique())
         listed = listed[listed["paper"] == paper]
-    rows = []
+    rows, judged = [], Judge(presets_of)
     for row in listed.itertuples():
-        found = judge(row.claim_id, tables)
+        found = judged(row.claim_id, tables)
         rows.append(
             {"paper": row.paper, "place": row.table_or_figure, "claim": row.claim, "origin": row.origin}
             | {"published": row.published_verdict}

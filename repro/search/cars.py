@@ -20,10 +20,10 @@ from pathlib import Path as FilePath
 
 import torch
 
-from repro.errors import InputError, check_choice, check_int
+from repro.errors import InputError, check_choice, check_int, check_number
 from repro.search.inherit import evaluate_paths, sampled_epoch
 from repro.search.pnsga import METHODS, select
-from repro.search.record import Candidate, Generation, read_generations, write_generation
+from repro.search.record import Candidate, Generation, as_plain, from_plain, write_generation
 from repro.search.space import SearchSpace
 from repro.search.supernet import Path, SinglePathSupernet
 from repro.search.warmup import GroupOutcome, Warmup, groups_present, path_sampler, separate_warmup
@@ -76,8 +76,7 @@ class SearchRecipe:
         check_int("expanded", self.expanded, minimum=self.population)
         check_int("calibration_batches", self.calibration_batches, minimum=1)
         check_choice("selection", self.selection, METHODS)
-        if not 0 <= self.mutation_share <= 1:
-            raise InputError(f"mutation_share={self.mutation_share!r} is not allowed; it must lie between 0 and 1.")
+        check_number("mutation_share", self.mutation_share, minimum=0, maximum=1)
         if self.warmup_epochs + self.evolve_every > self.train.epochs:
             raise InputError(
                 f"warmup_epochs={self.warmup_epochs} and evolve_every={self.evolve_every} leave no evolution within "
@@ -317,7 +316,7 @@ class Search:
         self.trainer.save(
             self.folder / CHECKPOINT,
             self._identity(),
-            generation=len(self.result.generations),
+            generations=[as_plain(generation) for generation in self.result.generations],
             rows=self.result.rows,
             warmup=[asdict(outcome) for outcome in self.result.warmup],
             population=self.result.population,
@@ -326,8 +325,11 @@ class Search:
     def _resume(self) -> None:
         progress = self.trainer.resume(self.folder and self.folder / CHECKPOINT, self._identity())
         if progress:
+            generations = [from_plain(generation) for generation in progress["generations"]]
+            for generation in generations:  # files that show a search; what continues one is the checkpoint alone
+                write_generation(self.folder, generation)
             self.result = SearchResult(
-                generations=read_generations(self.folder, limit=progress["generation"]),
+                generations=generations,
                 rows=progress["rows"],
                 warmup=[GroupOutcome(**outcome) for outcome in progress["warmup"]],
                 population=[tuple(path) for path in progress["population"]],

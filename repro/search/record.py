@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 
 from repro.errors import MissingDataError
-from repro.paths import write_text
+from repro.paths import sealed_json, unsealed_json, write_text
 from repro.search.supernet import Path
 
 
@@ -89,20 +88,16 @@ def from_plain(content: dict) -> Generation:
 
 def write_generation(folder: str | os.PathLike, generation: Generation) -> FilePath:
     """Write one generation atomically."""
-    return write_text(_file(FilePath(folder), generation.number), json.dumps(as_plain(generation), indent=0) + "\n")
+    return write_text(_file(FilePath(folder), generation.number), sealed_json(as_plain(generation), indent=0) + "\n")
 
 
-def read_generations(folder: str | os.PathLike, *, limit: int | None = None) -> list[Generation]:
-    """Generations 1, 2, … of a search folder, at most `limit`; MissingDataError if one of them is not there."""
-    numbers: Iterable[int]
-    if limit is None:
-        numbers = sorted(int(file.stem) for file in (FilePath(folder) / "generations").glob("[0-9]*.json"))
-    else:
-        numbers = range(1, limit + 1)
+def read_generations(folder: str | os.PathLike) -> list[Generation]:
+    """Generations 1, 2, … of a search folder in order; MissingDataError if one of them cannot be read."""
+    numbers = sorted(int(file.stem) for file in (FilePath(folder) / "generations").glob("[0-9]*.json"))
     generations = []
     for number in numbers:
         try:
-            content = json.loads(_file(FilePath(folder), number).read_text(encoding="utf-8"))
+            content = unsealed_json(_file(FilePath(folder), number))
         except (OSError, ValueError) as error:
             raise MissingDataError(
                 f"generation {number} of the search in {FilePath(folder).name} cannot be read; "

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from repro.errors import InputError, check_choice, check_int
+from repro.errors import check_choice, check_int, check_number
 from repro.search.inherit import evaluate_paths, sampled_epoch
 from repro.search.space import SearchSpace, adder_share
 from repro.search.supernet import Path, SinglePathSupernet
@@ -48,8 +48,7 @@ class Warmup:
         check_choice("order", self.order, ORDERS)
         check_int("limit_epochs", self.limit_epochs, minimum=1)
         check_int("probe_paths", self.probe_paths, minimum=1)
-        if not 0 <= self.threshold_pct <= 100:
-            raise InputError(f"threshold_pct={self.threshold_pct!r} is not allowed; it must lie between 0 and 100.")
+        check_number("threshold_pct", self.threshold_pct, minimum=0, maximum=100)
 
 
 @dataclass

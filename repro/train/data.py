@@ -89,7 +89,10 @@ def prepare(data, device: torch.device | str = "cpu"):
     """
     if hasattr(data, "input_batches") and not isinstance(data, TensorData):
         return data
-    images, labels = torch.as_tensor(data.images), torch.as_tensor(data.labels).long()
+    images, labels = torch.as_tensor(data.images), torch.as_tensor(data.labels)
+    if labels.dtype.is_floating_point and not torch.equal(labels, labels.round()):
+        raise InputError("labels hold numbers that are not whole; a label is the number of a class.")
+    labels = labels.long()
     return TensorData(images.to(device), labels.to(device), getattr(data, "normalize", None))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -35,10 +36,15 @@ def predict(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> to
 
 
 def evaluate(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> dict[str, float]:
-    """{"accuracy_pct", "loss"} on `data` in evaluation mode; loss is the mean cross-entropy in nats."""
+    """{"accuracy_pct", "loss"} on `data` in evaluation mode; loss is the mean cross-entropy in nats.
+
+    Both are NaN if the logits of any example are NaN or infinite: such a network has no accuracy.
+    """
     if len(data) == 0:
         raise InputError("data holds no examples; accuracy needs at least one.")
     logits = predict(model, data, batch_size=batch_size).float()
+    if not logits.amax(dim=1).isfinite().all():  # among NaN and Inf the first entry would win
+        return {"accuracy_pct": math.nan, "loss": math.nan}
     correct = int((logits.argmax(dim=1) == data.labels).sum())
     return {"accuracy_pct": 100 * correct / len(data), "loss": F.cross_entropy(logits, data.labels).item()}
 
@@ -49,27 +55,28 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) -> 
 
     Shared statistics are wrong for each single path of a supernet: they mix all paths that were sampled. So they are
     discarded, not continued (momentum None: cumulative average), using a few training batches (N, C, H, W) with all
-    other modules in evaluation mode. Layers that these batches do not reach keep their statistics. Returns the number
-    of batches used; zero batches is an InputError.
+    other modules in evaluation mode. Layers that these batches do not reach keep their statistics, and all do if a
+    batch fails. Returns the number of batches used; zero batches is an InputError.
     """
     norms = [module for module in model.modules() if isinstance(module, _BATCH_NORMS) and module.track_running_stats]
-    saved = [(module.momentum, module.running_mean.clone(), module.running_var.clone()) for module in norms]
-    counts = [module.num_batches_tracked.clone() for module in norms]
-    used = 0
-    with evaluating(model):
-        for module in norms:
-            module.reset_running_stats()
-            module.momentum = None
-            module.train()
-        for images in batches:
-            model(images)
-            used += 1
-    for module, (momentum, mean, variance), count in zip(norms, saved, counts):
-        module.momentum = momentum
-        if module.num_batches_tracked == 0:
-            module.running_mean.copy_(mean)
-            module.running_var.copy_(variance)
-            module.num_batches_tracked.copy_(count)
+    saved = [(module.momentum, *(buffer.clone() for buffer in module.buffers(recurse=False))) for module in norms]
+    used, finished = 0, False
+    try:
+        with evaluating(model):
+            for module in norms:
+                module.reset_running_stats()
+                module.momentum = None
+                module.train()
+            for images in batches:
+                model(images)
+                used += 1
+        finished = True
+    finally:
+        for module, (momentum, *buffers) in zip(norms, saved):
+            module.momentum = momentum
+            if not finished or module.num_batches_tracked == 0:
+                for buffer, value in zip(module.buffers(recurse=False), buffers):
+                    buffer.copy_(value)
     if norms and not used:
         raise InputError("batches is empty; re-estimating batch norm needs at least one batch.")
     return used

@@ -10,18 +10,21 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from repro.datasets.transforms import Normalize
-from repro.errors import InputError, MissingDataError, check_int
+from repro.errors import InputError, MissingDataError, check_flag, check_int
 from repro.train.data import WHOLE, Batch, Transform, steps_per_epoch
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
+FORMATS = ("JPEG", "PNG", "WEBP")  # whatever a file is called: Pillow's other readers may start programs
+MAX_PIXELS = 100_000_000  # an image of more is refused before it is decoded
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _AHEAD = 2  # batches that are decoded while another is in use
 
@@ -30,7 +33,8 @@ class ImageFolder:
     """One split of a folder of images; takes the place of TensorData in `fit`.
 
     Args:
-        root: folder that holds the splits. split: e.g. "train" or "val"; its subfolders, sorted, are the classes.
+        root: folder that holds the splits. split: e.g. "train" or "val"; its subfolders, sorted, are the classes
+            (hidden ones, whose name begins with a dot, are not).
         size: side of the square inputs in pixels.
         scale: share of an image's area that a training crop covers, drawn uniformly (Inception's random resized crop).
         flip: mirror training crops with probability one half.
@@ -54,18 +58,23 @@ class ImageFolder:
             raise MissingDataError(
                 f"no folder {split} in {Path(root).name}; images are expected as {split}/class/image.jpeg."
             )
-        if not 0 < scale[0] <= scale[1] <= 1:
+        whole = isinstance(scale, tuple | list) and len(scale) == 2 and all(isinstance(part, Real) for part in scale)
+        if not whole or not 0 < scale[0] <= scale[1] <= 1:
             raise InputError(
                 f"scale={scale!r} is not allowed; it must be two shares of the area, 0 < low <= high <= 1."
             )
-        self.size, self.scale, self.flip = check_int("size", size, minimum=1), scale, flip
-        self.threads = check_int("threads", threads or os.cpu_count() or 1, minimum=1)
-        self.class_names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        self.size, self.scale, self.flip = check_int("size", size, minimum=1), scale, check_flag("flip", flip)
+        self.threads = check_int("threads", (os.cpu_count() or 1) if threads is None else threads, minimum=1)
+        self.class_names = _visible(folder, os.DirEntry.is_dir)
         self.files: list[Path] = []
         labels: list[int] = []
         for label, name in enumerate(self.class_names):
-            found = sorted(file for file in (folder / name).iterdir() if file.suffix.lower() in SUFFIXES)
-            self.files += found
+            found = [file for file in _visible(folder / name, os.DirEntry.is_file) if file.lower().endswith(SUFFIXES)]
+            if not found:
+                raise MissingDataError(
+                    f"class {split}/{name} holds no images ({', '.join(SUFFIXES)}); fill the folder or remove it."
+                )
+            self.files += [folder / name / file for file in found]
             labels += [label] * len(found)
         if not self.files:
             raise MissingDataError(f"folder {split} holds no images; they are expected as {split}/class/image.jpeg.")
@@ -127,9 +136,11 @@ class ImageFolder:
         from PIL import Image
 
         try:
-            with Image.open(self.files[row]) as file:
+            with Image.open(self.files[row], formats=FORMATS) as file:
+                if file.width * file.height > MAX_PIXELS:
+                    raise OSError(f"{file.width}x{file.height} pixels are more than {MAX_PIXELS}")
                 image = file.convert("RGB")
-        except OSError as error:
+        except Exception as error:  # decoders raise nearly anything on a broken file
             raise MissingDataError(
                 f"image {'/'.join(self.files[row].parts[-3:])} cannot be read ({error}); replace or remove it."
             ) from error
@@ -141,6 +152,12 @@ class ImageFolder:
         pixels = np.asarray(image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box))
         pixels = pixels[:, ::-1] if mirrored else pixels
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def _visible(folder: Path, kind: Callable[[os.DirEntry], bool]) -> list[str]:
+    """Sorted names of what lies in `folder`, is of that kind and not hidden."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and kind(entry))
 
 
 def _centre_box(width: int, height: int, share: float) -> tuple[float, float, float, float]:

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from repro.errors import InputError
+from repro.errors import DamagedError, InputError, check_int
+from repro.paths import set_aside
 from repro.train.checkpoint import load_checkpoint, save_checkpoint
 from repro.train.data import WHOLE, Batch, TensorData, generator_for, mixed_seed, prepare, steps_per_epoch
 from repro.train.diagnose import first_bad_gradient, first_bad_output
@@ -76,6 +77,7 @@ class Trainer:
 
     Args:
         examples: size of the training set.
+        seed: whole number, zero or more.
         total_epochs: length of the cosine schedule; the recipe's `epochs` if omitted.
     """
 
@@ -85,14 +87,15 @@ class Trainer:
     def __init__(
         self, model: nn.Module, recipe: TrainRecipe, *, examples: int, seed: int, total_epochs: int | None = None
     ):
-        self.model, self.recipe, self.seed = model, recipe, seed
+        self.model, self.recipe, self.seed = model, recipe, check_int("seed", seed, minimum=0)
         self.channels_last = recipe.channels_last and not unsafe_in_channels_last(model)
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
         self.optimizer = make_optimizer(model, recipe)
-        self.steps_per_epoch = steps_per_epoch(examples, recipe.batch_size)
+        self.steps_per_epoch = steps_per_epoch(check_int("examples", examples, minimum=1), recipe.batch_size)
         self.total_steps = (recipe.epochs if total_epochs is None else total_epochs) * self.steps_per_epoch
         self.steps_done = 0
+        self.highest_label = -1  # of the data seen so far; the network needs an output for it
         self.transform = input_transform(recipe)
         self._named = list(model.named_parameters())
 
@@ -112,7 +115,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
         self.optimizer.zero_grad()
-        logits = self.model(images)
+        logits = self._logits(images)
         loss = share * F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         loss.backward()
         correct = (logits.detach().argmax(dim=1) == labels).sum()
@@ -122,6 +125,26 @@ class Trainer:
         self.optimizer.step()
         self.steps_done += 1
         return mean_loss, int(hits), int(count)
+
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        """The network's outputs, (B, classes); InputError for data that it cannot be trained on."""
+        if not images.is_floating_point():
+            raise InputError(f"the network's inputs are {images.dtype}; give data with `normalize`, or float images.")
+        try:
+            logits = self.model(images)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                f"batch_size={self.recipe.batch_size} leaves a batch of one example, which cannot train a batch norm "
+                "where only one pixel is left; choose another batch size."
+            ) from error
+        if logits.ndim != 2 or logits.shape[1] <= self.highest_label:
+            raise InputError(
+                f"the network's outputs have shape {tuple(logits.shape)}, but labels go up to {self.highest_label}; "
+                "it needs one output per class."
+            )
+        return logits
 
     def reduce(self, metrics: torch.Tensor) -> torch.Tensor:
         """Sum `metrics` and the gradients over processes; nothing to do in one process."""
@@ -152,6 +175,7 @@ class Trainer:
         Returns steps, lr (of the first step), train_loss, train_accuracy_pct and seconds. May raise Divergence.
         """
         recipe, started, lr = self.recipe, time.perf_counter(), self.lr
+        self.highest_label = max(self.highest_label, highest_label(data))
         self.model.train()
         loss_sum, correct, seen, steps = 0.0, 0, 0, 0
         order = generator_for(phase, self.seed, epoch)
@@ -183,14 +207,28 @@ class Trainer:
     def resume(self, path: str | Path | None, identity: dict) -> dict:
         """Take over what `save` wrote to `path` and return its `progress`, {} if there is no such file.
 
-        Raises InputError, with nothing changed, for a file of another network, seed or identity.
+        A file that cannot be read is set aside, which is said, and the training begins again. Raises InputError, with
+        nothing changed, for a file of another network, seed or identity.
         """
         if path is None or not Path(path).exists():
             return {}
         identity = {**identity, "seed": self.seed}
-        progress = load_checkpoint(path, self.model, self.optimizer, identity=identity)
+        try:
+            progress = load_checkpoint(path, self.model, self.optimizer, identity=identity)
+        except DamagedError as error:
+            if self.writes_checkpoints:
+                set_aside(Path(path), "damaged", f"{error} The training begins again.")
+            return {}
         self.steps_done = progress.pop("steps_done")
         return progress
+
+
+def highest_label(data) -> int:
+    """The highest label of `data`; InputError if one is negative."""
+    lowest, highest = torch.as_tensor(data.labels).aminmax()
+    if lowest < 0:
+        raise InputError(f"a label is {int(lowest)}; classes are numbered from 0.")
+    return int(highest)
 
 
 def fit(
@@ -217,12 +255,18 @@ def fit(
         stop_after: end after this many epochs of the schedule (to leave a checkpoint), outcome "stopped".
         trainer_class: the Trainer to use; `repro.train.distributed` has one for several processes.
     Divergence is an outcome, not an error: the History then says where and holds the epochs before it.
+    Raises: InputError for data that cannot be trained on (no examples, labels outside the classes, …).
     """
+    check_int("evaluate_every", evaluate_every, minimum=1)
+    if stop_after is not None:
+        check_int("stop_after", stop_after, minimum=1)
     device = next(model.parameters()).device
     train, test = prepare(train_data, device), None if test_data is None else prepare(test_data, device)
     if len(train) == 0:
         raise InputError("train_data holds no examples; training needs at least one.")
     trainer = trainer_class(model, recipe, examples=len(train), seed=seed)
+    if test is not None and len(test):
+        trainer.highest_label = highest_label(test)
     history = History(**trainer.resume(checkpoint, _identity(trainer)))
     for epoch in range(len(history.rows), recipe.epochs):
         if history.outcome != FINISHED:

@@ -28,6 +28,18 @@ from repro.errors import InputError, check_choice
 MODES = ("adder", "all", "none")
 
 
+def _trainable(module: nn.Module) -> tuple[str, nn.Parameter] | None:
+    """Name and tensor that training changes when it changes the layer's filters.
+
+    Pruning and spectral norm keep the filters as `weight_orig`, weight normalisation their direction as `weight_v`
+    (its gain follows the plain gradient, like a batch norm's), parametrisations either as `original` or `original1`.
+    """
+    own = dict(module.named_parameters())
+    original = "parametrizations.weight.original"
+    names = ("weight", "weight_orig", "weight_v", original, f"{original}1")
+    return next(((name, own[name]) for name in names if name in own), None)
+
+
 def rescaled_layers(model: nn.Module, mode: str) -> dict[str, nn.Parameter]:
     """Filters (by dotted name) whose gradient is rescaled: adder layers, adder and convolution layers, or none.
 
@@ -43,10 +55,45 @@ def rescaled_layers(model: nn.Module, mode: str) -> dict[str, nn.Parameter]:
     found, seen = {}, set()
     for name, module in model.named_modules():
         convolution = mode == "all" and isinstance(module, nn.Conv2d) and module.bias is None
-        if (convolution or isinstance(module, adders)) and id(module.weight) not in seen:
-            seen.add(id(module.weight))
-            found[f"{name}.weight" if name else "weight"] = module.weight
+        trainable = _trainable(module) if convolution or isinstance(module, adders) else None
+        if trainable is not None and id(trainable[1]) not in seen:
+            seen.add(id(trainable[1]))
+            found[f"{name}.{trainable[0]}" if name else trainable[0]] = trainable[1]
     return found
+
+
+SAFE_NORM = 1e-12
+"""Norms from here to the type's largest number are right as summed; below, squares of small elements are lost."""
+
+
+def rescaled(gradients: list[torch.Tensor], eta: float) -> list[torch.Tensor]:
+    """Each gradient times eta * sqrt(k) / its norm: root mean square `eta`, in its own type and on its own device.
+
+    Norms are summed in float32 (float64 for float64 gradients). Where the squares leave that type's range, the gradient
+    is first divided by its largest element. A gradient of zeros stays zero, NaN stays NaN.
+    """
+    if not gradients:
+        return []
+    wide = [g.float() if g.dtype in (torch.float16, torch.bfloat16) else g for g in gradients]
+    first = wide[0].device
+    norms = torch.stack([norm.to(first) for norm in torch._foreach_norm(wide)])
+    targets = [eta * math.sqrt(gradient.numel()) for gradient in gradients]
+    scales = torch.where(norms == 0, torch.zeros_like(norms), norms.new_tensor(targets) / norms)
+    done = []
+    for gradient, narrow, norm, scale, target in zip(wide, gradients, norms.tolist(), scales.unbind(), targets):
+        if norm < SAFE_NORM or norm == math.inf:
+            gradient, scale = _large_and_even(gradient, target)
+        done.append((gradient * scale.to(gradient.device)).to(narrow.dtype))
+    return done
+
+
+def _large_and_even(gradient: torch.Tensor, target: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(unit, scale): the gradient over its largest element, and what brings that to norm `target`."""
+    largest = gradient.abs().max()
+    if largest == 0:
+        return gradient, largest
+    unit = gradient / largest
+    return unit, target / unit.norm()
 
 
 class AdaptiveLR(torch.optim.Optimizer):
@@ -58,35 +105,53 @@ class AdaptiveLR(torch.optim.Optimizer):
         mode: "adder" (adder layers only), "all" (adder and convolution layers) or "none" (plain optimiser).
         eta: root mean square of a rescaled gradient; the paper trains with 1/15, AdderNet with 0.2.
 
-    A layer whose gradient is None (an inactive path of a supernet, after `zero_grad()`) is skipped by torch's own
-    optimisers and left alone here. A gradient that is exactly zero stays zero: no division by zero, no NaN. NaN and
-    Inf pass through, for the training loop to report. Schedulers, `param_groups`, `state_dict` and `load_state_dict`
-    reach the wrapped optimiser, so a checkpoint written with one mode loads with another.
+    A layer whose gradient is None (frozen, an inactive path of a supernet, after `zero_grad()`) is skipped by torch's
+    own optimisers and left alone here. A gradient that is exactly zero stays zero: no division by zero, no NaN. NaN and
+    Inf pass through, for the training loop to report. `param_groups`, `state`, `defaults`, `state_dict` and
+    `load_state_dict` are the wrapped optimiser's, so a checkpoint written with one mode loads with another. Hooks are
+    this optimiser's own; copies and pickles carry settings and state but, as in torch, no hooks.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, model: nn.Module, *, mode: str = "adder", eta: float = 1 / 15):
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise InputError(f"optimizer is a {type(optimizer).__name__}; it must be a torch.optim.Optimizer.")
         if not isinstance(eta, int | float) or not 0 < eta < math.inf:
             raise InputError(f"eta={eta!r} is not allowed; it must be a positive number.")
-        self.inner = optimizer
-        self.mode = mode
-        self.eta = float(eta)
-        self.layers = rescaled_layers(model, mode)
+        layers = rescaled_layers(model, mode)
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        absent = [name for name, parameter in self.layers.items() if id(parameter) not in held]
+        absent = [name for name, p in layers.items() if p.requires_grad and id(p) not in held]
         if absent:
             raise InputError(f"optimizer does not hold {absent[0]}; build it from the parameters of the same model.")
+        self.__setstate__({"inner": optimizer, "mode": mode, "eta": float(eta), "layers": layers})
 
-    # Everything a scheduler or a checkpoint reads belongs to the wrapped optimiser.
-    param_groups = property(lambda self: self.inner.param_groups)
-    state = property(lambda self: self.inner.state)
-    defaults = property(lambda self: self.inner.defaults)
+    def __getstate__(self) -> dict:
+        return {name: self.__dict__[name] for name in ("inner", "mode", "eta", "layers")}
+
+    # Everything a scheduler or a checkpoint reads or sets belongs to the wrapped optimiser.
+    param_groups = property(
+        lambda self: self.inner.param_groups, lambda self, v: setattr(self.inner, "param_groups", v)
+    )
+    state = property(lambda self: self.inner.state, lambda self, v: setattr(self.inner, "state", v))
+    defaults = property(lambda self: self.inner.defaults, lambda self, v: setattr(self.inner, "defaults", v))
 
     def state_dict(self) -> dict:
         """The wrapped optimiser's state; the rescaling itself keeps none."""
-        return self.inner.state_dict()
+        for before in self._optimizer_state_dict_pre_hooks.values():
+            before(self)
+        state_dict = self.inner.state_dict()
+        for after in self._optimizer_state_dict_post_hooks.values():
+            changed = after(self, state_dict)
+            state_dict = state_dict if changed is None else changed
+        return state_dict
 
     def load_state_dict(self, state_dict: dict) -> None:
+        state_dict = state_dict.copy()
+        for before in self._optimizer_load_state_dict_pre_hooks.values():
+            changed = before(self, state_dict)
+            state_dict = state_dict if changed is None else changed
         self.inner.load_state_dict(state_dict)
+        for after in self._optimizer_load_state_dict_post_hooks.values():
+            after(self)
 
     def add_param_group(self, param_group: dict) -> None:
         self.inner.add_param_group(param_group)
@@ -109,7 +174,7 @@ class AdaptiveLR(torch.optim.Optimizer):
                 loss = closure()
         active = [parameter for parameter in self.layers.values() if parameter.grad is not None]
         originals = [parameter.grad for parameter in active]
-        for parameter, gradient in zip(active, self._rescaled(originals)):
+        for parameter, gradient in zip(active, rescaled(originals, self.eta)):
             parameter.grad = gradient
         try:
             self.inner.step()
@@ -117,11 +182,3 @@ class AdaptiveLR(torch.optim.Optimizer):
             for parameter, gradient in zip(active, originals):
                 parameter.grad = gradient
         return loss
-
-    def _rescaled(self, gradients: list[torch.Tensor]) -> list[torch.Tensor]:
-        if not gradients:
-            return []
-        norms = torch.stack([norm.float() for norm in torch._foreach_norm(gradients)])
-        targets = norms.new_tensor([self.eta * math.sqrt(gradient.numel()) for gradient in gradients])
-        scales = torch.where(norms == 0, torch.zeros_like(norms), targets / norms)
-        return [gradient * scale.to(gradient.dtype) for gradient, scale in zip(gradients, scales.unbind())]

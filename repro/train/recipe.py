@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from repro.datasets.transforms import Compose, Cutout, RandomCrop, RandomFlip
-from repro.errors import InputError, check_choice, check_int
+from repro.errors import InputError, check_choice, check_flag, check_int, check_number
 from repro.train.data import Transform
 from repro.train.optim import MODES, AdaptiveLR
 
@@ -54,10 +54,15 @@ class TrainRecipe:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("adaptive", self.adaptive, MODES)
-        for name in ("lr", "momentum", "weight_decay", "warmup_epochs", "label_smoothing"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise InputError(f"{name}={value!r} is not allowed; it must be a finite number, zero or more.")
+        for name in ("lr", "weight_decay", "warmup_epochs"):
+            check_number(name, getattr(self, name), minimum=0)
+        check_number("momentum", self.momentum, minimum=0, below=1)
+        check_number("label_smoothing", self.label_smoothing, minimum=0, maximum=1)
+        check_number("eta", self.eta, above=0)
+        for name in ("nesterov", "flip", "channels_last"):
+            check_flag(name, getattr(self, name))
+        if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
+            raise InputError("nesterov=True needs a momentum above 0.")
 
     def as_dict(self) -> dict:
         """Plain values, ready for JSON."""

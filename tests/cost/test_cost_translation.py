@@ -92,3 +92,9 @@ def test_counts_equal_those_of_the_model(name):
     cost = translation_cost(name, accounting="corrected")
     assert cost.macs == sum(layer.taps for layer in layers)
     assert cost.params == weights
+
+
+@pytest.mark.parametrize("options", [{"tokens": -3}, {"tokens": "30"}, {"pe_limit": 0}], ids=str)
+def test_impossible_numbers_are_refused(options):
+    with pytest.raises(InputError, match=f"{next(iter(options))}="):
+        translation_cost("transformer-big", **options)

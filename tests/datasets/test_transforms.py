@@ -140,3 +140,16 @@ def test_every_data_set_has_a_standard_augmentation_that_scales_with_its_size():
 def test_bad_settings_give_one_sentence(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+@pytest.mark.parametrize("kind", [RandomCrop, Cutout])
+def test_a_fill_that_stored_images_cannot_hold_is_refused(kind):
+    stored = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+    for fill in (300, -1):
+        with pytest.raises(InputError, match=f"fill={fill} is not allowed"):
+            kind(2, fill)(stored)
+        assert kind(2, fill)(stored.float()).shape == stored.shape  # inputs may hold any number
+    with pytest.raises(InputError, match="fill='grey'"):
+        kind(2, "grey")
+    with pytest.raises(InputError, match="fill=300"):
+        standard_augmentation("cifar10", cutout=4, fill=300)

@@ -239,6 +239,18 @@ def test_decoder_does_not_see_the_future_nor_padding():
     assert torch.allclose(scores[:1], model(source[:1, :5], target[:1]), atol=1e-5)
 
 
+def test_tokens_outside_the_vocabulary_are_one_sentence():
+    model, source, target = make_translation(), torch.ones(1, 3, dtype=torch.long), torch.ones(1, 2, dtype=torch.long)
+    for bad in (-1, 11):
+        with pytest.raises(InputError, match=rf"token ids run from .*{bad}.*; allowed are 0 to 10\."):
+            model(torch.tensor([[1, bad]]), target)
+    for options in ({"max_tokens": -1}, {"begin": -1}, {"end": 13}):
+        with pytest.raises(InputError, match=f"{next(iter(options))}="):
+            model.translate(source, **{"begin": 1, "end": 2, **options})
+    with pytest.raises(InputError, match="pad=11 is not allowed"):
+        make_translation(pad=11)
+
+
 def test_greedy_translation_follows_the_best_scores():
     model = make_translation()
     source = torch.randint(1, 11, (3, 6))

@@ -3,9 +3,10 @@
 import pandas as pd
 import pytest
 
+from repro import report
 from repro.papers import code_now, computed, draw_figures, drawings_of, entry, list_ids
 from repro.papers.table import ARCHITECTURE
-from repro.report import load_records
+from repro.report import load_records, save_figure
 from repro.report.records import freshness
 
 COMPUTED = [name for name in list_ids() if entry(name).computed is not None]
@@ -33,9 +34,17 @@ def test_a_record_of_other_code_is_told_from_one_of_todays():
 
 def test_the_figures_of_the_records_are_drawn_by_id(tmp_path, monkeypatch):
     monkeypatch.setenv("REPRO_FIGURES", str(tmp_path))
-    names = draw_figures()
-    drawn = {path.stem for path in tmp_path.glob("*.svg")}
-    assert drawn == set(names)
+    written = {}
+
+    def first_of_each(figure, name, caption):  # half a second each: one data set stands for the others
+        if name.split("-")[0] not in written:
+            written[name.split("-")[0]] = save_figure(figure, name, caption)
+
+    monkeypatch.setattr(report, "save_figure", first_of_each)
+    drawn = draw_figures()
+    assert len(set(drawn)) == len(drawn) > len(written)
+    assert set(tmp_path.glob("*.svg")) == set(written.values())
+    assert written.keys() == {name.split("-")[0] for name in drawn}
     trained = [
         record
         for name in list_ids()

@@ -56,9 +56,9 @@ def test_every_trained_entry_has_frozen_recipes_seeds_and_a_scale_note_for_each_
 
 
 @pytest.mark.parametrize("table_id", TRAINED)
-def test_smoke_fills_the_table_and_reuses_its_runs(table_id, capsys, shared_smoke_runs, monkeypatch):
+def test_smoke_fills_the_table_and_reuses_its_runs(table_id, capsys, smoke_table, shared_smoke_runs, monkeypatch):
     monkeypatch.setenv("REPRO_RUNS", str(shared_smoke_runs))
-    first = run_table(table_id, preset="smoke", workers=2)
+    first = smoke_table(table_id)
     assert len(first) and not first.attrs["failed"]
     facts = first.attrs["provenance"]
     assert facts["recipe"] and first.attrs["seeds"] == [0] and facts["run_seconds"]

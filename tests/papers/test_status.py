@@ -30,7 +30,7 @@ def test_the_board_is_kept_until_a_record_changes(judged):
     first, second = status.status_board(), status.status_board()
     assert first.equals(second) and len(judged) == 1
     row = first.set_index("id").loc["acghostnet_t02"]
-    assert row["state"] == "regenerated" and row["code"] == "as made"
+    assert row["state"] == "transcribed" and row["code"] == "as made"
     shutil.rmtree(results_root() / "acghostnet_t02")
     assert status.status_board().set_index("id").loc["acghostnet_t02", "state"] == "not yet" and len(judged) == 2
 

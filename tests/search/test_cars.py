@@ -19,6 +19,7 @@ from repro.models import create
 from repro.papers.acghostnet.models import TABLE_5_SCALINGS, front_of, models_by_budget
 from repro.papers.acghostnet.supernet import ghost_supernet
 from repro.papers.acghostnet.toy import two_layer_supernet
+from repro.search import cars
 from repro.search.cars import Search, SearchRecipe, expand, run_search
 from repro.search.record import Candidate, generations_frame, read_generations
 from repro.search.space import SearchSpace, adder_share
@@ -211,18 +212,29 @@ def test_scaling_changes_filters_and_keeps_types():
     assert all(scaling.base in "ABCD" and scaling.resolution >= 224 for scaling in TABLE_5_SCALINGS.values())
 
 
-def test_folders_of_another_search_or_damaged_ones_are_refused(tmp_path):
+def test_folders_of_another_search_are_refused(tmp_path):
     search(tmp_path).run(stop_after=2)
     with pytest.raises(InputError, match="another seed"):
         search(tmp_path, seed=1).run()
-    (tmp_path / "generations" / "0001.json").write_text("{")
-    with pytest.raises(MissingDataError, match="generation 1 of the search"):
-        search(tmp_path).run()
     torch.manual_seed(0)
     other = two_layer_supernet("conv", width=3, in_channels=1)
     halves = split_half(load("digits", "train", limit=120))
     with pytest.raises(InputError, match="does not fit this network"):
         run_search(other, SPACE, *halves, energy, RECIPE, seed=0, folder=tmp_path)
+
+
+@pytest.mark.parametrize("file", ["generations/0001.json", cars.CHECKPOINT])
+def test_a_search_whose_files_were_damaged_ends_as_if_nothing_had_been(tmp_path, file):
+    expected = search().run()
+    search(tmp_path).run(stop_after=2)
+    raw = bytearray((tmp_path / file).read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (tmp_path / file).write_bytes(raw)
+    if file.startswith("generations"):
+        with pytest.raises(MissingDataError, match="generation 1 of the search"):
+            read_generations(tmp_path)
+    assert story(search(tmp_path).run()) == story(expected)
+    assert read_generations(tmp_path)[0].candidates == expected.generations[0].candidates
 
 
 @pytest.mark.parametrize(

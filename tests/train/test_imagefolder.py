@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from repro.errors import InputError, MissingDataError
-from repro.train import TrainRecipe, evaluate, fit
+from repro.train import TrainRecipe, evaluate, fit, imagefolder
 from repro.train.data import generator_for
 from repro.train.imagefolder import IMAGENET_MEAN, IMAGENET_STD, ImageFolder
 
@@ -79,3 +82,40 @@ def test_what_is_missing_or_broken_is_named(folder, tmp_path):
         next(ImageFolder(tmp_path, "train").input_batches(1))
     with pytest.raises(InputError, match="scale="):
         ImageFolder(folder, "train", scale=(0.5, 0.1))
+
+
+def test_hidden_folders_and_files_are_no_classes_and_no_images(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy" / "train" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "copy" / "train" / "dark" / "._0.png").write_bytes(b"not an image")
+    plain, copied = ImageFolder(folder, "train"), ImageFolder(tmp_path / "copy", "train")
+    assert copied.class_names == plain.class_names and torch.equal(copied.labels, plain.labels)
+
+
+def test_an_empty_class_is_named(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy" / "val" / "empty").mkdir()
+    with pytest.raises(MissingDataError, match="class val/empty holds no images"):
+        ImageFolder(tmp_path / "copy", "val")
+
+
+def test_only_the_formats_of_photographs_are_opened_whatever_the_name(tmp_path, monkeypatch):
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    file = tmp_path / "train" / "a" / "picture.jpeg"
+    file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(made) (w) file closefile showpage\n")
+    monkeypatch.setattr(subprocess, "Popen", None)  # Pillow would start Ghostscript
+    with pytest.raises(MissingDataError, match=r"train/a/picture\.jpeg cannot be read"):
+        next(ImageFolder(tmp_path, "train", size=4).input_batches(1))
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(folder, monkeypatch):
+    monkeypatch.setattr(imagefolder, "MAX_PIXELS", 100)
+    monkeypatch.setattr(Image.Image, "convert", None)
+    with pytest.raises(MissingDataError, match="are more than 100"):
+        next(ImageFolder(folder, "train").input_batches(1))
+
+
+@pytest.mark.parametrize("options", [{"threads": 0}, {"flip": "no"}, {"scale": 0.5}, {"scale": ("a", "b")}], ids=str)
+def test_bad_settings_are_refused(folder, options):
+    with pytest.raises(InputError, match=f"{next(iter(options))}="):
+        ImageFolder(folder, "train", **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import os
 
@@ -11,9 +12,10 @@ import torch
 from torch import nn
 
 from repro.datasets import load
-from repro.errors import InputError
+from repro.errors import DamagedError, InputError
 from repro.layers import make_conv2d
-from repro.train import TensorData, TrainRecipe, fit, prepare, profile_step
+from repro.paths import write_sealed
+from repro.train import TensorData, TrainRecipe, fit, load_checkpoint, prepare, profile_step, save_checkpoint
 from repro.train.data import generator_for, steps_per_epoch
 from repro.train.recipe import learning_rate
 
@@ -120,20 +122,106 @@ class Command:
         return (os.mkdir, ("made_by_a_checkpoint",))
 
 
-@pytest.mark.parametrize("damage", ["cut short", "no checkpoint", "other contents", "a command"])
-def test_a_damaged_checkpoint_is_one_sentence(tmp_path, monkeypatch, damage):
+@pytest.mark.parametrize("damage", ["cut short", "one byte", "no checkpoint", "other contents", "a command"])
+def test_a_checkpoint_that_cannot_be_read_is_set_aside_and_the_training_begins_again(
+    tmp_path, monkeypatch, capsys, damage
+):
     monkeypatch.chdir(tmp_path)
-    file = tmp_path / "run.pt"
-    fit(network(), stripes(32), None, RECIPE, seed=1, checkpoint=file)
-    if damage == "cut short":
-        file.write_bytes(file.read_bytes()[:-100])
-    elif damage == "no checkpoint":
-        file.write_text("something else")
+    file, expected, again = tmp_path / "run.pt", network(), network()
+    fit(expected, stripes(32), None, RECIPE, seed=1, checkpoint=file)
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    body = io.BytesIO()
+    torch.save({"weights": torch.zeros(1)} if damage == "other contents" else {"model": Command()}, body)
+    if damage in ("other contents", "a command"):  # whole, by their digest
+        write_sealed(file, body.getvalue())
     else:
-        torch.save({"weights": torch.zeros(1)} if damage == "other contents" else {"model": Command()}, file)
-    with pytest.raises(InputError, match=r"^checkpoint run\.pt cannot be read; delete it and start the run again\.$"):
-        fit(network(), stripes(32), None, RECIPE, seed=1, checkpoint=file)
+        file.write_bytes({"cut short": raw[:-100], "one byte": raw, "no checkpoint": b"something else"}[damage])
+    damaged = file.read_bytes()
+    with pytest.raises(DamagedError, match=r"^checkpoint run\.pt cannot be read: .*\.$"):
+        load_checkpoint(file, network())
+    fit(again, stripes(32), None, RECIPE, seed=1, checkpoint=file)
+    assert weights_equal(again, expected)
+    assert "checkpoint run.pt cannot be read" in (told := capsys.readouterr().err) and "begins again" in told
+    (aside,) = tmp_path.glob("run.pt.damaged-*")
+    assert aside.read_bytes() == damaged and load_checkpoint(file, again)["steps_done"] == 8
     assert not (tmp_path / "made_by_a_checkpoint").exists()
+
+
+def test_every_flipped_byte_of_a_checkpoint_is_noticed(tmp_path):
+    file = save_checkpoint(tmp_path / "run.pt", nn.Linear(2, 2), progress={"steps_done": 3})
+    raw = file.read_bytes()
+    for place in range(0, len(raw), 7):
+        file.write_bytes(raw[:place] + bytes([raw[place] ^ 16]) + raw[place + 1 :])
+        with pytest.raises(DamagedError):
+            load_checkpoint(file, nn.Linear(2, 2))
+
+
+def test_an_optimiser_that_does_not_fit_changes_nothing(tmp_path):
+    model, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.ones(1, 3)).sum().backward()
+    sgd.step()
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    refused = {
+        "holds no optimiser state": (None, torch.optim.SGD(other.parameters(), lr=0.1)),
+        "another number of parameters": (sgd, torch.optim.SGD([other.weight], lr=0.1)),
+        "other groups": (sgd, torch.optim.SGD([{"params": [other.weight]}, {"params": [other.bias]}], lr=0.1)),
+        "has shape": (sgd, torch.optim.SGD([other.bias, other.weight], lr=0.1)),
+        "other settings": (sgd, torch.optim.Adam(other.parameters())),
+    }
+    for sentence, (written, optimizer) in refused.items():
+        file = save_checkpoint(tmp_path / "run.pt", model, written)
+        with pytest.raises(InputError, match=sentence):
+            load_checkpoint(file, other, optimizer)
+        assert not optimizer.state and all(torch.equal(before[name], own) for name, own in other.state_dict().items())
+
+
+class Described(nn.Linear):
+    """A layer whose state holds more than tensors."""
+
+    extra: object = None
+
+    def get_extra_state(self):
+        return self.extra
+
+    def set_extra_state(self, state):
+        self.extra = state
+
+
+def test_what_a_checkpoint_cannot_hold_is_named_before_anything_is_written(tmp_path):
+    model, file = Described(2, 2), tmp_path / "run.pt"
+    model.extra = {"version": 1, "scales": [0.5, torch.ones(2)]}
+    save_checkpoint(file, model)
+    again = Described(2, 2)
+    again.extra = {}
+    load_checkpoint(file, again)
+    assert again.extra["version"] == 1
+    model.extra = {"made_by": Command()}
+    with pytest.raises(InputError, match=r"model\._extra_state\.made_by is a Command, which a checkpoint cannot hold"):
+        save_checkpoint(file, model)
+    load_checkpoint(file, again)  # the old file is still there
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 7, 1], [0, 1, -1, 1], [0.0, 1.0, 0.5, 1.0]], ids=str)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_labels_that_are_no_class_are_refused(labels, split):
+    good, bad = stripes(4), TensorData(torch.randn(4, 1, 8, 8), torch.tensor(labels))
+    data = {"train": (bad, None), "test": (good, bad)}[split]
+    with pytest.raises(InputError, match="label"):
+        fit(network("conv"), *data, RECIPE, seed=0)
+
+
+def test_data_that_cannot_be_trained_on_is_one_sentence():
+    norm = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(1, 2))
+    with pytest.raises(InputError, match="batch_size=2 leaves a batch of one example"):
+        fit(norm, stripes(3), None, TrainRecipe(epochs=1, batch_size=2), seed=0)
+    stored = TensorData(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]))
+    with pytest.raises(InputError, match=r"inputs are torch\.uint8"):
+        fit(network("conv"), stored, None, RECIPE, seed=0)
+    for options in ({"seed": "a"}, {"seed": -1}, {"seed": 0, "evaluate_every": 0}, {"seed": 0, "stop_after": "2"}):
+        with pytest.raises(InputError, match=f"{list(options)[-1]}="):
+            fit(network("conv"), stripes(4), None, RECIPE, **options)
 
 
 def test_callback_can_stop_a_run():
@@ -206,6 +294,12 @@ def test_profile_finds_the_operators_share():
         ({"adaptive": "both"}, "adaptive='both'"),
         ({"epochs": 1.5}, "epochs=1.5"),
         ({"lr": float("nan")}, "lr=nan"),
+        ({"lr": "0.1"}, "lr='0.1'"),
+        ({"momentum": 2}, "momentum=2 is not allowed; it must be a finite number at least 0 and below 1"),
+        ({"label_smoothing": 1.5}, "label_smoothing=1.5"),
+        ({"eta": 0}, "eta=0 is not allowed; it must be a finite number above 0"),
+        ({"flip": "no"}, "flip='no' is not allowed; it must be True or False"),
+        ({"nesterov": True, "momentum": 0.0}, "nesterov=True needs a momentum"),
     ],
 )
 def test_bad_recipes_are_named(options, sentence):

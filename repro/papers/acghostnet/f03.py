@@ -190,7 +190,7 @@ TABLE = Table(
     seeds={"smoke": (0,), "quick": (0, 1), "study": (0, 1, 2), "paper": (0, 1, 2)},
     scale={
         "smoke": "One generation in six blocks: checks that everything runs, says nothing about the claims.",
-        "quick": f"{_SCALED} Two searches of each setting, which decide nothing.",
+        "quick": f"{_SCALED} Two searches of each setting.",
         "study": _SCALED,
         "paper": "The paper's settings where it states them; how four models are picked from each front is ours.",
     },

@@ -133,7 +133,7 @@ TABLE = Table(
     seeds={"smoke": (0,), "quick": (0, 1), "study": (0, 1, 2), "paper": (0, 1, 2)},
     scale={
         "smoke": "One epoch on 100 images: checks that everything runs, says nothing about the claim.",
-        "quick": f"{_SCALED} Two seeds, which decide nothing.",
+        "quick": f"{_SCALED} Two seeds.",
         "study": _SCALED,
         "paper": "The settings of Sec. 4.2, since the table has none of its own.",
     },

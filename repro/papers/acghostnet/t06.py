@@ -240,7 +240,7 @@ TABLE = Table(
     seeds={"smoke": (0,), "quick": (0, 1), "study": (0, 1, 2), "paper": (0, 1, 2)},
     scale={
         "smoke": "4 of the 64 networks, one epoch each: checks that everything runs, says nothing about the claim.",
-        "quick": f"{_SCALED} Two seeds, which decide nothing.",
+        "quick": f"{_SCALED} Two seeds.",
         "study": _SCALED,
         "paper": "The paper's settings where it states them.",
     },

@@ -5,17 +5,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from repro.papers import run_table
 from repro.papers.acghostnet import ranking, t03, t06
 from repro.papers.data import load_splits
 from repro.report.examples import unpack
 
 
 @pytest.fixture(scope="module")
-def table_3(shared_smoke_runs):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPRO_RUNS", str(shared_smoke_runs))
-        yield run_table("acghostnet_t03", preset="smoke", workers=2)
+def table_3(smoke_table):
+    return smoke_table("acghostnet_t03")
 
 
 def test_table_3_judges_the_supernet_on_held_out_images_and_keeps_every_answer(table_3):

@@ -1,0 +1,750 @@
+"""Claims compiled into tests: a tree of `and`, `or`, `not` over leaves that our results prove, refute or leave open.
+
+A leaf over measured cells is linear in them (`Linear`, judged by `repro.report.decide`) or not (`Sampled`: ranks,
+Kendall's tau, ratios, an extreme inside a sum), judged on joint draws of all cells from their sampling distribution. A
+leaf over exact columns (`Exact`) is one outcome per seed. Equality never wins on measured numbers.
+
+To find the coefficients of a comparison both of its sides are evaluated at the means and at the means with one cell
+moved, for every cell; two moves of all cells at once tell whether the sides are linear.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from repro.report.decide import ALPHA, MIN_SEEDS, And, Atom, Not, Or, Row, inside, outside, prove, refute
+from repro.report.evidence import Ours, Quantity, recompute
+from repro.report.expressions import Evaluator, ExpressionError, Table, Value, references
+from repro.report.functions import SLACK
+from repro.report.published import printed_decimals, table_spec, unit
+
+DRAWS, _SEED = 2000, 20240229
+_FLIPPED = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE, ast.Eq: ast.Eq, ast.NotEq: ast.NotEq}
+_HOLDS = {
+    ast.Lt: np.less,
+    ast.LtE: np.less_equal,
+    ast.Gt: np.greater,
+    ast.GtE: np.greater_equal,
+    ast.Eq: np.equal,
+    ast.NotEq: np.not_equal,
+}
+
+
+# ------------------------------------------------------------------ formulas
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """The claim, which only counts where the condition is proven."""
+
+    condition: object
+    claim: object
+    gate: str = ""
+
+    def proves(self, alpha: float, seeds: float | None = None) -> bool:
+        """Whether condition and claim are proven."""
+        return prove(self.condition, alpha, seeds) and prove(self.claim, alpha, seeds)
+
+    def refutes(self, alpha: float, seeds: float | None = None) -> bool:
+        """Whether the condition is proven and the claim reversed."""
+        return prove(self.condition, alpha, seeds) and refute(self.claim, alpha, seeds)
+
+
+@dataclass(frozen=True)
+class Exact:
+    """One outcome per seed (True, False, or None where cells are empty), or one alone for what no seed changes.
+
+    needed: how many seeds must agree; 1 for what follows from the network alone.
+    gate: why the outcomes can decide nothing, or ''.
+    """
+
+    outcomes: tuple
+    needed: int = 1
+    gate: str = ""
+
+    @property
+    def decided(self) -> bool | None:
+        """What all seeds agree on; None if they do not, or are too few."""
+        return self._agreed(len(self.outcomes))
+
+    def _agreed(self, seeds: float) -> bool | None:
+        known = set(self.outcomes)
+        return known.pop() if len(known) == 1 and seeds >= self.needed and not self.gate else None
+
+    def proves(self, alpha: float, seeds: float | None = None) -> bool:
+        """Whether the outcome is true for every seed."""
+        return self._agreed(seeds or len(self.outcomes)) is True
+
+    def refutes(self, alpha: float, seeds: float | None = None) -> bool:
+        """Whether the outcome is false for every seed."""
+        return self._agreed(seeds or len(self.outcomes)) is False
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf:
+    """A test on measured cells; a leaf with a gate proves and refutes nothing."""
+
+    quantities: tuple[Quantity, ...]
+    label: str
+    unit: str
+
+    @property
+    def gate(self) -> str:
+        """Why the leaf can decide nothing, or ''."""
+        reasons = [quantity.gate for quantity in self.quantities if quantity.gate]
+        if not reasons and self.quantities and all(quantity.ceiling for quantity in self.quantities):
+            reasons = [f"{self.quantities[0].name}: nearly every test image is right in all rows that are compared"]
+        return reasons[0] if reasons else ""
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Leaf):
+    """A linear form of measured cells, judged by `repro.report.decide`; gradient is its coefficients."""
+
+    atom: Atom
+    gradient: Mapping[Quantity, float]
+
+    @property
+    def estimate(self) -> float:
+        """The form at the means, without what it adds to its cells (the margin in `a > b - margin`)."""
+        return self.atom.estimate - self.atom.constant
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its two-sided 95 % interval; nan where the seeds are too few."""
+        low, high = self.atom.bounds()
+        return low - self.atom.constant, high - self.atom.constant
+
+    @property
+    def distance(self) -> float:
+        """How far it lies on the claim's side of the nearest limit, in widths of its interval; nan with few seeds."""
+        low, high = self.atom.bounds()
+        inside_by = min(self.atom.estimate - self.atom.low, self.atom.high - self.atom.estimate)
+        return inside_by / max(high - low, 1e-12)
+
+    def proves(self, alpha: float, seeds: float | None = None) -> bool:
+        """Whether the claim is proven."""
+        return not self.gate and self.atom.proves(alpha, seeds)
+
+    def refutes(self, alpha: float, seeds: float | None = None) -> bool:
+        """Whether the reversal is proven."""
+        return not self.gate and self.atom.refutes(alpha, seeds)
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled(Leaf):
+    """A form that is not linear: its values (DRAWS,) in joint draws of the cells, and whether the claim holds in each.
+
+    outcomes (DRAWS,): 1, 0 or NaN; None for a printed number, whose limits are low and high as in `decide.Atom`.
+    enough: whether all cells have the seeds that a decision needs.
+    """
+
+    outcomes: np.ndarray | None
+    values: np.ndarray
+    estimate: float
+    enough: bool
+    low: float = 0.0
+    high: float = 0.0
+
+    def bounds(self, alpha: float) -> tuple[float, float]:
+        """One-sided bounds below and above: quantiles of the draws; nan with few seeds or where most are empty."""
+        known = self.values[~np.isnan(self.values)]
+        if not self.enough or 2 * len(known) < len(self.values):
+            return np.nan, np.nan
+        return tuple(np.quantile(known, [alpha, 1 - alpha]))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its two-sided 95 % interval."""
+        return self.bounds(ALPHA)
+
+    @property
+    def distance(self) -> float:
+        """Share of the draws in which the claim holds, above one half."""
+        return float(np.nanmean(self.outcomes)) - 0.5 if self.enough and self.outcomes is not None else np.nan
+
+    def _share(self, outcome: float, alpha: float) -> bool:
+        return self.enough and not self.gate and float((self.outcomes == outcome).mean()) >= 1 - alpha
+
+    def proves(self, alpha: float, seeds: float | None = None) -> bool:
+        """Whether the claim holds in all but a share alpha of the draws; more seeds are not drawn."""
+        if self.outcomes is None:
+            return not self.gate and inside(self.bounds(alpha), self.low, self.high, contains=True)
+        return self._share(1, alpha)
+
+    def refutes(self, alpha: float, seeds: float | None = None) -> bool:
+        """Whether the claim fails in all but a share alpha of the draws; more seeds are not drawn."""
+        if self.outcomes is None:
+            return not self.gate and outside(self.bounds(alpha / 2), self.low, self.high)
+        return self._share(0, alpha)
+
+
+def leaves(formula) -> Iterator[Leaf | Exact]:
+    """The leaves of a formula, left to right."""
+    match formula:
+        case And(parts=parts) | Or(parts=parts):
+            for part in parts:
+                yield from leaves(part)
+        case Not(part=part):
+            yield from leaves(part)
+        case Given(condition=condition, claim=claim):
+            yield from leaves(condition)
+            yield from leaves(claim)
+        case _:
+            yield formula
+
+
+def _joint(kind: type, parts: Sequence, settles: bool):
+    """And (`settles` False) or Or (True) of parts, flat, without parts that are certain."""
+    flat = [inner for part in parts for inner in (part.parts if isinstance(part, kind) else (part,))]
+    certain = [part.decided for part in flat if isinstance(part, Exact)]
+    if settles in certain or not flat:
+        return Exact((settles if flat else not settles,))
+    open_parts = [part for part in flat if not (isinstance(part, Exact) and part.decided is not None)]
+    if len(open_parts) == 1:
+        return open_parts[0]
+    return kind(tuple(open_parts)) if open_parts else Exact((not settles,))
+
+
+def every(parts: Sequence):
+    """All of the parts; a certain part is left out, a certainly false one decides."""
+    return _joint(And, parts, False)
+
+
+def some(parts: Sequence):
+    """At least one of the parts."""
+    return _joint(Or, parts, True)
+
+
+# ------------------------------------------------------------------ measured cells, moved and drawn
+
+
+class _Axis:
+    """Tables whose measured cells run over: their means, one cell moved at a time, all moved (twice), joint draws."""
+
+    def __init__(self, ours: Mapping[str, Ours], used: set[tuple[str, str]]):
+        self.quantities: list[Quantity] = []
+        self.place: dict[tuple[str, str, int], int] = {}
+        for name, column in sorted(used):
+            for row in range(ours[name].means.columns[column].shape[1]):
+                if (column, row) in ours[name].quantities and not self._follows(ours[name], column, row):
+                    self.place[name, column, row] = len(self.quantities)
+                    self.quantities.append(ours[name].quantities[column, row])
+        self.pool = {q: _pooled(q, ours[q.pool[0]]) for q in self.quantities}
+        self.length = len(self.quantities) + 3 + DRAWS
+        self.tables = {name: self._table(mine, used) for name, mine in ours.items()}
+
+    @staticmethod
+    def _follows(mine: Ours, column: str, row: int) -> bool:
+        """Whether a cell is computed from others of its row: a rank, or a difference whose two sides are there."""
+        if mine.figure:
+            return False
+        spec = table_spec(mine.table_id).columns[column]
+        if spec.difference:
+            return all((side, row) in mine.quantities for side in spec.difference)
+        return bool(spec.rank_of)
+
+    @functools.cached_property
+    def values(self) -> np.ndarray:
+        """(length, quantities)."""
+        means = np.array([quantity.mean for quantity in self.quantities])
+        far = 10.0 * (1.0 + np.abs(means).max(initial=0.0))
+        generator = np.random.default_rng(_SEED)
+        moves = far * generator.uniform(1.0, 3.0, len(means)) * generator.choice([-1.0, 1.0], len(means))
+        return np.vstack([means, means + np.eye(len(means)), means + moves, means - moves, self._draws(generator)])
+
+    def _draws(self, generator: np.random.Generator) -> np.ndarray:
+        """Joint draws (DRAWS, quantities): seeds by Student's t of the pool, examples with their covariance."""
+        quantities = self.quantities
+        drawn = np.tile([quantity.mean for quantity in quantities], (DRAWS, 1))
+        widths: dict[tuple, np.ndarray] = {}
+        for m, quantity in enumerate(quantities):
+            variance, df = self.pool[quantity]
+            if df and variance > 0:
+                if quantity.pool not in widths:
+                    widths[quantity.pool] = np.sqrt(df / generator.chisquare(df, DRAWS))
+                noise = generator.standard_normal(DRAWS) * widths[quantity.pool]
+                drawn[:, m] += np.sqrt(variance / quantity.seeds) * noise
+        sets: dict[tuple, list[int]] = {}
+        for m, quantity in enumerate(quantities):
+            if quantity.draws is not None:
+                sets.setdefault(("draws", len(quantity.draws)), []).append(m)
+            elif quantity.scores is not None:
+                sets.setdefault(("scores", quantity.examples), []).append(m)
+        for (what, size), members in sets.items():
+            if what == "draws":
+                chosen = generator.integers(size, size=DRAWS)
+                for m in members:
+                    drawn[:, m] += (quantities[m].draws - quantities[m].draws.mean())[chosen]
+                continue
+            means = np.array([quantities[m].scores.mean(axis=0) for m in members])
+            within = [
+                quantities[m].scores.var(axis=0, ddof=1).mean() / quantities[m].seeds
+                if quantities[m].seeds > 1
+                else 0.0
+                for m in members
+            ]
+            covariance = (np.atleast_2d(np.cov(means)) - np.diag(within)) / size
+            powers, axes = np.linalg.eigh(covariance)
+            spread = axes * np.sqrt(np.maximum(powers, 0.0))
+            drawn[:, members] += generator.standard_normal((DRAWS, len(members))) @ spread.T
+        return drawn
+
+    def _table(self, mine: Ours, used: set[tuple[str, str]]) -> Table:
+        columns = dict(mine.means.columns)
+        for name, column in used:
+            if name != mine.table_id:
+                continue
+            moved = np.repeat(columns[column], self.length, axis=0)
+            for row in range(moved.shape[1]):
+                if (name, column, row) in self.place:
+                    moved[:, row] = self.values[:, self.place[name, column, row]]
+            columns[column] = moved
+        if not mine.figure:
+            recompute(mine.table_id, columns)
+        return Table(columns, mine.means.key, mine.means.descriptors)
+
+
+def _pooled(quantity: Quantity, mine: Ours) -> tuple[float, int]:
+    """Seed variance of one value and its degrees of freedom, over all cells of the column that can decide something."""
+    cells = _pool(quantity, mine)
+    df = sum(cell.seeds - 1 for cell in cells)
+    return (sum(float(((cell.values - cell.mean) ** 2).sum()) for cell in cells) / df if df else np.nan), df
+
+
+def _pool(quantity: Quantity, mine: Ours) -> list[Quantity]:
+    """The cells whose spread speaks for this one's: those of its column that are no guesses and not all right."""
+    column = [q for q in mine.quantities.values() if q.pool == quantity.pool]
+    return [q for q in column if q is quantity or not (q.gate or q.ceiling)]
+
+
+# ------------------------------------------------------------------ the compiler
+
+
+@dataclass
+class _Truths:
+    """One formula per row, None for an empty cell; `rows` as in `expressions.Value`."""
+
+    cells: list
+    rows: tuple | None = None
+
+
+class Compiler:
+    """Turns the tree of a claim into a formula over our results.
+
+    Args:
+        ours: table id -> our table.
+        tree, default: the claim, and the table that its plain names belong to.
+    """
+
+    def __init__(self, ours: Mapping[str, Ours], tree: ast.expr, default: str | None):
+        self.ours, self.default = ours, default
+        self.seeds_seen: list[int] = []
+        self._rows: dict[Quantity, Row] = {}
+        self.gains: list[tuple[Leaf, list[Leaf]]] = []
+        used = {(ref.table, ref.column) for ref in references(tree, default) if self._measured_column(ref)}
+        for name, column in list(used):
+            if not ours[name].figure:
+                spec = table_spec(name).columns[column]
+                sides = (*spec.difference, *((spec.rank_of,) if spec.rank_of else ()))
+                used |= {(name, side) for side in sides}
+        self.axis = _Axis(ours, used)
+        self.numbers = Evaluator(self.axis.tables, default)
+        self.formula = self._one(tree, default)
+
+    @functools.cached_property
+    def by_seed(self) -> list[Evaluator]:
+        """An evaluator of the exact columns per seed; one where no table has seeds."""
+        seeded = [set(mine.by_seed) for mine in self.ours.values() if None not in mine.by_seed]
+        seeds = sorted(set.intersection(*seeded)) if seeded else [None]
+        return [
+            Evaluator({name: mine.by_seed.get(seed, mine.by_seed.get(None)) for name, mine in self.ours.items()}, None)
+            for seed in seeds
+        ]
+
+    # -------------------------------------------------------------- what a node reads
+
+    def _measured_column(self, ref) -> bool:
+        return ref.table in self.ours and self.ours[ref.table].is_measured(ref.column)
+
+    def is_measured(self, node: ast.expr, table: str | None) -> bool:
+        """Whether a node reads a column that is judged by mean and spread."""
+        return any(self._measured_column(ref) for ref in references(node, table))
+
+    def _is_open(self, node: ast.expr, table: str | None) -> bool:
+        """Whether a node is more than a plain outcome per seed."""
+        return self.is_measured(node, table) or any(_is_call(inner, "given") for inner in ast.walk(node))
+
+    def _steps(self, node: ast.expr, table: str | None) -> bool:
+        """Whether a node may jump where a cell moves a little: ranks, tau, rounding, truth values as numbers."""
+        for ref in references(node, table):
+            if not self.ours[ref.table].figure and table_spec(ref.table).columns[ref.column].rank_of:
+                return True
+        calls = {n.func.id for n in ast.walk(node) if isinstance(n, ast.Call)}
+        return bool(calls & {"tau", "round"}) or _compares(node)
+
+    def _touched(self, nodes: Sequence[ast.expr], table: str | None) -> tuple[Quantity, ...]:
+        """The measured cells that nodes read."""
+        found: dict[Quantity, None] = {}
+        for node in nodes:
+            for ref in references(node, table):
+                if not self._measured_column(ref):
+                    continue
+                spec = None if self.ours[ref.table].figure else table_spec(ref.table).columns[ref.column]
+                columns = [ref.column] if spec is None else [ref.column, *spec.difference, spec.rank_of]
+                for column in columns:
+                    for row in self.numbers.rows(ref.table, ref.where):
+                        if (ref.table, column, row) in self.axis.place:
+                            found[self.axis.quantities[self.axis.place[ref.table, column, row]]] = None
+        return tuple(found)
+
+    # -------------------------------------------------------------- truth values
+
+    def _one(self, node: ast.expr, table: str | None):
+        """The formula of a single truth value; None where there is nothing to compare."""
+        truths = self._truths(node, table)
+        if truths.rows is not None:
+            raise ExpressionError("the expression is a column of truth values; wrap it in all() or any().")
+        return truths.cells[0]
+
+    def _truths(self, node: ast.expr, table: str | None) -> _Truths:
+        if not self._is_open(node, table):
+            return self._exact(node, table)
+        match node:
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                inner = self._truths(operand, table)
+                return _Truths([None if cell is None else Not(cell) for cell in inner.cells], inner.rows)
+            case ast.BoolOp(op=op, values=values):
+                exact = [value for value in values if not self._is_open(value, table)]
+                rest = [value for value in values if self._is_open(value, table)]
+                if exact:
+                    rest = [exact[0] if len(exact) == 1 else ast.BoolOp(op, exact), *rest]
+                parts = [self._truths(value, table) for value in rest]
+                return self._combined(parts, every if isinstance(op, ast.And) else some)
+            case ast.Compare(left=left, ops=ops, comparators=others):
+                pairs = zip(ops, [left, *others], others)
+                return self._combined([self._pair(type(op), a, b, table) for op, a, b in pairs], every)
+            case ast.Call(func=ast.Name(id=name), args=args):
+                return self._call(name, args, node, table)
+        raise ExpressionError(f"{ast.unparse(node)} is no truth value.")
+
+    def _exact(self, node: ast.expr, table: str | None) -> _Truths:
+        """Exact columns: the outcome seed by seed."""
+        values = [evaluator.value(node, table) for evaluator in self.by_seed]
+        cells = [value.need("truth", "the outcome")[0].tolist() for value in values]  # an empty cell is None
+        if len({value.rows for value in values}) > 1:
+            raise ExpressionError(f"{ast.unparse(node)} gives other rows from seed to seed; wrap it in all() or any().")
+        kind = self._exactness(node, table)
+        made = [None if set(column) == {None} else Exact(tuple(column), *kind) for column in zip(*cells)]
+        return _Truths(made, values[0].rows)
+
+    def _exactness(self, *nodes_and_table) -> tuple[int, str]:
+        """`needed` and `gate` of leaves over exact columns."""
+        *nodes, table = nodes_and_table
+        refs = [ref for node in nodes for ref in references(node, table)]
+        trained = any(self.ours[ref.table].is_trained(ref.column) for ref in refs)
+        seeded = any(None not in mine.by_seed for mine in self.ours.values())
+        varies = bool(refs) and (trained or seeded)
+        if varies:
+            self.seeds_seen.append(len(self.by_seed))
+        small = next((ref for ref in refs if self.ours[ref.table].is_small(ref.column)), None)
+        gate = f"{small.column} of {small.table} counts networks that are smaller than the paper's" if small else ""
+        return (MIN_SEEDS if varies else 1), gate
+
+    def _aligned(self, parts: Sequence[_Truths]) -> tuple[list[list], tuple | None]:
+        rows = next((part.rows for part in parts if part.rows is not None), None)
+        if rows is None:
+            return [part.cells for part in parts], None
+        aligned = []
+        for part in parts:
+            if part.rows is None:
+                aligned.append(part.cells * len(rows[1]))
+            elif part.rows == rows:
+                aligned.append(part.cells)
+            else:
+                aligned.append([part.cells[i] for i in self.numbers.partners(rows, part.rows)])
+        return aligned, rows
+
+    def _combined(self, parts: Sequence[_Truths], combine) -> _Truths:
+        aligned, rows = self._aligned(parts)
+        made = []
+        for cells in zip(*aligned):
+            filled = [cell for cell in cells if cell is not None]
+            whole = combine(filled) if filled else None
+            settled = isinstance(whole, Exact) and whole.decided is (combine is some)
+            made.append(whole if len(filled) == len(cells) or settled else None)
+        return _Truths(made, rows)
+
+    def _call(self, name: str, args: list[ast.expr], node: ast.Call, table: str | None) -> _Truths:
+        match name, args:
+            case "in_table", [ast.Constant(value=other), inner]:
+                return self._truths(inner, other)
+            case (("all" | "any"), [inner]):
+                filled = [cell for cell in self._truths(inner, table).cells if cell is not None]
+                return _Truths([(every if name == "all" else some)(filled) if filled else None])
+            case (("increasing" | "decreasing"), [inner]):
+                cells = self._cells(self.numbers.value(inner, table))
+                cells = cells[:, ~np.isnan(cells[0])]
+                steps = np.diff(cells) if name == "increasing" else -np.diff(cells)
+                made = [self._difference(ast.Gt, step, [inner], table) for step in steps.T]
+                return _Truths([every(made) if made else Exact((True,)) if cells.shape[1] else None])
+            case "approx", [a, b, tolerance]:
+                return self._between(
+                    ast.BinOp(a, ast.Sub(), b), ast.UnaryOp(ast.USub(), tolerance), tolerance, node, table
+                )
+            case "equivalent", [a, b, margin]:
+                return self._between(ast.BinOp(a, ast.Sub(), b), ast.UnaryOp(ast.USub(), margin), margin, node, table)
+            case "within", [x, low, high]:
+                return self._between(x, low, high, node, table)
+            case "printed", [x, value]:
+                return self._printed(x, value, table)
+            case "gain", [a, b]:
+                return self._gain(a, b, table)
+            case "given", [condition, claim]:
+                parts, rows = self._aligned([self._truths(condition, table), self._truths(claim, table)])
+                return _Truths([None if None in pair else Given(*pair) for pair in zip(*parts)], rows)
+            case "dominated", _:
+                return self._dominated(args, table)
+        raise ExpressionError(f"{ast.unparse(node)} is no truth value.")
+
+    # -------------------------------------------------------------- comparisons
+
+    def _cells(self, value: Value) -> np.ndarray:
+        """Numbers over the axis (length, rows), NaN where empty."""
+        cells = value.need("number", "a comparison").astype(float).filled(np.nan)
+        return np.broadcast_to(cells, (self.axis.length, cells.shape[1]))
+
+    def _pair(self, op: type, left: ast.expr, right: ast.expr, table: str | None) -> _Truths:
+        if op not in _HOLDS:
+            raise ExpressionError("'in' on measured numbers has no meaning; compare them with < or >.")
+        if op is ast.NotEq:
+            equal = self._pair(ast.Eq, left, right, table)
+            return _Truths([None if cell is None else Not(cell) for cell in equal.cells], equal.rows)
+        if _is_call(left, "abs") and op in (ast.Lt, ast.LtE) and not self.is_measured(right, table):
+            whole = ast.Compare(left, [op()], [right])
+            return self._between(left.args[0], ast.UnaryOp(ast.USub(), right), right, whole, table)
+        if _is_call(left, "abs") and op in (ast.Gt, ast.GtE) and not self.is_measured(right, table):
+            inner = self._pair({ast.Gt: ast.LtE, ast.GtE: ast.Lt}[op], left, right, table)
+            return _Truths([None if cell is None else Not(cell) for cell in inner.cells], inner.rows)
+        if _is_call(left, "min", "max"):
+            if op is ast.Eq and _is_call(right, "min", "max"):
+                return self._plain(op, left, right, table)
+            return self._extreme(op, left, [self.numbers.value(right, table)], right, table, flipped=True)
+        if _is_call(right, "min", "max"):
+            return self._extreme(op, right, [self.numbers.value(left, table)], left, table, flipped=False)
+        return self._plain(op, left, right, table)
+
+    def _plain(self, op: type, left: ast.expr, right: ast.expr, table: str | None) -> _Truths:
+        values = [self.numbers.value(node, table) for node in (left, right)]
+        (a, b), rows = self.numbers.joined(values, "number", "a comparison")
+        a, b = (self._cells(Value(cells)) for cells in (a, b))
+        return _Truths([self._difference(op, d, [left, right], table) for d in (a - b).T], rows)
+
+    def _extreme(self, op, extreme: ast.Call, values, other: ast.expr, table, *, flipped: bool) -> _Truths:
+        """`x op max(...)` as pairs; `x == max(...)` asks that x is above all others."""
+        own = _FLIPPED[op] if flipped else op  # x own extreme
+        largest = extreme.func.id == "max"
+        if own is ast.Eq:
+            own = ast.GtE if largest else ast.LtE
+        combine = every if (own in (ast.Gt, ast.GtE)) == largest else some
+        if _is_call(other, "min", "max"):  # max(a) < min(b): every cell of b
+            cells = np.column_stack([self._cells(self.numbers.value(arg, table)) for arg in other.args])
+            outer = every if (own in (ast.Gt, ast.GtE)) == (other.func.id == "min") else some
+        else:
+            cells, outer = self._cells(values[0]), None
+        rivals = np.column_stack([self._cells(self.numbers.value(arg, table)) for arg in extreme.args])
+        rivals, nodes = rivals[:, ~np.isnan(rivals[0])], [other, *extreme.args]
+        made = []
+        for cell in cells.T:
+            pairs = [self._difference(own, cell - rival, nodes, table) for rival in rivals.T]
+            made.append(combine(pairs) if pairs and not np.isnan(cell[0]) else None)
+        if outer is not None:
+            filled = [part for part in made if part is not None]
+            return _Truths([outer(filled) if filled else None])
+        return _Truths(made, values[0].rows)
+
+    def _difference(self, op: type, cells: np.ndarray, nodes: Sequence[ast.expr], table: str | None):
+        """The leaf `difference op 0`, `cells` (length,) being the difference over the axis; None if it is empty."""
+        if np.isnan(cells[0]):
+            return None
+        gradient = self._gradient(cells, nodes, table)
+        if gradient is None:
+            return self._sampled(nodes, table, cells, np.where(np.isnan(cells), np.nan, _HOLDS[op](cells, 0.0)))
+        if not gradient:
+            return Exact((bool(_HOLDS[op](cells[0], 0.0)),))
+        if op in (ast.Lt, ast.LtE):
+            gradient, cells = {q: -c for q, c in gradient.items()}, -cells
+        low, high = (0.0, 0.0) if op is ast.Eq else (0.0, np.inf)
+        return self._test(gradient, float(cells[0]), low, high)
+
+    def _gradient(self, cells: np.ndarray, nodes, table) -> dict[Quantity, float] | None:
+        """Coefficients of a linear difference, without zeros; None where it is not linear."""
+        if any(self._steps(node, table) for node in nodes):
+            return None
+        count = len(self.axis.quantities)
+        slopes = cells[1 : count + 1] - cells[0]
+        moved, expected = (
+            cells[count + 1 : count + 3],
+            (self.axis.values[count + 1 : count + 3] - self.axis.values[0]) @ slopes,
+        )
+        scale = 1.0 + np.abs(moved).max(initial=0.0)
+        if not np.allclose(moved - cells[0], expected, atol=1e-7 * scale, rtol=0):  # NaN is not close to anything
+            return None
+        return {q: float(c) for q, c in zip(self.axis.quantities, slopes) if abs(c) > 1e-9}
+
+    def _test(self, gradient: dict[Quantity, float], estimate: float, low: float, high: float, **more):
+        label, unit = _named(gradient)
+        constant = estimate - sum(c * quantity.mean for quantity, c in gradient.items())
+        atom = self._atom(gradient, constant, low=low, high=high, **more)
+        return Linear(tuple(gradient), label, unit, atom, gradient)
+
+    def _row(self, quantity: Quantity) -> Row:
+        if quantity not in self._rows:
+            self._rows[quantity] = Row(quantity.values, quantity.pool, quantity.scores, quantity.draws)
+        return self._rows[quantity]
+
+    def _atom(self, gradient: Mapping[Quantity, float], constant: float = 0.0, **claim) -> Atom:
+        pool = {q: None for own in gradient for q in _pool(own, self.ours[own.pool[0]])}
+        return Atom({self._row(q): c for q, c in gradient.items()}, constant, map(self._row, pool), **claim)
+
+    def spread(self, ref, row: int) -> float:
+        """Half the width of the 95 % interval of one cell; NaN where it has too few seeds."""
+        place = self.axis.place.get((ref.table, ref.column, row))
+        if place is None:
+            return np.nan
+        quantity = self.axis.quantities[place]
+        low, high = self._atom({quantity: 1.0}).bounds()
+        return (high - low) / 2
+
+    def _sampled(self, nodes, table, cells: np.ndarray, outcomes: np.ndarray | None, low=0.0, high=0.0) -> Sampled:
+        touched = self._touched(nodes, table)
+        enough = all(self._atom({quantity: 1.0}).enough() for quantity in touched)
+        label = " against ".join(ast.unparse(node) for node in nodes[:2])
+        drawn = None if outcomes is None else outcomes[-DRAWS:]
+        return Sampled(touched, label, "", drawn, cells[-DRAWS:], float(cells[0]), enough, low, high)
+
+    def _between(self, x: ast.expr, low: ast.expr, high: ast.expr, whole: ast.expr, table: str | None) -> _Truths:
+        """`low <= x <= high`: two one-sided tests where the limits are exact."""
+        limits = [low, high]
+        if any(self.is_measured(limit, table) for limit in limits):
+            return self._combined([self._pair(ast.GtE, x, low, table), self._pair(ast.LtE, x, high, table)], every)
+        values = [self.numbers.value(node, table) for node in (x, low, high)]
+        cells, rows = self.numbers.joined(values, "number", "a comparison")
+        cells = [self._cells(Value(part)) for part in cells]
+        made = []
+        for value, least, most in zip(*(part.T for part in cells)):
+            gradient = None if np.isnan(value[0]) else self._gradient(value, [x], table)
+            if np.isnan(value[0]):
+                made.append(None)
+            elif gradient is None:
+                outcomes = np.where(np.isnan(value), np.nan, (value >= least - SLACK) & (value <= most + SLACK))
+                made.append(self._sampled([x], table, value, outcomes))
+            elif not gradient:
+                made.append(Exact((bool(least[0] - SLACK <= value[0] <= most[0] + SLACK),)))
+            else:
+                made.append(self._test(gradient, float(value[0]), float(least[0]), float(most[0])))
+        return _Truths(made, rows)
+
+    def _printed(self, x: ast.expr, value: ast.expr, table: str | None) -> _Truths:
+        printed = ast.literal_eval(ast.unparse(value))
+        half = 0.5 * 10.0 ** -printed_decimals(ast.unparse(value))
+        low, high = sorted((printed - half, printed + half))
+        found = self.numbers.value(x, table)
+        made = []
+        for cells in self._cells(found).T:
+            gradient = None if np.isnan(cells[0]) else self._gradient(cells, [x], table)
+            if np.isnan(cells[0]):
+                made.append(None)
+            elif gradient is None:
+                made.append(self._sampled([x], table, cells, None, low, high))
+            elif not gradient:
+                made.append(Exact((bool(low - SLACK <= cells[0] <= high + SLACK),)))
+            else:
+                made.append(self._test(gradient, float(cells[0]), low, high, contains=True))
+        return _Truths(made, found.rows)
+
+    def _gain(self, a: ast.expr, b: ast.expr, table: str | None) -> _Truths:
+        """The mean over rows of a - b; its rows are kept for the evidence."""
+        (left, right), _ = self.numbers.joined([self.numbers.value(n, table) for n in (a, b)], "number", "gain()")
+        rows = (self._cells(Value(left)) - self._cells(Value(right))).T
+        rows = [cells for cells in rows if not np.isnan(cells[0])]
+        if not rows:
+            return _Truths([None])
+        leaf = self._difference(ast.Gt, np.mean(rows, axis=0), [a, b], table)
+        if isinstance(leaf, Leaf):
+            self.gains.append((leaf, [self._difference(ast.Gt, cells, [a, b], table) for cells in rows]))
+        return _Truths([leaf])
+
+    def _dominated(self, args: list[ast.expr], table: str | None) -> _Truths:
+        """Per row: some reference row costs no more and scores better (or costs less and scores no less)."""
+        cost, score, ref_cost, ref_score = args
+        scores, rows = self.numbers.joined(
+            [self.numbers.value(n, table) for n in (cost, score)], "number", "dominated()"
+        )
+        refs, _ = self.numbers.joined(
+            [self.numbers.value(n, table) for n in (ref_cost, ref_score)], "number", "dominated()"
+        )
+        mine, other = self._cells(Value(scores[1])), self._cells(Value(refs[1]))
+        if self.is_measured(cost, table) or self.is_measured(ref_cost, table):
+            costs = self._cells(Value(scores[0]))[:, :, None] - self._cells(Value(refs[0]))[:, None, :]
+
+            def cheaper(i, j, op):
+                return self._difference(op, costs[:, i, j], [cost, ref_cost], table)
+        else:
+            known = [self._numbers_by_seed(node, table) for node in (cost, ref_cost)]
+            kind = self._exactness(cost, ref_cost, table)
+
+            def cheaper(i, j, op):
+                saved = [own[i] - ref[j] for own, ref in zip(*known)]
+                return Exact(tuple(None if np.isnan(s) else bool(_HOLDS[op](s, 0.0)) for s in saved), *kind)
+
+        made = []
+        for i in range(mine.shape[1]):
+            found = []
+            for j in range(other.shape[1]):
+                better = self._difference(ast.Gt, other[:, j] - mine[:, i], [score, ref_score], table)
+                less, no_more = cheaper(i, j, ast.Gt), cheaper(i, j, ast.GtE)
+                if better is None or None in (less, no_more):
+                    continue
+                same = isinstance(better, Exact) and other[0, j] == mine[0, i]
+                found.append(less if same else every([no_more, better]))
+            made.append(some(found) if found else Exact((False,)))
+        return _Truths(made, rows)
+
+    def _numbers_by_seed(self, node: ast.expr, table: str | None) -> list[np.ndarray]:
+        return [ev.value(node, table).need("number", "dominated()").filled(np.nan)[0] for ev in self.by_seed]
+
+
+def _is_call(node: ast.expr, *names: str) -> bool:
+    return isinstance(node, ast.Call) and node.func.id in names
+
+
+def _compares(node: ast.expr) -> bool:
+    """Whether truth values are used as numbers inside a node; the conditions that select rows do not count."""
+    stack = [node]
+    while stack:
+        inner = stack.pop()
+        if isinstance(inner, ast.Compare | ast.BoolOp):
+            return True
+        if not isinstance(inner, ast.Subscript):
+            stack += ast.iter_child_nodes(inner)
+    return False
+
+
+def _named(gradient: Mapping[Quantity, float]) -> tuple[str, str]:
+    """What a linear form is called, and its unit."""
+    units = {unit(q.pool[1]) for q in gradient}
+    shown = units.pop() if len(units) == 1 else ""
+    plus = [q.name for q, c in gradient.items() if abs(c - 1) < 1e-9]
+    minus = [q.name for q, c in gradient.items() if abs(c + 1) < 1e-9]
+    if len(gradient) == len(plus) == 1:
+        return plus[0], shown
+    if len(gradient) == 2 and len(plus) == len(minus) == 1:
+        column = next(q.pool[1] for q, c in gradient.items() if c > 0)
+        return f"{plus[0]} minus {minus[0].removeprefix(f'{column} of ')}", "points" if shown == "%" else shown
+    return "difference", "points" if shown == "%" else shown

@@ -1,0 +1,30 @@
+"""Answers of test images survive packing, and text that is not theirs is refused."""
+
+import math
+
+import numpy as np
+import pytest
+
+from repro.errors import InputError
+from repro.report.examples import pack, unpack
+
+
+@pytest.mark.parametrize("examples", [1, 7, 8, 9, 360, 2000])
+def test_answers_survive_packing(examples):
+    right = np.random.default_rng(examples).random(examples) < 0.7
+    text = pack(right)
+    np.testing.assert_array_equal(unpack(text, examples), right)
+    assert len(text) == 4 * math.ceil(math.ceil(examples / 8) / 3)  # 8 answers to a byte, 4 characters for 3 bytes
+    np.testing.assert_array_equal(unpack(pack(right.astype(int)), examples), right)
+
+
+@pytest.mark.parametrize("wrong", [[[0, 1]], [0, 2], [0.5]])
+def test_what_is_no_line_of_zeros_and_ones_is_refused(wrong):
+    with pytest.raises(InputError, match="0 and 1"):
+        pack(np.array(wrong))
+
+
+@pytest.mark.parametrize(("text", "examples"), [("!!!", 8), ("gA==", 9), ("gA==", 0), (None, 8)])
+def test_text_that_does_not_hold_the_answers_is_refused(text, examples):
+    with pytest.raises(InputError):
+        unpack(text, examples)
