@@ -35,6 +35,6 @@ def power_curves(power: pd.DataFrame) -> Drawing:
                 line["gap"], line["reproduced_pct"], marker="o", markersize=3, color=colour, label=f"{seeds} seeds"
             )
         axis.set(xlabel="true gap (points)", ylabel="tables found reproduced (%)", title=setting, ylim=(-2, 102))
-    panels[0, 0].legend(fontsize=8)
+    panels[0, 0].legend(fontsize=8, frameon=False)
     caption = "How often 'A > B' is found reproduced where A is better by the gap; at a gap of 0 it is a false verdict."
     return Drawing(figure, caption)

@@ -1,8 +1,12 @@
 """The table and the picture of page 04."""
 
+import json
+
 import pandas as pd
 
 from repro.pages import judging
+from repro.pages.execute import notebooks_folder
+from repro.report.board import STATUSES_ON_BOARD
 from repro.report.figures import save_figure
 
 
@@ -24,3 +28,10 @@ def test_power_curves_have_a_panel_a_setting_and_a_line_a_number_of_seeds(tmp_pa
     assert [line.get_ydata().tolist() for line in panels[1].lines] == [[0.0, 30.0], [0.0, 50.0]]
     assert {axis.get_ylim() for axis in panels} == {(-2.0, 102.0)}, "one scale"
     assert save_figure(drawing.figure, "judging_power", drawing.caption).exists()
+
+
+def test_the_page_explains_every_status_and_no_other():
+    page = json.loads((notebooks_folder() / "04_how_claims_are_judged.ipynb").read_text(encoding="utf-8"))
+    lines = "".join("".join(cell["source"]) + "\n" for cell in page["cells"]).splitlines()
+    rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+    assert rows == ["verdict", *STATUSES_ON_BOARD]

@@ -121,6 +121,7 @@ def test_judging_explorer_follows_truth_and_effort(monkeypatch):
     from repro.widgets import judging_explorer, judging_view
 
     monkeypatch.setattr(judging_view, "TABLES", 40)
+    monkeypatch.setattr(judging_view, "ANSWERS", 5_000_000)
     view = judging_explorer()
     (plot,) = figures(view)
     (bars,) = plot.chart.data
@@ -142,7 +143,7 @@ def test_judging_explorer_follows_truth_and_effort(monkeypatch):
     assert tuple(bars.y) == (0, 0, 100) and "Fewer than 3 seeds" in text_of(view)
     controls(view, "seeds").value = 10
     controls(view, "test images").value = 10_000
-    assert "40 simulated tables" in plot.chart.layout.title.text, "large tables: fewer of them, in the same time"
+    assert "25 simulated tables" in plot.chart.layout.title.text, "large tables: fewer of them, in the same time"
 
 
 def test_judging_explorer_says_what_cannot_be(monkeypatch):
