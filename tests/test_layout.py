@@ -1,6 +1,7 @@
 """Imports point down and never in a circle: what a lower layer knows, it knows without the ones above."""
 
 import ast
+import functools
 import graphlib
 import re
 
@@ -43,7 +44,6 @@ NAMED = {  # texts that say whose number or convention it is
     "repro.cost.units": {"ShiftAddAug, table 1", "ACGhostNet, sections 3.1 and 3.3", "ShiftAddNAS, public simulator"},
     "repro.cost.counting": {text for one in CONVENTIONS.values() for text in (one.name, one.source)},
     "repro.report.published": PAPERS.keys() | PAPERS.values(),
-    "repro.report.verdicts": {"acghostnet_f03"},
 }
 
 
@@ -57,6 +57,11 @@ def modules():
 
 
 MODULES = modules()
+
+
+@functools.cache
+def tree_of(name):
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
 
 
 def imported(tree, *, everywhere):
@@ -85,7 +90,7 @@ def allowed(name):
 
 def upward(name):
     """'repro.a.b imports repro.c.d' for each import of a module that its part may not make."""
-    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    tree = tree_of(name)
     targets = sorted(imported(tree, everywhere=True))
     return [f"{name} imports {target}" for target in targets if part(target) not in allowed(part(name))]
 
@@ -100,17 +105,14 @@ def test_imports_point_down(layer):
 
 
 def test_every_module_that_is_imported_exists():
-    for name, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for name in MODULES:
+        for node in ast.walk(tree_of(name)):
             if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "repro":
                 assert node.module in MODULES, f"{name} imports {node.module}"
 
 
 def test_no_module_imports_itself_by_a_detour():
-    graph = {
-        name: imported(ast.parse(path.read_text(encoding="utf-8")), everywhere=True) - {name}
-        for name, path in MODULES.items()
-    }
+    graph = {name: imported(tree_of(name), everywhere=True) - {name} for name in MODULES}
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
@@ -128,7 +130,7 @@ def names_of(tree):
 
 def papers_named(name):
     """Lines 'module: text' that name a paper; in brackets it is a source, '(ShiftAddAug, equation 5)'."""
-    found = set(names_of(ast.parse(MODULES[name].read_text(encoding="utf-8")))) - NAMED.get(name, set())
+    found = set(names_of(tree_of(name))) - NAMED.get(name, set())
     return [f"{name}: {text}" for text in sorted(found) if PAPER.search(re.sub(r"\([^()]*\)", "", text))]
 
 
@@ -140,9 +142,9 @@ def test_machinery_names_no_paper_but_as_a_source(layer):
 def test_a_paper_imports_no_other_paper():
     papers = {path.name for path in (PACKAGE / "papers").iterdir() if (path / "__init__.py").exists()} - {"accountings"}
     found = []
-    for name, path in MODULES.items():
+    for name in MODULES:
         own = next((paper for paper in papers if name.startswith(f"repro.papers.{paper}.")), None)
-        targets = imported(ast.parse(path.read_text(encoding="utf-8")), everywhere=True) if own else ()
+        targets = imported(tree_of(name), everywhere=True) if own else ()
         others = tuple(f"repro.papers.{paper}." for paper in papers - {own})
         found += [f"{name} imports {target}" for target in targets if target.startswith(others)]
     assert found == []
