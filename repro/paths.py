@@ -157,15 +157,16 @@ def sealed_json(document: Mapping[str, Any], *, indent: int | None = 1) -> str:
     return json.dumps({**plain, "sha256": _json_digest(plain)}, indent=indent)
 
 
-def unsealed_json(path: str | os.PathLike, *, required: bool = True) -> dict[str, Any]:
-    """The object that `sealed_json` wrote into a file, without its digest.
+def unseal(text: str | bytes, name: str, *, required: bool = False) -> dict[str, Any]:
+    """The object that `sealed_json` made a text of, without its digest.
 
-    Raises: DamagedError if the text is no JSON object or has another digest, or none where it is `required` (a file
-    that an older version wrote has none); FileNotFoundError.
+    Args:
+        name: what the text is, for messages.
+        required: whether a text without a digest (as older versions wrote) is refused.
+    Raises: DamagedError if the text is no JSON object or does not have the digest that it names.
     """
-    name = Path(path).name
     try:
-        document = json.loads(Path(path).read_bytes().decode("utf-8"))
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{name} is damaged: it is no JSON text ({error}).") from error
     if not isinstance(document, dict):
@@ -176,6 +177,11 @@ def unsealed_json(path: str | os.PathLike, *, required: bool = True) -> dict[str
     if digest is not None and digest != _json_digest(document):
         raise DamagedError(f"{name} is damaged: its content does not have the digest that it names.")
     return document
+
+
+def unsealed_json(path: str | os.PathLike, *, required: bool = True) -> dict[str, Any]:
+    """`unseal` of a file; DamagedError as there, FileNotFoundError if there is none."""
+    return unseal(Path(path).read_bytes(), Path(path).name, required=required)
 
 
 def set_aside(path: Path, word: str, sentence: str) -> Path:

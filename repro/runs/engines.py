@@ -135,6 +135,7 @@ def engine(
     fresh: bool = False,
     progress: bool | None = None,
     known: Mapping[str, float] | None = None,
+    time_limit_s: float | None = None,
 ) -> Engine:
     """The engine of that name.
 
@@ -145,14 +146,18 @@ def engine(
         fresh: run again even what is finished.
         progress: show a progress bar (default: if stderr is a terminal or a notebook).
         known: seconds by recipe digest or kind, for the forecast; see `forecast_s`.
-    Raises: InputError for another name, or workers with torchrun.
+        time_limit_s: a run that takes longer is ended and has failed (local only).
+    Raises: InputError for another name, or workers or a time limit with torchrun.
     """
     check_choice("engine", name, ENGINES)
     check_int("threads", threads, minimum=1)
     if name == "local":
         if workers is not None:
             check_int("workers", workers, minimum=1)
-        return LocalEngine(workers=workers, threads=threads, fresh=fresh, progress=progress, known=known)
+        options = {"threads": threads, "fresh": fresh, "progress": progress, "known": known}
+        return LocalEngine(workers=workers, time_limit_s=time_limit_s, **options)
+    if time_limit_s is not None:
+        raise InputError(f"time_limit_s={time_limit_s!r} is not allowed with engine='torchrun'.")
     if workers is not None:
         raise InputError(f"workers={workers!r} is not allowed with engine='torchrun'; give torchrun --nproc-per-node.")
     return TorchrunEngine(threads=threads, fresh=fresh, known=known)

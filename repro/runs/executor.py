@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import multiprocessing.process
 import os
 import signal
 import statistics
@@ -21,10 +22,13 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from repro.errors import InputError, check_int
+from repro.errors import InputError, check_int, check_number
 from repro.runs.index import scan
 from repro.runs.spec import RunSpec
-from repro.runs.store import execute, find_status, load_result
+from repro.runs.store import execute, find_status, load_result, record_failure
+
+NO_GUARD = 87
+"""Exit status of a worker that found itself running the caller's script from the top."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +60,7 @@ def default_workers(threads: int = 1) -> int:
     """Workers for this machine: $JOBS, else the cores this process may use divided by the threads of each."""
     configured = os.environ.get("JOBS", "").strip()
     if configured:
-        if not configured.isdigit() or int(configured) < 1:
+        if not (configured.isascii() and configured.isdigit()) or int(configured) < 1:
             raise InputError(f"JOBS={configured!r} is not allowed; it must be a whole number of at least 1.")
         return int(configured)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -97,10 +101,12 @@ def _start_worker(threads: int) -> None:
 
 
 def attempt(spec: RunSpec, fresh: bool, begin: Callable[[], None] | None = None) -> tuple[str, dict | str]:
-    """Execute one run; an exception becomes ("failed", one line)."""
+    """Execute one run; an exception, or sys.exit, becomes ("failed", one line)."""
     try:
         return "result", execute(spec, fresh=fresh, begin=begin)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         return "failed", f"{type(error).__name__}: {error}"
 
 
@@ -120,6 +126,7 @@ def run_many(
     fresh: bool = False,
     progress: bool | None = None,
     known: Mapping[str, float] | None = None,
+    time_limit_s: float | None = None,
 ) -> list[Outcome]:
     """Do all runs that are not finished yet and return every outcome, in the order of `specs`.
 
@@ -130,9 +137,17 @@ def run_many(
         fresh: run again even what is finished.
         progress: show a progress bar (default: if stderr is a terminal or a notebook).
         known: seconds by recipe digest or kind, for the forecast.
-    A run that raises, diverges or takes its process down is recorded and the rest go on.
+        time_limit_s: a run that takes longer is ended and has failed; the others in progress begin again, from their
+            checkpoints if they have some. None: no limit.
+    A run that raises, calls sys.exit, diverges, hangs, cannot be sent to a worker or takes its process down is recorded
+    and the rest go on. Workers import the caller's script, so it must start its work below
+    `if __name__ == "__main__":`; one that does not ends with a sentence that says so.
     Ctrl-C finishes the runs in progress and stops; a second Ctrl-C stops at once. Either way finished runs stay.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(NO_GUARD)  # this is a worker that is still being set up: it must not start workers of its own
+    if time_limit_s is not None:
+        check_number("time_limit_s", time_limit_s, above=0)
     workers = check_int("workers", workers, minimum=1) if workers is not None else default_workers(threads)
     check_int("threads", threads, minimum=1)
     outcomes = {} if fresh else finished(specs)
@@ -141,7 +156,7 @@ def run_many(
     if waiting:
         bar = tqdm(total=len(specs), initial=len(outcomes), unit="run", disable=_quiet(progress), file=sys.stderr)
         with bar:
-            _run_waiting(specs, waiting, outcomes, workers=workers, threads=threads, fresh=fresh, bar=bar)
+            _Feeder(specs, outcomes, threads, fresh, time_limit_s, bar).run(waiting, workers)
     return [outcomes[index] for index in range(len(specs))]
 
 
@@ -178,62 +193,116 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _run_waiting(specs, waiting, outcomes, *, workers, threads, fresh, bar) -> None:
-    """Keep the pool fed; when a worker dies, find out whose run it was by giving each suspect a pool of its own."""
-    suspects: list[int] = []
-    queue = list(waiting)
-    while queue:
-        broken = _run_pool(specs, queue, outcomes, workers, threads, fresh, bar)
-        suspects += [index for index in queue if index in broken]
-        queue = [index for index in queue if index not in outcomes and index not in suspects]
-    for index in suspects:
-        if index in outcomes:
-            continue
-        if _run_pool(specs, [index], outcomes, 1, threads, fresh, bar):
-            message = "the worker process died (killed, out of memory, or a fault in compiled code)"
-            outcomes[index] = Outcome(specs[index], "crashed", message=message)
-            bar.update(1)
+class _Feeder:
+    """Keeps pools of workers fed until every run has an outcome."""
 
+    def __init__(self, specs, outcomes, threads: int, fresh: bool, time_limit_s: float | None, bar) -> None:
+        self.specs, self.outcomes, self.threads, self.fresh = specs, outcomes, threads, fresh
+        self.time_limit_s, self.bar = time_limit_s, bar
 
-def _run_pool(specs, queue, outcomes, workers, threads, fresh, bar) -> set[int]:
-    """Run `queue` on one pool; returns the indices that were in progress when a worker died (empty: none died)."""
-    context = multiprocessing.get_context("spawn")  # fork is unsafe once threads or OpenMP run
-    workers = min(workers, len(queue))
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(threads,))
-    todo = list(queue)
-    running: dict[Future, int] = {}
-    stopping = False
-    try:
-        while todo or running:
-            while todo and len(running) < workers and not stopping:
-                index = _take(specs, todo)
-                running[pool.submit(attempt, specs[index], fresh)] = index
-            if not running:
-                break
-            bar.set_postfix(running=len(running), failed=sum(not o.ok for o in outcomes.values()), refresh=True)
-            try:
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            except KeyboardInterrupt:
-                if stopping:
-                    raise
-                stopping = True
-                print("\nStopping after the runs in progress; press Ctrl-C again to stop now.", file=sys.stderr)
-                continue
-            for future in finished:
-                index = running.pop(future)
+    def run(self, waiting: list[int], workers: int) -> None:
+        """Do the runs at `waiting`; when a worker dies, a pool of its own for each suspect shows whose run it was."""
+        suspects: list[int] = []
+        queue = list(waiting)
+        while queue:
+            broken = self._pool(queue, workers)
+            suspects += [index for index in queue if index in broken]
+            queue = [index for index in queue if index not in self.outcomes and index not in suspects]
+        for index in suspects:
+            if index not in self.outcomes and self._pool([index], 1):
+                message = "the worker process died (killed, out of memory, or a fault in compiled code)"
+                self._settle(index, Outcome(self.specs[index], "crashed", message=message))
+
+    def _settle(self, index: int, outcome: Outcome) -> None:
+        self.outcomes[index] = outcome
+        self.bar.update(1)
+
+    def _pool(self, queue: list[int], workers: int) -> set[int]:
+        """Run `queue` on one pool; returns those in progress when a worker died (empty: none died)."""
+        context = multiprocessing.get_context("spawn")  # fork is unsafe once threads or OpenMP run
+        workers = min(workers, len(queue))
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(self.threads,))
+        todo = list(queue)
+        running: dict[Future, int] = {}
+        sent: dict[Future, float] = {}
+        stopping = False
+        try:
+            while todo or running:
+                while todo and len(running) < workers and not stopping:
+                    index = _take(self.specs, todo)
+                    try:
+                        future = pool.submit(attempt, self.specs[index], self.fresh)
+                    except BrokenProcessPool:  # a worker died since the last look
+                        return set(running.values()) or {index}
+                    running[future] = index
+                    sent[future] = time.time()
+                if not running:
+                    break
+                processes = list((getattr(pool, "_processes", None) or {}).values())
+                failed = sum(not outcome.ok for outcome in self.outcomes.values())
+                self.bar.set_postfix(running=len(running), failed=failed, refresh=True)
                 try:
-                    outcomes[index] = outcome_of(specs[index], *future.result())
-                except BrokenProcessPool:
-                    return {index, *running.values()}
-                bar.update(1)
-        if stopping:
-            raise KeyboardInterrupt
-        return set()
-    except KeyboardInterrupt:
-        _kill(pool)
-        raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+                    finished, _ = wait(running, 1.0 if self.time_limit_s else None, FIRST_COMPLETED)
+                except KeyboardInterrupt:
+                    if stopping:
+                        raise
+                    stopping = True
+                    print(
+                        "\nStopping after the runs in progress, whose results are kept; press Ctrl-C again to stop now "
+                        "(a run that is stopped goes on from its last checkpoint).",
+                        file=sys.stderr,
+                    )
+                    continue
+                if not finished and self._end_late(pool, running, sent):
+                    return set()
+                for future in finished:
+                    index = running.pop(future)
+                    try:
+                        outcome = outcome_of(self.specs[index], *future.result())
+                    except BrokenProcessPool:
+                        _check_guard(processes)
+                        return {index, *running.values()}
+                    except Exception as error:  # what pickling raises has no common class
+                        message = f"it cannot be sent to a worker ({type(error).__name__}: {error})"
+                        outcome = Outcome(self.specs[index], "failed", message=message)
+                    self._settle(index, outcome)
+            if stopping:
+                raise KeyboardInterrupt
+            return set()
+        except KeyboardInterrupt:
+            _kill(pool)
+            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _end_late(self, pool: ProcessPoolExecutor, running: dict[Future, int], sent: dict[Future, float]) -> bool:
+        """If the time of a run is up, end it, and the pool with it. A run begins when it writes its config."""
+        late = []
+        for future, index in running.items():
+            try:
+                began = (self.specs[index].folder / "config.json").stat().st_mtime
+            except OSError:
+                continue
+            if began >= sent[future] and time.time() - began > self.time_limit_s:
+                late.append(index)
+        if late:
+            _kill(pool)
+        for index in late:
+            message = f"it took longer than {self.time_limit_s:g} s and was ended"
+            record_failure(self.specs[index], message)
+            self._settle(index, Outcome(self.specs[index], "failed", message=message))
+        return bool(late)
+
+
+def _check_guard(processes: Sequence[multiprocessing.process.BaseProcess]) -> None:
+    """End this script if its workers ran it from the top; SystemExit prints its sentence and nothing else."""
+    for process in processes:
+        process.join(1)
+    if any(process.exitcode == NO_GUARD for process in processes):
+        raise SystemExit(
+            "Error: the script starts its runs at once when it is imported, as every worker process does; put the call "
+            'below a line `if __name__ == "__main__":`.'
+        )
 
 
 def _take(specs: Sequence[RunSpec], todo: list[int]) -> int:

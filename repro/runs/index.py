@@ -1,6 +1,6 @@
 """States of all run folders, with an index beside the store so that a finished folder is read only once.
 
-The index holds what a finished folder said, under the time and size of its result. It is only a shortcut: without it,
+The index holds what a finished folder said, under the times and sizes of its files. It is only a shortcut: without it,
 or with a damaged one, the folders are read again.
 """
 
@@ -36,7 +36,7 @@ def scan(root: Path | None = None) -> list[RunStatus]:
         if stamp is None or entry is None or entry["stamp"] != stamp:
             status, config = read_folder(kind, Path(folder))
             if status.state not in ("done", "diverged"):  # looked at again each time
-                statuses.append(status)
+                statuses += [status] if status.state != "missing" else []
                 continue
             entry = _entry(status, config, stamp)
         after[key] = entry
@@ -47,24 +47,33 @@ def scan(root: Path | None = None) -> list[RunStatus]:
 
 
 def _folders(root: str, kind: str) -> Iterator[tuple[str, str]]:
-    """(kind, folder) of every run folder; what was set aside has another name."""
+    """(kind, folder) of every run folder, whoever named it; what was set aside has a dot in its name."""
     try:
         names = sorted(entry.name for entry in os.scandir(os.path.join(root, kind)) if entry.is_dir())
     except OSError:
         return
     for name in names:
-        if FOLDER.fullmatch(name):
+        if FOLDER.fullmatch(name) or (
+            "." not in name and os.path.exists(os.path.join(root, kind, name, "result.json"))
+        ):
             yield kind, os.path.join(root, kind, name)
         elif "." not in name:
             yield from _folders(root, f"{kind}/{name}" if kind else name)
 
 
 def _stamp(folder: str) -> list[int] | None:
-    try:
-        found = os.stat(os.path.join(folder, "result.json"))
-    except OSError:
-        return None
-    return [found.st_mtime_ns, found.st_size]
+    """Time and size of what a finished run consists of; None if there is no result."""
+    stamp = []
+    for name in ("result.json", "config.json", "metrics.jsonl"):
+        try:
+            found = os.stat(os.path.join(folder, name))
+        except OSError:
+            if name == "result.json":
+                return None
+            stamp += [0, 0]
+        else:
+            stamp += [found.st_mtime_ns, found.st_size]
+    return stamp
 
 
 def _entry(status: RunStatus, config: dict, stamp: list[int] | None) -> dict:
@@ -75,7 +84,8 @@ def _entry(status: RunStatus, config: dict, stamp: list[int] | None) -> dict:
 
 def _status(kind: str, folder: str, entry: dict, is_current: Callable[..., bool]) -> RunStatus:
     function, uses, classes = entry["code"]
-    current = is_current(folder.rpartition("-")[2], function, tuple(uses), tuple(classes))
+    # What names no function cannot be compared with code.
+    current = not function or is_current(folder.rpartition("-")[2], function, tuple(uses), tuple(classes))
     state = entry["state"] if current else "stale"
     wall_s, digest = entry["wall_s"], entry["recipe_digest"]
     return RunStatus(kind, Path(folder), state, entry["seed"], wall_s, recipe_digest=digest)

@@ -115,7 +115,10 @@ def _classes(value: Any) -> Iterator[type]:
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a recipe holds only finite numbers, texts, lists and records of them ({error}).") from error
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -7,16 +7,17 @@ Layout of one folder, `<runs root>/<kind>/<identity>-<code>/`:
     result.json       the outcome with provenance and the checksum of the metrics; written last, atomically
     error.json        instead of a result: the traceback of a crashed run
     checkpoint/       what the run itself keeps for resuming; removed once the result is written
-    .lock             held while a process works on the folder
+    .lock             held while a process works on the folder; it stays when the content is set aside
 
-A folder with a valid `result.json` is finished. Anything else is resumed (or begun again) by the next process.
+Every object carries the digest of its values. A folder with a sound `result.json` is finished; one with something
+damaged is set aside and the run begins again; anything else is resumed by the next process. Reading takes no lock and
+a folder that moves meanwhile is not there.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -28,11 +29,12 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from repro.errors import InputError
-from repro.paths import write_text
+from repro.errors import DamagedError, InputError
+from repro.paths import sealed_json, sweep, unseal, unsealed_json, write_text
 from repro.runs.provenance import provenance
-from repro.runs.spec import RunSpec, agrees, to_plain
+from repro.runs.spec import FOLDER, RunSpec, agrees, to_plain
 
+LOCK = ".lock"
 RunState = Literal["done", "diverged", "failed", "running", "partial", "stale", "missing"]
 
 
@@ -69,103 +71,113 @@ class RunContext:
         if epoch is not None:
             lines = [line for line in lines if line.get("epoch") is None or line["epoch"] < epoch]
         lines.append(to_plain(metrics))
-        write_text(self._metrics, "".join(json.dumps(line) + "\n" for line in lines))
+        write_text(self._metrics, "".join(sealed_json(line, indent=None) + "\n" for line in lines))
 
     def metrics(self) -> list[dict]:
-        """Lines logged so far; a line that a kill cut short is dropped."""
+        """Lines logged so far; a last one that was cut short is dropped. DamagedError if another cannot be read."""
         if not self._metrics.is_file():
             return []
-        lines = []
-        for text in self._metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                break
-        return lines
+        lines = self._metrics.read_bytes().splitlines(keepends=True)
+        whole = lines[:-1] if lines and not lines[-1].endswith(b"\n") else lines
+        return [unseal(line, f"{self._metrics.name}, line {number},") for number, line in enumerate(whole, 1)]
 
 
 def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def read_json(path: Path) -> dict | None:
-    """The file's object, None if there is no such file; ValueError if it is damaged."""
-    if not path.is_file():
+_RESULT = {"value", "outcome", "metrics_sha256", "provenance"}
+
+
+def _read(path: Path) -> dict | None:
+    """The file's object, None if there is no such file; DamagedError if it is not what was written."""
+    try:
+        return unsealed_json(path, required=False)
+    except FileNotFoundError:
         return None
-    value = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(value, dict):
-        raise ValueError(f"{path.name} does not hold an object")
-    return value
 
 
-def valid_result(folder: Path) -> dict | None:
-    """The finished result in `folder`, None if it is not finished; ValueError if the folder is damaged."""
-    result = read_json(folder / "result.json")
+def _sound_result(folder: Path) -> dict | None:
+    """The finished result in `folder`, None if it is not finished; DamagedError if the folder is damaged."""
+    result = _read(folder / "result.json")
     if result is None:
         return None
-    if "value" not in result or not isinstance(result.get("provenance"), dict):
-        raise ValueError("result.json lacks 'value' or 'provenance'")
+    if not {"value", "provenance"} <= result.keys() <= _RESULT or not isinstance(result["provenance"], dict):
+        raise DamagedError("result.json does not hold a value and its provenance")
     if result.get("metrics_sha256", "") != _checksum(folder / "metrics.jsonl"):
-        raise ValueError("metrics.jsonl does not match the checksum in result.json")
+        raise DamagedError("metrics.jsonl does not match the checksum in result.json")
     return result
 
 
-def set_aside(folder: Path, word: str, reason: str) -> Path:
-    """Move a folder out of the way under a name that ends in `word`, and say so aloud."""
+def _set_aside(folder: Path, word: str, reason: str) -> None:
+    """Move what is in a folder into another whose name ends in `word`, and say so aloud; the lock stays."""
     target = folder.with_name(f"{folder.name}.{word}-{time.time_ns()}")
-    folder.rename(target)
+    target.mkdir()
+    # The result first: without it the folder is unfinished, wherever a kill stops this.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name != "result.json"):
+        if path.name != LOCK:
+            path.rename(target / path.name)
+    reason = str(reason).rstrip(".")
     print(f"Run folder {folder.name} is {word} ({reason}); set aside as {target.name} and run again.", file=sys.stderr)
-    return target
 
 
-def _answers(folder: Path, spec: RunSpec) -> bool:
-    """Whether what is in `folder` was made by today's recipe; ValueError if its config is damaged."""
-    config = read_json(folder / "config.json")
-    if config is None:
-        if (folder / "result.json").exists():
-            raise ValueError("config.json is missing")
-        return True
-    return agrees(config.get("recipe"), spec.recipe)
+def _trouble(folder: Path, spec: RunSpec) -> tuple[dict | None, str, str]:
+    """(the finished result if it can be used, else what the folder is, and why); ("", "") where nothing is wrong."""
+    try:
+        result, config = _sound_result(folder), _read(folder / "config.json")
+        if result is not None and config is None:
+            raise DamagedError("config.json is missing")
+        if config is not None and not agrees(config.get("recipe"), spec.recipe):
+            return None, "superseded", "a default of its recipe has changed since"
+        if result is None:
+            RunContext(folder).metrics()
+    except FileNotFoundError:  # it moved while it was read
+        return None, "", ""
+    except DamagedError as error:
+        return None, "damaged", str(error)
+    return result, "", ""
 
 
-def load_result(spec: RunSpec) -> dict | None:
+def load_result(spec: RunSpec, *, locked: bool = False) -> dict | None:
     """The record of a finished run (`value`, `provenance`, `outcome`), or None.
 
-    A damaged folder, and one whose recipe had other defaults than today's, is set aside.
+    What is damaged, or was made with other defaults than today's, is set aside; if another process is at work in the
+    folder, that is left to it. `locked` says that this process holds the folder's lock.
     """
     folder = spec.folder
-    if not folder.is_dir():
+    result, word, reason = _trouble(folder, spec)
+    if not word:
+        return result
+    if locked:
+        _set_aside(folder, word, reason)
+    if locked or not folder.is_dir():
         return None
     try:
-        if _answers(folder, spec):
-            return valid_result(folder)
-    except ValueError as error:
-        set_aside(folder, "damaged", str(error))
-    else:
-        set_aside(folder, "superseded", "a default of its recipe has changed since")
-    return None
+        with FileLock(folder / LOCK, timeout=0):
+            return load_result(spec, locked=True)
+    except (Timeout, OSError):  # at work, moved, or in a store that cannot be written: what runs next sees to it
+        return None
 
 
 def is_locked(folder: Path) -> bool:
     """Whether a process is working on the folder."""
-    if not (folder / ".lock").exists():
+    if not (folder / LOCK).exists():
         return False
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / LOCK, timeout=0):
             return False
     except Timeout:
         return True
+    except OSError:  # moved, or in a store that cannot be written
+        return False
 
 
 def find_status(spec: RunSpec) -> RunStatus:
     """State of the run that `spec` describes; `stale` if only an older code revision has answered it."""
     folder = spec.folder
-    try:
-        here = folder.is_dir() and _answers(folder, spec)
-    except ValueError as error:
-        return RunStatus(spec.kind, folder, "failed", spec.seed, message=f"damaged: {error}")
-    if here:
-        return read_folder(spec.kind, folder)[0]
+    status, config = read_folder(spec.kind, folder)
+    if status.state != "missing" and (not config or agrees(config.get("recipe"), spec.recipe)):
+        return dataclasses.replace(status, seed=spec.seed)
     older = sorted(folder.parent.glob(f"{spec.identity}-????????????/result.json"))
     older = [result.parent for result in older if result.parent != folder]
     state: RunState = "stale" if older else "missing"
@@ -175,11 +187,19 @@ def find_status(spec: RunSpec) -> RunStatus:
 def read_folder(kind: str, folder: Path) -> tuple[RunStatus, dict]:
     """State of a folder by what lies in it, whatever the code is now, and its config."""
     try:
-        config = read_json(folder / "config.json") or {}
-        result = valid_result(folder)
-        error = None if result else read_json(folder / "error.json")
-    except (OSError, ValueError, RecursionError) as problem:
+        result, config = _sound_result(folder), _read(folder / "config.json")
+        error = None if result else _read(folder / "error.json")
+        if result is not None and config is None and FOLDER.fullmatch(folder.name):
+            raise DamagedError("config.json is missing")
+        if result is None and config is not None:
+            RunContext(folder).metrics()
+    except (OSError, DamagedError) as problem:
+        if not folder.is_dir():  # it moved while it was read
+            return RunStatus(kind, folder, "missing"), {}
         return RunStatus(kind, folder, "failed", message=f"damaged: {problem}"), {}
+    if result is None and config is None and error is None:
+        return RunStatus(kind, folder, "running" if is_locked(folder) else "missing"), {}
+    config = config or {}
     about = {"seed": config.get("seed"), "recipe_digest": config.get("recipe_digest", "")}
     if result is not None:
         state: RunState = "diverged" if result.get("outcome") == "diverged" else "done"
@@ -211,12 +231,12 @@ def execute(spec: RunSpec, *, fresh: bool = False, begin: Callable[[], None] | N
             f"cannot create the run folder {folder} ({error.strerror}); free some space, make it writable, "
             "or set REPRO_RUNS to another folder."
         ) from error
-    with FileLock(folder / ".lock"):
+    with FileLock(folder / LOCK):
+        sweep(folder)
         if not fresh:
-            done = load_result(spec)
+            done = load_result(spec, locked=True)
             if done is not None:
                 return done
-            folder.mkdir(parents=True, exist_ok=True)  # it may just have been set aside
         else:
             for leftover in ("result.json", "metrics.jsonl", "error.json"):
                 (folder / leftover).unlink(missing_ok=True)
@@ -235,27 +255,34 @@ def _execute_locked(spec: RunSpec, folder: Path, begin: Callable[[], None] | Non
         "seed": spec.seed,
         "data": spec.data,
     }
-    write_text(folder / "config.json", json.dumps(config, indent=1))
+    write_text(folder / "config.json", sealed_json(config))
     if begin is not None:
         begin()
     started = time.perf_counter()
     try:
-        value = spec.load_function()(spec.recipe, spec.seed, RunContext(folder))
-    except Exception as error:
-        message = f"{type(error).__name__}: {error}"
-        record = {"message": message, "traceback": traceback.format_exc(), "provenance": provenance(seed=spec.seed)}
-        write_text(folder / "error.json", json.dumps(record, indent=1))
+        value = to_plain(spec.load_function()(spec.recipe, spec.seed, RunContext(folder)))
+        wall_s = round(time.perf_counter() - started, 3)
+        code = folder.name.rpartition("-")[2]  # as it was when the run began
+        about = {"seed": spec.seed, "data": spec.data, "recipe_digest": spec.recipe_digest, "code": code}
+        result = {
+            "value": value,
+            "outcome": value.get("outcome", "done") if isinstance(value, dict) else "done",
+            "metrics_sha256": _checksum(folder / "metrics.jsonl"),
+            "provenance": provenance(**about, wall_s=wall_s, pid=os.getpid()),
+        }
+        text = sealed_json(result)
+    except KeyboardInterrupt:
         raise
-    wall_s = round(time.perf_counter() - started, 3)
-    code = folder.name.rpartition("-")[2]  # as it was when the run began
-    about = {"seed": spec.seed, "data": spec.data, "recipe_digest": spec.recipe_digest, "code": code}
-    result = {
-        "value": to_plain(value),
-        "outcome": value.get("outcome", "done") if isinstance(value, dict) else "done",
-        "metrics_sha256": _checksum(folder / "metrics.jsonl"),
-        "provenance": provenance(**about, wall_s=wall_s, pid=os.getpid()),
-    }
-    write_text(folder / "result.json", json.dumps(result, indent=1))
+    except BaseException as error:  # sys.exit is an outcome of the run like any other
+        record_failure(spec, f"{type(error).__name__}: {error}", traceback.format_exc())
+        raise
+    write_text(folder / "result.json", text)
     (folder / "error.json").unlink(missing_ok=True)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-    return result
+    return unseal(text, "result.json")
+
+
+def record_failure(spec: RunSpec, message: str, details: str = "") -> None:
+    """Write why a run failed into its folder."""
+    record = {"message": message, "traceback": details, "provenance": provenance(seed=spec.seed)}
+    write_text(spec.folder / "error.json", sealed_json(record))

@@ -55,6 +55,19 @@ def die_on_two(recipe: SumRecipe, seed: int, context) -> dict:
     return {"seed": seed}
 
 
+def leave(recipe: SumRecipe, seed: int, context) -> dict:
+    raise SystemExit(3)
+
+
+def unstorable(recipe: SumRecipe, seed: int, context) -> dict:
+    return {"value": {1, 2}}
+
+
+def hang_on_one(recipe: SumRecipe, seed: int, context) -> dict:
+    time.sleep(600 if seed == 1 else 0)
+    return {"seed": seed}
+
+
 def resume(recipe: SumRecipe, seed: int, context) -> dict:
     """Counts to three with a checkpoint after each step; dies once after the second."""
     context.checkpoint.mkdir(parents=True, exist_ok=True)

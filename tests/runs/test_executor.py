@@ -1,5 +1,6 @@
 """Many runs: same results whatever the number of workers; one bad run does not take the others with it."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -7,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import psutil
 import pytest
@@ -14,7 +17,7 @@ from filelock import FileLock
 
 from repro.errors import InputError
 from repro.paths import repo_root
-from repro.runs import RunSpec, execute, forecast_s, run_many
+from repro.runs import RunSpec, execute, find_status, forecast_s, run_many
 from repro.runs.executor import default_workers
 from tests.runs.run_functions import SumRecipe
 
@@ -34,6 +37,66 @@ def test_failed_and_crashed_runs_are_recorded_and_the_rest_go_on():
     assert [outcome.state for outcome in outcomes] == ["done", "failed", "done", "done", "done", "crashed", "done"]
     assert "seed 1 is odd" in outcomes[1].message and "died" in outcomes[5].message
     assert outcomes[6].value == {"seed": 3}
+
+
+def test_leaving_hanging_and_what_cannot_be_sent_are_outcomes_of_that_run():
+    @dataclasses.dataclass(frozen=True)
+    class Local(SumRecipe):  # of a function: workers cannot import it
+        pass
+
+    foreign = RunSpec("sums", "tests.runs.run_functions:add_up", Local(), 0)
+    specs = [foreign, *specs_of("hang_on_one", range(3)), *specs_of("leave", [0])]
+    outcomes = run_many(specs, workers=1, time_limit_s=3)
+    assert [outcome.state for outcome in outcomes] == ["failed", "done", "failed", "done", "failed"]
+    assert "cannot be sent to a worker" in outcomes[0].message
+    assert outcomes[2].message == "it took longer than 3 s and was ended" and outcomes[4].message == "SystemExit: 3"
+    assert find_status(specs[2]).message == outcomes[2].message
+
+
+def test_a_worker_that_dies_before_the_next_run_is_sent_costs_no_run(monkeypatch):
+    submit, calls = ProcessPoolExecutor.submit, []
+
+    def broken_once(pool, *arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            for process in pool._processes.values():
+                process.kill()
+                process.join()
+            raise BrokenProcessPool("a worker died")
+        return submit(pool, *arguments)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", broken_once)
+    outcomes = run_many(specs_of("add_up", range(2), sleep_s=0.1), workers=2)
+    assert [outcome.value["total"] for outcome in outcomes] == [6, 7] and len(calls) > 2
+
+
+def test_a_script_without_a_main_guard_gets_one_sentence(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "from tests.runs.test_executor import specs_of\nfrom repro.runs import run_many\n"
+        "run_many(specs_of('add_up', range(2)), workers=1)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(repo_root()), "REPRO_RUNS": str(tmp_path / "runs")}
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=repo_root(), env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("Error:")] == [
+        "Error: the script starts its runs at once when it is imported, as every worker process does; put the call "
+        'below a line `if __name__ == "__main__":`.'
+    ]
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "1.5", "\u00b2", "two"])
+def test_a_bad_number_of_jobs_is_named(monkeypatch, jobs):
+    monkeypatch.setenv("JOBS", jobs)
+    with pytest.raises(InputError, match="JOBS="):
+        default_workers()
+
+
+def test_a_recipe_of_what_cannot_be_written_down_is_refused_at_the_door():
+    with pytest.raises(InputError, match="a recipe holds only finite numbers, texts"):
+        run_many([RunSpec("sums", "tests.runs.run_functions:add_up", {"function": print}, 0)], workers=1)
 
 
 def test_results_do_not_depend_on_workers_and_are_reused(capsys):

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from repro.paths import sealed_json
 from repro.runs import RunSpec, execute, index, scan
 from tests.runs.run_functions import SumRecipe
 
@@ -49,7 +50,8 @@ def test_a_changed_folder_is_read_again(read_folders):
     scan()
     path = spec_of(0).folder / "result.json"
     result = json.loads(path.read_text())
-    path.write_text(json.dumps(result | {"outcome": "diverged"}))
+    del result["sha256"]
+    path.write_text(sealed_json(result | {"outcome": "diverged"}))
     assert states() == {0: "diverged"} and len(read_folders) == 2
 
 
@@ -90,6 +92,24 @@ def test_without_a_sound_index_the_folders_are_read(root, read_folders, text):
         path.write_text(path.read_text()[:-5] if text == "cut" else text)
     assert scan() == before and len(read_folders) == 2
     assert scan() == before and len(read_folders) == 2
+
+
+def test_folders_of_any_name_are_read_and_a_missing_config_is_damage(root):
+    execute(spec_of(0))
+    shutil.copytree(spec_of(0).folder, root / "mine" / "a-copy")
+    assert sorted(status.state for status in scan()) == ["done", "stale"]  # its name tells no code
+    (root / "mine" / "a-copy" / "config.json").unlink()
+    (spec_of(0).folder / "config.json").unlink()
+    assert [(status.kind, status.state) for status in scan()] == [("mine", "done"), ("paper/sums", "failed")]
+
+
+@pytest.mark.parametrize("file", ["config.json", "metrics.jsonl"])
+def test_damage_after_a_scan_shows_in_the_next(file):
+    execute(spec_of(0))
+    assert states() == {0: "done"}
+    path = spec_of(0).folder / file
+    path.write_bytes(path.read_bytes() + b" x")
+    assert [status.state for status in scan()] == ["failed"]
 
 
 def test_kinds_may_lie_in_one_another_and_what_was_set_aside_is_left_out():
