@@ -136,7 +136,7 @@ class GhostEditor:
 
 
 def block_frame(choices, inputs: str) -> pd.DataFrame:
-    """One row per block: block and stage (from 0, as in the paper), module_type, fmul_m, fadd_m (million), energy_mj."""
+    """One row per block: block and stage (both from 0), module_type, fmul_m, fadd_m (million), energy_mj."""
     choices = check_choices(choices)
     table = lookup(inputs).table.set_index(["block", "module_type"])
     rows = table.loc[[(block, choice) for block, choice in enumerate(choices)]].reset_index()
