@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _Pair = tuple[int, int]
+FAR = 30  # channels' offsets over the weights' spread, from which the float32 product would lose digits that count
 CHAIN_ROWS = 256  # rows that a matrix product may add up in one line before the result joins the total
 
 
@@ -102,14 +103,14 @@ def adder_conv2d_fwd(
     shape = _output_shape(x.shape, weight.shape, stride, padding, dilation, groups)
     weight = weight.contiguous()
     if _are_rows(x, weight, stride, padding, groups):
-        y = torch.empty(shape, dtype=x.dtype, memory_format=_memory_format(x))
+        y = torch.empty(shape, dtype=x.dtype, memory_format=_memory_format(x), device="cpu")
         if y.numel():
             linear.forward(_rows(x), weight.view(weight.shape[:2]), _rows(y))
         return y
     if _is_channels_last(x):
         y = adder_conv2d_fwd(to_nchw(x), weight, stride, padding, dilation, groups)
         return to_channels_last(y)
-    y = torch.empty(shape, dtype=x.dtype)
+    y = torch.empty(shape, dtype=x.dtype, device="cpu")
     if y.numel() == 0:
         return y
     if _is_depthwise(x, weight, groups) and depthwise.serves_forward(x, y, stride, padding):
@@ -144,7 +145,7 @@ def adder_conv2d_bwd_input(
     _output_shape(x.shape, weight.shape, stride, padding, dilation, groups, grad_out.shape)
     weight = weight.contiguous()
     if _are_rows(x, weight, stride, padding, groups):
-        grad_x = torch.empty(x.shape, dtype=x.dtype, memory_format=_memory_format(x))
+        grad_x = torch.empty(x.shape, dtype=x.dtype, memory_format=_memory_format(x), device="cpu")
         if grad_x.numel():
             rows = _rows(to_channels_last(grad_out) if _is_channels_last(x) else grad_out.contiguous())
             linear.backward_input(rows, _rows(x), weight.view(weight.shape[:2]), _rows(grad_x))
@@ -152,7 +153,7 @@ def adder_conv2d_bwd_input(
     if _is_channels_last(x):
         grad_x = adder_conv2d_bwd_input(to_nchw(grad_out), to_nchw(x), weight, stride, padding, dilation, groups)
         return to_channels_last(grad_x)
-    grad_x = torch.empty(x.shape, dtype=x.dtype)
+    grad_x = torch.empty(x.shape, dtype=x.dtype, device="cpu")
     if grad_x.numel() == 0:
         return grad_x
     if _is_channels_last(grad_out):
@@ -198,20 +199,45 @@ def _depthwise_may_spread(weight: torch.Tensor, stride: _Pair, dilation: _Pair) 
     return reached and bool(torch.isfinite(weight).all())
 
 
-def _centred(x: torch.Tensor, weight: torch.Tensor, padding: _Pair) -> tuple[torch.Tensor, torch.Tensor, _Pair]:
+def _centred(
+    x: torch.Tensor, weight: torch.Tensor, padding: _Pair, groups: int = 1
+) -> tuple[torch.Tensor, torch.Tensor, _Pair]:
     """(x - c, w - c, padding) with c the mean weight where that outweighs the weights' spread, else unchanged.
 
     x - w does not change, but a common offset, which the product and its correction would each carry and then cancel,
-    is gone. Padding is done here then, with the value -c that a zero takes.
+    is gone. c is one number, or one a channel where the channels' means lie far further apart than each one's weights.
+    Padding is done here then: a zero becomes -c.
     """
     spread, mean = torch.std_mean(weight.detach(), correction=0)
     centre = float(mean)
-    if not abs(centre) > float(spread) or not math.isfinite(centre):
+    by_channel = _channel_means(weight.detach(), groups)
+    if by_channel is not None:
+        in_x, in_weight = by_channel
+    elif abs(centre) > float(spread) and math.isfinite(centre):
+        in_x = in_weight = centre
+    else:
         return x, weight, padding
     margins = (padding[1], padding[1], padding[0], padding[0])
-    shifted = x - centre
-    shifted = torch.nn.functional.pad(shifted, margins, value=-centre) if any(padding) else shifted
-    return shifted, weight - centre, (0, 0)
+    padded = torch.nn.functional.pad(x, margins) if any(padding) else x
+    return padded - in_x, weight - in_weight, (0, 0)
+
+
+def _channel_means(weight: torch.Tensor, groups: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Mean weight of each input channel, shaped for x and for the weight, if they are FAR times the spread in one."""
+    channels, rest = weight.shape[1], weight.shape[2:]
+    by_group = weight.view(groups, -1, channels, math.prod(rest))
+    if by_group.shape[1] * by_group.shape[3] < 2:
+        return None
+    if by_group.shape[1] > 1:  # most weights are told by two filters, which would then be nearly equal
+        first, second = by_group[0, 0], by_group[0, 1]
+        if not float(torch.dist(first, second)) * FAR < 4 * float(first.norm()):
+            return None
+    variance, means = torch.var_mean(by_group, dim=(1, 3), correction=0)
+    if not bool(means.square().mean() > FAR**2 * variance.mean()):  # so also with NaN
+        return None
+    in_weight = means[:, None].expand(groups, weight.shape[0] // groups, channels).reshape(-1, channels)
+    ones = (1,) * len(rest)
+    return means.reshape(1, -1, *ones), in_weight.reshape(*in_weight.shape, *ones)
 
 
 @_widened
@@ -240,7 +266,7 @@ def adder_conv2d_bwd_weight(
     if _is_channels_last(x):
         x, grad_out = to_nchw(x), to_nchw(grad_out)
     if x.dtype == torch.float32:
-        x, weight, padding = _centred(x, weight, padding)
+        x, weight, padding = _centred(x, weight, padding, groups)
         product = _products(grad_out, x, weight, stride, padding, dilation, groups)
     else:
         product = _library_products(grad_out, x, weight, stride, padding, dilation, groups)
@@ -285,7 +311,7 @@ def _features_together(rows: torch.Tensor) -> torch.Tensor:
 def adder_linear_fwd(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """y[n, o] = -sum_c |x[n, c] - w[o, c]| for x (N, C_in) and weight (C_out, C_in); returns (N, C_out)."""
     check_linear(x, weight)
-    y = torch.empty((x.shape[0], weight.shape[0]), dtype=x.dtype)
+    y = torch.empty((x.shape[0], weight.shape[0]), dtype=x.dtype, device="cpu")
     if y.numel():
         linear.forward(_features_together(x), _features_together(weight), y)
     return y
@@ -295,7 +321,7 @@ def adder_linear_fwd(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 def adder_linear_bwd_input(grad_out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """sum_o g[n, o] * HardTanh(w[o, c] - x[n, c]); returns (N, C_in)."""
     check_linear(x, weight, grad_out)
-    grad_x = torch.empty(x.shape, dtype=x.dtype)
+    grad_x = torch.empty(x.shape, dtype=x.dtype, device="cpu")
     if grad_x.numel():
         linear.backward_input(grad_out, _features_together(x), _features_together(weight), grad_x)
     return grad_x
@@ -306,7 +332,7 @@ def adder_linear_bwd_weight(grad_out: torch.Tensor, x: torch.Tensor, weight: tor
     """sum_n g[n, o] * (x[n, c] - w[o, c]): a matrix product less w times the sum of g; returns (C_out, C_in)."""
     check_linear(x, weight, grad_out)
     if 0 < x.shape[0] <= CHAIN_ROWS:  # each difference as it is: nothing cancels, and no product needs the library
-        grad_weight = torch.empty(weight.shape, dtype=weight.dtype)
+        grad_weight = torch.empty(weight.shape, dtype=weight.dtype, device="cpu")
         linear.backward_weight(grad_out, _features_together(x), _features_together(weight), grad_weight)
         return grad_weight
     x, weight, _ = _centred(x, weight, (0, 0))

@@ -91,7 +91,7 @@ def _elements(x: torch.Tensor, groups: int) -> torch.Tensor:
         x = x.reshape(n, -1, rows, cols)
     planes = x.shape[1] // CHANNELS
     if x.is_contiguous() and rows * cols >= 16:
-        packed = torch.empty((n, planes, rows, cols), dtype=torch.float64)
+        packed = torch.empty((n, planes, rows, cols), dtype=torch.float64, device="cpu")
         p = np.zeros(6, np.int64)
         p[_SOURCE:] = x.data_ptr(), packed.data_ptr(), n * planes, rows * cols
         launch(interleave, p, thread_count(2 * x.numel()))
@@ -165,7 +165,7 @@ def adder_conv2d_int8(
         raise InputError(
             f"x of {x.shape[2]}x{x.shape[3]} pixels is smaller than the filter; the output would be empty."
         )
-    y = torch.empty((x.shape[0], weight.shape[0], *size), dtype=torch.int32)
+    y = torch.empty((x.shape[0], weight.shape[0], *size), dtype=torch.int32, device="cpu")
     if y.numel() == 0:
         return y
     if byte_rows.serves(x, weight, stride, padding, groups):
@@ -200,5 +200,5 @@ def adder_linear_int8(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
             "they must be (N, C_in) and (C_out, C_in)."
         )
     if not x.shape[0]:
-        return torch.zeros((0, weight.shape[0]), dtype=torch.int32)
+        return torch.zeros((0, weight.shape[0]), dtype=torch.int32, device="cpu")
     return adder_conv2d_int8(x[:, :, None, None], weight[:, :, None, None]).flatten(1)

@@ -392,7 +392,7 @@ def forward(
     """Fill y (N, C_out, H_out, W_out) int32 with -sum |x - w|; x (N, C, H, W) and weight int8; all contiguous."""
     words, _, terms = _plan(x.shape, weight.shape, y.shape[2:], stride, padding, dilation)
     threads = thread_count(terms // 4)
-    scratch = torch.empty(words[_SLOT_BYTES] * threads, dtype=torch.uint8)
+    scratch = torch.empty(words[_SLOT_BYTES] * threads, dtype=torch.uint8, device="cpu")
     p = words[:]
     p[_X], p[_W], p[_Y], p[_SCRATCH] = x.data_ptr(), weight.data_ptr(), y.data_ptr(), scratch.data_ptr()
     run(byte_rows_portable if portable else byte_rows, p, threads)

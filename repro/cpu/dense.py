@@ -58,7 +58,7 @@ class Call:
     def __call__(self, source: int, target: int, weight: int, aux: int = 0) -> None:
         """Run on tensors at these addresses."""
         threads = thread_count(self.terms)
-        scratch = torch.empty(self.slot * threads, dtype=torch.uint8)
+        scratch = torch.empty(self.slot * threads, dtype=torch.uint8, device="cpu")
         p = self._words[:]
         p[c.SOURCE], p[c.TARGET], p[c.AUX] = source, target + self.target_at, aux + self.aux_at
         p[c.WEIGHT], p[c.SCRATCH] = weight, scratch.data_ptr()

@@ -212,7 +212,7 @@ def _launch(kernels, source, target, aux, weight, scratch_size, origin, step, sp
     elements = -(-(scratch_size[0] * pitch + 8 * PIECE) // PIECE) * PIECE
     offsets = np.array([(a * pitch + b) * size for a, b in taps], dtype=np.int64)
     threads = thread_count(target.numel() * len(taps) * 4)
-    scratch = torch.empty(threads * elements, dtype=source.dtype)
+    scratch = torch.empty(threads * elements, dtype=source.dtype, device="cpu")
     p = np.zeros(33, np.int64)
     for start, tensor in ((_SOURCE, source), (_TARGET, target), (_AUX, aux)):
         if tensor is not None:

@@ -103,7 +103,7 @@ def to_nchw(x: torch.Tensor) -> torch.Tensor:
     pixels = x.shape[2] * x.shape[3]
     if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last) or not _serves(x, pixels):
         return x.contiguous()
-    return _into(torch.empty(x.shape, dtype=x.dtype), x, pixels, x.shape[1])
+    return _into(torch.empty(x.shape, dtype=x.dtype, device="cpu"), x, pixels, x.shape[1])
 
 
 def to_channels_last(x: torch.Tensor) -> torch.Tensor:
@@ -111,5 +111,5 @@ def to_channels_last(x: torch.Tensor) -> torch.Tensor:
     pixels = x.shape[2] * x.shape[3]
     if not x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last) or not _serves(x, pixels):
         return x.contiguous(memory_format=torch.channels_last)
-    target = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last)
+    target = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last, device="cpu")
     return _into(target, x, x.shape[1], pixels)

@@ -176,7 +176,7 @@ def _decode(packed: torch.Tensor, columns: int, weight_bits: int, p_min: int) ->
     if p_min < -126:  # below the normal numbers of float32; the exponent field cannot hold it
         raise InputError(f"p_min={p_min} is not allowed; float32 weights need at least -126.")
     packed = packed.contiguous()
-    out = torch.empty((packed.shape[0], columns), dtype=torch.float32)
+    out = torch.empty((packed.shape[0], columns), dtype=torch.float32, device="cpu")
     p = np.zeros(9, np.int64)
     p[2:] = (packed.data_ptr(), out.data_ptr(), *out.shape, packed.shape[1], weight_bits, p_min)
     launch(decode_rows, p, thread_count(8 * out.numel()))
@@ -241,7 +241,7 @@ def shift_linear_packed(
     weight_bits, p_min = check_shift_format(weight_bits, p_min)
     check_packed(packed, packed.shape[0], x.shape[1], weight_bits)
     wide = x.float()
-    y = torch.empty((x.shape[0], packed.shape[0]), dtype=torch.float32)
+    y = torch.empty((x.shape[0], packed.shape[0]), dtype=torch.float32, device="cpu")
     band = max(1, BAND_ELEMENTS // max(1, x.shape[1]))
     for first in range(0, packed.shape[0], band):
         weight = _decode(packed[first : first + band], x.shape[1], weight_bits, p_min)
@@ -276,7 +276,7 @@ def shift_conv2d_fixed(
     size = _check_conv(x, weight_shape, groups, stride, padding, dilation)
     columns = math.prod(weight_shape[1:])
     check_packed(packed, weight_shape[0], columns, weight_bits)
-    y = torch.empty((x.shape[0], weight_shape[0], *size), dtype=torch.int64)
+    y = torch.empty((x.shape[0], weight_shape[0], *size), dtype=torch.int64, device="cpu")
     if y.numel() == 0:
         return y
     codes = _shift_codes(packed, columns, weight_bits)
@@ -296,7 +296,7 @@ def shift_linear_fixed(
     """Fixed-point product by shifts and additions; x (N, C_in) int32, result (N, C_out) int64 scaled by 2^p_min."""
     _check(x, (torch.int32,), 2)
     if not x.shape[0]:
-        return torch.zeros((0, packed.shape[0]), dtype=torch.int64)
+        return torch.zeros((0, packed.shape[0]), dtype=torch.int64, device="cpu")
     shape = (packed.shape[0], x.shape[1], 1, 1)
     y = shift_conv2d_fixed(x.t()[None, :, None, :], packed, shape, weight_bits=weight_bits, p_min=p_min)
     return y[0, :, 0].t().contiguous()

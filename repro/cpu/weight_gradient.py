@@ -277,7 +277,7 @@ def weight_products(walk: Walk, x: torch.Tensor, grad_out: torch.Tensor, flat: b
     splits = max(1, min(filter_blocks, -(-8 // (parts * walk.groups))))
     split = -(-filter_blocks // splits) * filters
     splits = -(-walk.target_channels // split)
-    partial = torch.empty((parts, walk.groups, filter_blocks, tap_blocks, slot), dtype=torch.float64)
+    partial = torch.empty((parts, walk.groups, filter_blocks, tap_blocks, slot), dtype=torch.float64, device="cpu")
 
     pieces = int(words[c.MAX_PIECES])
     pitch = 4 * PIECE * (pieces + pieces % 2)
@@ -285,7 +285,7 @@ def weight_products(walk: Walk, x: torch.Tensor, grad_out: torch.Tensor, flat: b
     slot_bytes = (pieces + 2) * 40 + pitch * split + (scratch_elements + 4 * PIECE) * 4
     slot_bytes = -(-slot_bytes // 64) * 64
     threads = thread_count(walk.terms)
-    scratch = torch.empty(slot_bytes * threads, dtype=torch.uint8)
+    scratch = torch.empty(slot_bytes * threads, dtype=torch.uint8, device="cpu")
 
     p = np.zeros(WORDS, np.int64)
     p[: c.WORDS] = words

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import copy
 import fnmatch
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from repro.errors import InputError, check_choice, nearest
 from repro.layers.adder import AdderConv2d, AdderLinear
 from repro.layers.factory import CONV2D, LINEAR, OPERATORS, check_op_options
+from repro.layers.geometry import REMAKES
+from repro.layers.replace import keep_ties, lost_hooks, replace_layers
 from repro.layers.shift import ShiftConv2d, ShiftLinear
 
 Skip = str | type | Callable[[str, nn.Module], bool]
@@ -23,7 +27,7 @@ Skip = str | type | Callable[[str, nn.Module], bool]
 
 @dataclass(frozen=True)
 class ConversionRow:
-    """One layer with weights: its name, its class before, its class after (None if kept), and why it was kept."""
+    """One layer with weights: its name, its class before, its class after (None if kept), why kept or what was lost."""
 
     name: str
     source: str
@@ -52,7 +56,8 @@ class ConversionReport:
         lines = [f"converted {len(self.converted)} of {len(self.rows)} layers to {self.to}"]
         width = max((len(row.name) for row in self.rows), default=0)
         for row in self.rows:
-            done = f"{row.source} -> {row.target}" if row.target else f"{row.source} kept: {row.reason}"
+            done = f"{row.source} -> {row.target}" if row.target else f"{row.source} kept"
+            done += f": {row.reason}" if row.reason else ""
             lines.append(f"  {row.name:<{width}}  {done}")
         return "\n".join(lines)
 
@@ -70,7 +75,11 @@ def convert(
         inplace: replace inside `model`; by default a deep copy is converted and `model` stays as it is.
         op_options: options of the new layers, e.g. weight_bits=4, mode="ps", backend="reference", copy_weight=False.
     Returns: the converted model, with the `ConversionReport` as its attribute `conversion_report`. Weights are carried
-        over (rounding happens in the forward); a layer used in several places stays one layer.
+        over (rounding happens in the forward) with their `requires_grad`; a layer used in several places stays one
+        layer, and a parameter shared by several layers stays shared. Hooks and training modes go over too. Layers whose
+        weight is remade before every forward (pruning, weight norm, spectral norm, other parametrisations) are kept.
+        What could not be carried over is in the report.
+    Warns: of adder layers with no normalisation behind them, in the order in which the model holds its layers.
     Raises: InputError for an unknown operator or option, or a name in `skip` that matches no layer.
     """
     check_choice("to", to, OPERATORS)
@@ -84,18 +93,59 @@ def convert(
     rules = list(skip) if isinstance(skip, (list, tuple, set, frozenset)) else [skip]
     _check_skip(model, rules)
     if not inplace:
-        model = copy.deepcopy(model)
-    rows, replaced = [], {}
+        model = copy.deepcopy(model, _computed_tensors(model))
+    found, replaced = [], {}
     for name, module in list(model.named_modules()):
         if not _has_weights(module):
             continue
         new, reason = (None, "skipped") if _skipped(name, module, rules) else _convert_one(module, to, op_options)
-        rows.append(ConversionRow(name or "(model)", type(module).__name__, new and type(new).__name__, reason))
+        found.append((name, module, reason))
         if new is not None:
             replaced[module] = new
-    model = _replace(model, replaced)
+    ties = keep_ties(model, replaced)
+    rows = []
+    for name, module, reason in found:
+        new = replaced.get(module)
+        lost = [part for part in (ties.get(module), new is not None and lost_hooks(module)) if part]
+        reason = reason or "; ".join(lost)
+        rows.append(ConversionRow(name or "(model)", type(module).__name__, new and type(new).__name__, reason))
+    model = replace_layers(model, replaced)
     model.conversion_report = ConversionReport(to, tuple(rows))
+    _warn_without_norms(model, set(replaced.values()))
     return model
+
+
+def _computed_tensors(model: nn.Module) -> dict:
+    """Copies of weights that hooks compute before every forward, which torch's deep copy refuses to make."""
+    values = [value for module in model.modules() for value in vars(module).values()]
+    return {id(value): value.detach().clone() for value in values if isinstance(value, Tensor) and not value.is_leaf}
+
+
+_PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Flatten)
+
+
+def _warn_without_norms(model: nn.Module, new: set[nn.Module]) -> None:
+    if model in new:  # a bare layer: what stands behind it is the caller's
+        return
+    made = {part for layer in new for part in layer.modules()}
+    leaves = [(n, m) for n, m in model.named_modules() if next(m.children(), None) is None and type(m) not in _PASSING]
+    following = [module for _, module in leaves[1:]] + [None]
+    bare = [
+        name or "(model)"
+        for (name, module), behind in zip(leaves, following)
+        if module in made and isinstance(module, (AdderConv2d, AdderLinear)) and not _is_norm(behind)
+    ]
+    if bare:
+        shown = ", ".join(bare[:4]) + (f" and {len(bare) - 4} more" if len(bare) > 4 else "")
+        warnings.warn(
+            f"adder layers without a normalisation behind them: {shown}; their outputs are never positive before the "
+            "bias and grow with the fan-in, so put a batch or layer normalisation behind each, or skip them.",
+            stacklevel=3,
+        )
+
+
+def _is_norm(module: nn.Module | None) -> bool:
+    return module is not None and "norm" in type(module).__name__.lower()
 
 
 def to_conv(model: nn.Module, *, skip: Skip | Iterable[Skip] = (), inplace: bool = False) -> nn.Module:
@@ -108,10 +158,23 @@ def to_conv(model: nn.Module, *, skip: Skip | Iterable[Skip] = (), inplace: bool
 
 def _has_weights(module: nn.Module) -> bool:
     """Layers with a filter or matrix of their own; not normalisations, and not containers of such layers."""
-    return any(parameter.ndim >= 2 for parameter in module.parameters(recurse=False))
+    if isinstance(module, parametrize.ParametrizationList):
+        return False
+    own = module.parameters(recurse=False)
+    return parametrize.is_parametrized(module, "weight") or any(parameter.ndim >= 2 for parameter in own)
+
+
+def _remade_by(module: nn.Module) -> list[str]:
+    """Names of what makes the layer's weight anew before every forward."""
+    names = [type(hook).__name__ for hook in module._forward_pre_hooks.values() if isinstance(hook, REMAKES)]
+    for name in getattr(module, "parametrizations", {}):
+        names += [type(step).__name__.lstrip("_") for step in module.parametrizations[name]]
+    return names
 
 
 def _convert_one(module: nn.Module, to: str, options: dict) -> tuple[nn.Module | None, str]:
+    if remade := _remade_by(module):
+        return None, f"its weight is remade before every forward ({', '.join(remade)}); remove that, then convert"
     if to == "conv":
         if isinstance(module, (ShiftConv2d, ShiftLinear)):
             return module.to_conv(), ""
@@ -127,16 +190,6 @@ def _convert_one(module: nn.Module, to: str, options: dict) -> tuple[nn.Module |
     if isinstance(module, (nn.Conv2d, nn.Linear)):
         return None, f"{type(module).__name__} is a subclass, which may compute something else"
     return None, f"{type(module).__name__} has no {to} form here"
-
-
-def _replace(model: nn.Module, replaced: dict[nn.Module, nn.Module]) -> nn.Module:
-    if model in replaced:
-        return replaced[model]
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
-            if child in replaced:
-                setattr(parent, name, replaced[child])
-    return model
 
 
 def _skipped(name: str, module: nn.Module, rules: list[Skip]) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from repro.errors import InputError
 from repro.layers.adder import AdderConv2d, AdderLinear
-from repro.layers.quantized import quantize_adder
+from repro.layers.quantized import abs_max, quantize_adder
+from repro.layers.replace import replace_layers
 from repro.layers.shift import ShiftConv2d, ShiftLinear
 
 
@@ -19,45 +20,46 @@ def quantize_adders(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
 
     Args:
         model: in evaluation mode while it is calibrated.
-        batches: typical inputs, one forward each.
+        batches: typical inputs, one forward each; of (input, label) pairs the input is taken.
     Returns: `model`, or the new layer if `model` itself is one.
-    Raises: InputError if there are no batches, or a layer was never reached by them.
+    Raises: InputError, with nothing replaced, if there are no batches, a layer was never reached by them, or its input
+        holds NaN or infinity.
     """
+    if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
+        raise InputError(f"batches is a {type(batches).__name__}; it must be an iterable of batches, such as a list.")
     layers = {m: name for name, m in model.named_modules() if isinstance(m, (AdderConv2d, AdderLinear))}
     largest: dict[nn.Module, float] = {}
 
-    def watch(module: nn.Module, args: tuple) -> None:
-        largest[module] = max(largest.get(module, 0.0), float(args[0].abs().max()) if args[0].numel() else 0.0)
+    def watch(module: nn.Module, args: tuple, options: dict) -> None:
+        x = args[0] if args else next(iter(options.values()))
+        if x.numel():
+            what = f"the input of layer {layers[module]!r}"
+            largest[module] = max(largest.get(module, 0.0), abs_max(what, x))
 
-    handles = [layer.register_forward_pre_hook(watch) for layer in layers]
-    was_training = model.training
+    handles = [layer.register_forward_pre_hook(watch, with_kwargs=True) for layer in layers]
+    modes = {module: module.training for module in model.modules()}
     try:
         model.eval()
         for batch in batches:
-            model(batch)
+            inputs = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+            if not isinstance(inputs, Tensor):
+                kind = type(inputs).__name__
+                raise InputError(
+                    f"batches holds a {kind}; each batch must be a tensor, or begin with one as (x, label)."
+                )
+            model(inputs)
     finally:
-        model.train(was_training)
+        for module, training in modes.items():
+            module.training = training
         for handle in handles:
             handle.remove()
     for layer, name in layers.items():
         if layer not in largest:
             raise InputError(f"layer {name!r} saw no input from batches; give batches that reach it.")
-    new = {layer: quantize_adder(layer, largest[layer]) for layer in layers}
-    return _replace(model, new)
+    return replace_layers(model, {layer: quantize_adder(layer, largest[layer]) for layer in layers})
 
 
 def quantize_shifts(model: nn.Module, arithmetic: str = "product") -> nn.Module:
     """Replace every shift layer of `model` by its packed form, in place; returns the model (or the new layer)."""
-    return _replace(
-        model, {m: m.quantize(arithmetic) for m in model.modules() if isinstance(m, (ShiftConv2d, ShiftLinear))}
-    )
-
-
-def _replace(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> nn.Module:
-    if model in new:
-        return new[model]
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
-            if child in new:
-                setattr(parent, name, new[child])
-    return model
+    shifts = [module for module in model.modules() if isinstance(module, (ShiftConv2d, ShiftLinear))]
+    return replace_layers(model, {layer: layer.quantize(arithmetic) for layer in shifts})

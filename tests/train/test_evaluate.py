@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -60,3 +63,28 @@ def test_no_batches_is_refused():
         reestimate_batch_norm(nn.BatchNorm2d(1), [])
     with pytest.raises(InputError, match="no examples"):
         evaluate(nn.Flatten(), TensorData(torch.zeros(0, 1, 1, 1), torch.zeros(0, dtype=torch.long)))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_network_whose_outputs_are_not_finite_has_no_accuracy(bad):
+    images = torch.eye(5).view(5, 5, 1, 1)
+    images[3, 1] = bad
+    metrics = evaluate(nn.Flatten(), TensorData(images, torch.zeros(5, dtype=torch.long)))
+    assert all(math.isnan(value) for value in metrics.values())
+
+
+def test_a_class_ruled_out_by_minus_infinity_is_no_fault():
+    images = torch.eye(3).view(3, 3, 1, 1)
+    images[:, 2] = -math.inf
+    data = TensorData(images[:2], torch.tensor([0, 0]))
+    assert evaluate(nn.Flatten(), data)["accuracy_pct"] == 50
+
+
+def test_a_batch_that_fails_leaves_every_statistic_and_mode_as_it_was():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4).eval())
+    model(torch.randn(8, 3, 6, 6))
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(RuntimeError):
+        reestimate_batch_norm(model, [torch.randn(2, 3, 6, 6), torch.randn(2, 5, 6, 6)])
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert [m.training for m in model] == [True, True, False] and model[1].momentum == 0.1

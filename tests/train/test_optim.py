@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from repro.errors import InputError
 from repro.layers import AdderConv2d, make_conv2d
@@ -177,3 +179,107 @@ def test_bad_settings_are_named(options, sentence):
 def test_an_optimizer_of_another_model_is_refused():
     with pytest.raises(InputError, match=r"does not hold 2\.weight"):
         AdaptiveLR(torch.optim.SGD(small_network().parameters(), lr=0.1), small_network())
+
+
+# --- a full torch optimiser ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_steps_have_one_length_for_tiny_and_huge_gradients_of_every_type(dtype):
+    for size in (1e-40, 1e-30, 1e-23, 1e-7, 1e-3, 1.0, 300.0, 1e19, 1e30):
+        gradient = torch.full((8, 8), size, dtype=torch.float64).to(dtype)
+        if not gradient.any() or gradient.isinf().any():  # not a number of this type
+            continue
+        layer = AdderConv2d(8, 8, 1, bias=False, dtype=dtype)
+        nn.init.zeros_(layer.weight)
+        layer.weight.grad = gradient.view_as(layer.weight)
+        AdaptiveLR(torch.optim.SGD(layer.parameters(), lr=1.0), layer, eta=0.2).step()
+        moved = layer.weight.detach().double().pow(2).mean().sqrt().item()
+        assert moved == pytest.approx(0.2, rel=4 * torch.finfo(dtype).eps), size
+
+
+def test_copies_and_pickles_step_like_the_original():
+    ours = small_network()
+    optimizer = AdaptiveLR(OPTIMIZERS["momentum"](ours.parameters()), ours, mode="all", eta=0.1)
+    torch.optim.lr_scheduler.StepLR(optimizer, 1)  # wraps step, which a copy must survive
+    backward(ours)
+    optimizer.step()
+    pairs = [copy.deepcopy((ours, optimizer)), pickle.loads(pickle.dumps((ours, optimizer)))]
+    for model, other in [*pairs, (ours, optimizer)]:
+        assert type(other) is AdaptiveLR and other.mode == "all" and other.eta == 0.1
+        other.zero_grad()
+        backward(model, 1)
+        other.step()
+    for model, _ in pairs:
+        assert all(torch.equal(mine, theirs) for mine, theirs in zip(ours.parameters(), model.parameters()))
+
+
+def test_hooks_run_once_and_may_change_what_is_stored():
+    model, calls = small_network(), []
+    optimizer = AdaptiveLR(OPTIMIZERS["momentum"](model.parameters()), model)
+    optimizer.register_step_pre_hook(lambda *_: calls.append("before"))
+    optimizer.register_step_post_hook(lambda *_: calls.append("after"))
+    optimizer.register_state_dict_pre_hook(lambda *_: calls.append("storing"))
+    optimizer.register_state_dict_post_hook(lambda _, state: {**state, "note": 1})
+    optimizer.register_load_state_dict_pre_hook(lambda _, state: {k: v for k, v in state.items() if k != "note"})
+    optimizer.register_load_state_dict_post_hook(lambda *_: calls.append("loaded"))
+    backward(model)
+    optimizer.step()
+    assert optimizer.state_dict()["note"] == 1
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert calls == ["before", "after", "storing", "storing", "loaded"]
+
+
+def test_groups_state_and_defaults_can_be_set():
+    model = small_network()
+    optimizer = AdaptiveLR(OPTIMIZERS["momentum"](model.parameters()), model)
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    optimizer.param_groups = [{**group, "lr": 0.5} for group in optimizer.param_groups]
+    optimizer.defaults = {**optimizer.defaults, "lr": 0.5}
+    optimizer.state = optimizer.state
+    assert optimizer.inner.param_groups[0]["lr"] == optimizer.inner.defaults["lr"] == 0.5
+
+
+def test_a_gradient_scaler_leaves_the_step_as_it_is():
+    ours, plain = small_network(), small_network()
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    for model, scale in ((ours, True), (plain, False)):
+        optimizer = AdaptiveLR(torch.optim.SGD(model.parameters(), lr=0.1), model)
+        loss = model(torch.ones(2, 2, 6, 6) * torch.arange(2.0).view(2, 1, 1, 1)).square().sum()
+        (scaler.scale(loss) if scale else loss).backward()
+        scaler.step(optimizer) if scale else optimizer.step()
+    for mine, theirs in zip(ours.parameters(), plain.parameters()):
+        torch.testing.assert_close(mine, theirs)
+
+
+REMADE = {
+    "weight_orig": lambda layer: prune.l1_unstructured(layer, "weight", amount=0.5),
+    "weight_v": nn.utils.weight_norm,
+    "parametrizations.weight.original1": parametrizations.weight_norm,
+    "parametrizations.weight.original": parametrizations.spectral_norm,
+}
+
+
+@pytest.mark.parametrize("name", REMADE)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_tensor_behind_a_remade_weight_moves_by_eta(name):
+    model = nn.Sequential(AdderConv2d(3, 4, 3))
+    REMADE[name](model[0])
+    optimizer = AdaptiveLR(torch.optim.SGD(model.parameters(), lr=1.0), model, eta=0.2)
+    assert list(optimizer.layers) == [f"0.{name}"]
+    trained = dict(model.named_parameters())[f"0.{name}"]
+    before = trained.detach().clone()
+    model(torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))).square().sum().backward()
+    optimizer.step()
+    assert (trained - before).detach().pow(2).mean().sqrt().item() == pytest.approx(0.2, rel=1e-3)
+
+
+def test_frozen_layers_need_not_be_held_and_move_once_they_are():
+    model = nn.Sequential(AdderConv2d(1, 2, 3), AdderConv2d(2, 2, 3))
+    model[0].requires_grad_(False)
+    optimizer = AdaptiveLR(torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0), model, eta=0.2)
+    optimizer.add_param_group({"params": [model[0].weight.requires_grad_()]})
+    before = model[0].weight.detach().clone()
+    model(torch.randn(1, 1, 6, 6, generator=torch.Generator().manual_seed(0))).sum().backward()
+    optimizer.step()
+    assert (model[0].weight - before).detach().pow(2).mean().sqrt().item() == pytest.approx(0.2, rel=1e-3)

@@ -1,0 +1,284 @@
+"""Operators behave as torch's own: under tracers, transforms, modes, subclasses, and with tensors of every make."""
+
+from __future__ import annotations
+
+import ast
+import math
+import warnings
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import fx, nn
+from torch.autograd import forward_ad
+from torch.func import functional_call, functionalize, grad, jvp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from repro.errors import InputError
+from repro.layers import AdderConv2d, AdderLinear, MixedConv2d, ShiftConv2d, ShiftLinear
+from repro.ops import (
+    adder_conv2d,
+    adder_linear,
+    compose_shift_weight,
+    fixed_point_round,
+    reference,
+    round_to_power_of_two,
+    shift_conv2d,
+    shift_linear,
+)
+from repro.paths import repo_root
+
+
+def images(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+IMAGES, ROWS = images(2, 3, 6, 6), images(5, 3, seed=1)
+LAYERS = {
+    "adder": lambda: (AdderConv2d(3, 4, 3), IMAGES),
+    "adder depthwise": lambda: (AdderConv2d(3, 3, 3, groups=3), IMAGES),
+    "adder linear": lambda: (AdderLinear(3, 4), ROWS),
+    "shift": lambda: (ShiftConv2d(3, 4, 3), IMAGES),
+    "shift ps": lambda: (ShiftConv2d(3, 4, 3, mode="ps"), IMAGES),
+    "8 bits": lambda: (AdderConv2d(3, 4, 3, padding="same").quantize(3.0), IMAGES),
+    "8 bits linear": lambda: (AdderLinear(3, 4).quantize(3.0), ROWS),
+    "packed": lambda: (ShiftConv2d(3, 4, 3).quantize(), IMAGES),
+    "packed fixed": lambda: (ShiftConv2d(3, 4, 3).quantize("fixed"), IMAGES),
+    "packed linear": lambda: (ShiftLinear(3, 4).quantize("fixed"), ROWS),
+}
+TRAINABLE = [name for name in LAYERS if "8 bits" not in name and "packed" not in name]
+each_layer = pytest.mark.parametrize("name", LAYERS)
+
+
+def layer_and_input(name):
+    torch.manual_seed(0)
+    return LAYERS[name]()
+
+
+@each_layer
+def test_a_default_device_does_not_reach_what_a_layer_allocates(name):
+    layer, x = layer_and_input(name)
+    with torch.no_grad():
+        wanted = layer(x)
+        with torch.device("meta"):
+            got = layer(x)
+    assert got.device.type == "cpu" and torch.equal(got, wanted)
+
+
+def test_every_allocation_of_the_cpu_kernels_names_its_device():
+    for path in sorted((repo_root() / "repro" / "cpu").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if name in ("torch.empty", "torch.zeros", "torch.ones", "torch.full", "torch.arange", "torch.tensor"):
+                assert "device" in [keyword.arg for keyword in node.keywords], f"{path.name}:{node.lineno}"
+
+
+@each_layer
+def test_traces_compute_on_what_they_are_given(name):
+    layer, x = layer_and_input(name)
+    other = x.flip(0)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wanted = layer(other)
+        for trace in (make_fx(layer), torch.jit.trace(layer, x, check_trace=False), functionalize(layer)):
+            traced = trace(x) if isinstance(trace(x), fx.GraphModule) else trace
+            torch.testing.assert_close(traced(other), wanted)
+        torch.testing.assert_close(make_fx(layer)(x)(other), wanted)
+        torch.testing.assert_close(torch.export.export(layer, (x,)).module()(other), wanted)
+        torch.testing.assert_close(fx.symbolic_trace(nn.Sequential(layer))(other), wanted)
+
+
+def test_symbolic_traces_keep_a_mixed_layer():
+    layer = MixedConv2d("shift", (3, 2), (4, 1), 3)
+    x = images(1, 5, 6, 6)
+    torch.testing.assert_close(fx.symbolic_trace(layer)(x), layer(x))
+
+
+@each_layer
+def test_fake_and_functional_tensors(name):
+    layer, x = layer_and_input(name)
+    with torch.no_grad():
+        wanted = layer(x)
+        with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            fake = layer(mode.from_tensor(x))
+        assert (fake.shape, fake.dtype, fake.stride()) == (wanted.shape, wanted.dtype, wanted.stride())
+        functional = torch._to_functional_tensor(x)
+        try:
+            got = layer(functional)
+        except RuntimeError as error:
+            assert "\n" not in str(error).strip()
+        else:
+            torch.testing.assert_close(torch._from_functional_tensor(got), wanted)
+
+
+@each_layer
+def test_freed_memory_is_an_error(name):
+    layer, x = layer_and_input(name)
+    for view in (x.clone(), x.clone()[1:]):
+        view.untyped_storage().resize_(0)
+        with pytest.raises(RuntimeError):
+            layer(view)
+
+
+def negative_view(*shape):
+    view = torch.complex(images(*shape), images(*shape, seed=1)).conj().imag
+    assert view.is_neg()
+    return view
+
+
+@each_layer
+def test_lazy_negatives_count_with_their_values(name):
+    layer, x = layer_and_input(name)
+    view = negative_view(*x.shape)
+    assert torch.equal(layer(view), layer(view.clone()))
+
+
+def test_lazy_negatives_as_upstream_gradients():
+    x, weight = images(5, 7).requires_grad_(), images(3, 7, seed=2).requires_grad_()
+    y, upstream = adder_linear(x, weight), negative_view(5, 3)
+    lazy = torch.autograd.grad(y, (x, weight), upstream, retain_graph=True)
+    plain = torch.autograd.grad(y, (x, weight), upstream.clone())
+    for a, b in zip(lazy, plain):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_per_sample_gradients_are_those_of_backward(name):
+    layer, x = layer_and_input(name)
+    weights = {key: value.detach() for key, value in layer.named_parameters()}
+
+    def loss(weights, sample):
+        return functional_call(layer, weights, (sample[None],)).square().sum()
+
+    found = vmap(grad(loss), (None, 0))(weights, x)
+    for i in range(2):
+        layer.zero_grad()
+        layer(x[i : i + 1]).square().sum().backward()
+        for key, value in layer.named_parameters():
+            torch.testing.assert_close(found[key][i], value.grad)
+
+
+def test_vmap_over_images_weights_and_both():
+    x, weight = images(3, 2, 2, 5, 5), images(3, 4, 2, 3, 3, seed=5)
+    for in_dims in ((0, None), (None, 0), (0, 0)):
+        pick = [t if d == 0 else t[0] for t, d in zip((x, weight), in_dims)]
+        wanted = [adder_conv2d(*(t[i] if d == 0 else t for t, d in zip(pick, in_dims))) for i in range(3)]
+        torch.testing.assert_close(vmap(adder_conv2d, in_dims)(*pick), torch.stack(wanted))
+    assert torch.equal(vmap(fixed_point_round)(ROWS[:, 0]), fixed_point_round(ROWS[:, 0]))
+
+
+FORWARD_MODE = {
+    "adder_conv2d": lambda x: adder_conv2d(x, images(4, 3, 3, 3)),
+    "adder_linear": lambda x: adder_linear(x, images(4, 6)),
+    "shift_conv2d": lambda x: shift_conv2d(x, images(4, 3, 3, 3)),
+    "round_to_power_of_two": round_to_power_of_two,
+    "compose_shift_weight": lambda x: compose_shift_weight(x, x),
+    "fixed_point_round": fixed_point_round,
+}
+
+
+@pytest.mark.parametrize("name", FORWARD_MODE)
+def test_forward_mode_derivatives_raise(name):
+    with pytest.raises(NotImplementedError, match="forward-mode"):
+        jvp(FORWARD_MODE[name], (IMAGES,), (IMAGES,))
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="forward-mode"):
+        FORWARD_MODE[name](forward_ad.make_dual(IMAGES, IMAGES.clone()))
+
+
+def test_a_torch_function_mode_sees_the_call():
+    seen = []
+
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    weight = images(4, 3)
+    with Watch():
+        shift_linear(ROWS, weight)
+    assert seen[0] is shift_linear
+
+
+def test_onnx_exporters_meet_torchs_operators_only(monkeypatch):
+    import torch.onnx
+
+    conv, linear = AdderConv2d(3, 4, 3), ShiftLinear(3, 4, mode="ps")
+    wanted = conv(IMAGES), linear(ROWS)
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    for layer, x, y in ((conv, IMAGES, wanted[0]), (linear, ROWS, wanted[1])):
+        with torch.no_grad():
+            graph = make_fx(layer)(x)
+        assert not [node for node in graph.graph.nodes if "repro" in str(node.target)]
+        torch.testing.assert_close(graph(x), y)
+
+
+def test_sparse_activations_are_refused_in_a_sentence():
+    with pytest.raises(InputError, match=r"x\.layout=torch\.sparse_coo"):
+        adder_linear(ROWS.to_sparse(), images(4, 3))
+
+
+# --- NaN, ranges and middles -----------------------------------------------------------------------------------------
+
+
+def test_nan_in_either_part_of_a_shift_weight_reaches_it():
+    nan = float("nan")
+    for shift, sign in ((nan, 1.0), (nan, 0.0), (-3.0, nan), (nan, nan)):
+        assert compose_shift_weight(torch.tensor([shift]), torch.tensor([sign])).isnan().all()
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in TRAINABLE])
+def test_integer_layers_show_where_a_nan_went(name):
+    layer, x = layer_and_input(name)
+    layer_at = (1, 2, 0, 5) if x.ndim == 4 else (1, 2)
+    bad = x.clone()
+    bad[layer_at] = float("nan")
+    marked = torch.zeros_like(x)
+    marked[layer_at] = 1
+    if x.ndim == 4:
+        ones, padding = torch.ones(4, 3, 3, 3), 1 if layer.padding == "same" else 0
+        reached = nn.functional.conv2d(marked, ones, padding=padding) > 0
+    else:
+        reached = (marked.sum(1, keepdim=True) > 0).expand(-1, 4)
+    y = layer(bad)
+    assert torch.equal(y.isnan(), reached)
+    assert torch.equal(y[~reached], layer(x)[~reached])
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("bits", [(16, 16), (8, 8), (5, 4), (32, 0)], ids=str)
+def test_fixed_point_numbers_end_inside_their_range(dtype, bits, backend):
+    low, high = -(2.0 ** (bits[0] - 1)), 2.0 ** (bits[0] - 1) - 2.0 ** -bits[1]
+    x = torch.tensor([math.inf, -math.inf, 3e4, -3e4, 0.3], dtype=dtype)
+    y = fixed_point_round(x, *bits, backend=backend)
+    assert y.double().max() <= high and y.double().min() >= low
+    if high < torch.finfo(dtype).max:
+        assert torch.equal(y, reference.fixed_point_round(x, *bits))
+
+
+@pytest.mark.parametrize("rounding", [round_to_power_of_two, lambda w: reference.round_to_power_of_two(w, -14, 0)])
+def test_float64_weights_round_at_the_true_middle(rounding):
+    for power in range(-13, 0):
+        middle = math.sqrt(2) * 2.0**power
+        values = [math.nextafter(middle, 0), middle, math.nextafter(middle, 2)]
+        wanted = [2.0 ** (power + (Fraction(v) ** 2 > Fraction(2) * Fraction(4) ** power)) for v in values]
+        assert rounding(torch.tensor(values, dtype=torch.float64)).tolist() == wanted
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e5])
+def test_weight_gradients_survive_offsets_that_differ_by_channel(offset):
+    places = offset * images(6, seed=7)
+    x, weight = images(300, 6, seed=8) + places, images(4, 6, seed=9) + places
+    upstream = images(300, 4, seed=10)
+    maps, filters = images(4, 6, 8, 8) + places.view(6, 1, 1), images(4, 3, 3, 3, seed=2)
+    filters = filters + places.view(2, 1, 3, 1, 1).expand(2, 2, 3, 1, 1).reshape(4, 3, 1, 1)
+    for op, a, b, g, options in (
+        (adder_linear, x, weight, upstream, {}),
+        (adder_conv2d, maps, filters, images(4, 4, 8, 8, seed=3), {"padding": 1, "groups": 2}),
+    ):
+        found = []
+        for dtype, backend in ((torch.float32, "cpu"), (torch.float64, "reference")):
+            leaves = a.to(dtype), b.to(dtype, copy=True).requires_grad_()
+            op(*leaves, backend=backend, **options).backward(g.to(dtype))
+            found.append(leaves[1].grad.double())
+        assert (found[0] - found[1]).norm() < 1e-5 * found[1].norm()
