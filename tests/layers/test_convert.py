@@ -11,6 +11,8 @@ from torch import nn
 from repro.errors import InputError
 from repro.layers import AdderConv2d, AdderLinear, ShiftConv2d, ShiftLinear, convert, to_conv
 
+pytestmark = pytest.mark.filterwarnings("ignore:adder layers without:UserWarning")
+
 
 class Special(nn.Linear):
     """A subclass that computes something else."""
