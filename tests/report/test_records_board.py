@@ -26,7 +26,8 @@ from repro.report.board import (
     verdict_counts,
     verdicts_markdown,
 )
-from repro.report.records import Record, freshness
+from repro.report.records import Record, freshness, read_record
+from repro.runtime import warn_once
 
 PROVENANCE = {
     "preset": "quick",
@@ -138,10 +139,28 @@ def test_a_record_that_was_edited_or_lost_half_is_refused(results):
     path = save_record("acghostnet_t06", frame(), PROVENANCE)
     path.write_text(path.read_text().replace("-0.3", "0.3"))
     with pytest.raises(InputError, match="does not fit its CSV"):
-        load_records("acghostnet_t06")
+        read_record(path)
     path.unlink()
     with pytest.raises(InputError, match="cannot be read"):
-        load_records("acghostnet_t06")
+        read_record(path)
+
+
+def test_a_damaged_record_is_told_and_stops_no_other(results):
+    good = save_record("acghostnet_t06", frame(), PROVENANCE | {"dataset": "cifar10"})
+    bad = save_record("acghostnet_t06", frame(), PROVENANCE | {"dataset": "digits"}).with_suffix(".json")
+    text = bad.read_text()
+    for old, new in (
+        ('"seeds"', '"seedz"'),
+        ("[\n   0", "[\n   7"),
+        ('"table_id": "a', '"table_id": "b'),
+        ("sha256", "sha257"),
+    ):
+        assert old in text
+        bad.write_text(text.replace(old, new, 1))
+        warn_once.cache_clear()
+        with pytest.warns(RuntimeWarning, match=r"result record acghostnet_t06/quick-digits\.json"):
+            assert [record.dataset for record in load_records("acghostnet_t06")] == ["cifar10"]
+    assert good.exists()
 
 
 STUDY = PROVENANCE | {"preset": "study"}
