@@ -109,7 +109,8 @@ def _plain(provenance: Mapping[str, Any]) -> str:
     return json.dumps(provenance, sort_keys=True)
 
 
-_PARTS = {"table_id", "sha256", "provenance", "provenance_sha256", "extra_sha256"}
+_PARTS = {"table_id", "sha256", "provenance", "provenance_sha256", "extra_sha256", "figure"}
+"""What a record's .json may hold; older ones of figures have `figure`."""
 
 
 def _csv(frame: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from repro.errors import InputError
+from repro.paths import results_root
 from repro.report import (
     board_is_current,
     claims,
@@ -26,6 +27,7 @@ from repro.report.board import (
     verdict_counts,
     verdicts_markdown,
 )
+from repro.report.published import figure_ids, table_ids
 from repro.report.records import Record, freshness, read_record
 from repro.runtime import warn_once
 
@@ -143,6 +145,11 @@ def test_a_record_that_was_edited_or_lost_half_is_refused(results):
     path.unlink()
     with pytest.raises(InputError, match="cannot be read"):
         read_record(path)
+
+
+def test_every_committed_record_is_whole():
+    records = [path for path in results_root().glob("*/*.json") if path.parent.name in (*table_ids(), *figure_ids())]
+    assert len(records) > 30 and all(isinstance(read_record(path), Record) for path in records)
 
 
 def test_a_damaged_record_is_told_and_stops_no_other(results):
