@@ -6,6 +6,25 @@ SEEDS   ?=
 TABLES  ?=
 FRESH   ?=
 JOBS    ?=
+ALLOW_ROOT ?=
+
+# A variable that is misspelt, or a switch that is neither on nor off, is refused before anything starts.
+VARIABLES := PYTHON PRESET DATASET SEEDS TABLES FRESH JOBS ALLOW_ROOT
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+UNKNOWN := $(filter-out $(VARIABLES) MAKE% -*-%,$(GIVEN))
+ifneq ($(UNKNOWN),)
+NEAREST := import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))
+NEAREST := $(shell $(PYTHON) -c "$(NEAREST)" "$(firstword $(UNKNOWN))" $(VARIABLES))
+$(error $(firstword $(UNKNOWN)) is no variable of this Makefile; there are $(VARIABLES)$(if \
+  $(NEAREST), (did you mean $(NEAREST)?)))
+endif
+$(foreach switch,FRESH ALLOW_ROOT,$(if $(filter-out 0 1,$($(switch))),$(error $(switch)='$($(switch))' is not allowed; \
+  it must be 1, or 0 or empty)))
+ifneq ($(strip $(JOBS)),)
+ifneq ($(shell printf '%s' '$(subst ','\'',$(JOBS))' | grep -cxE '0*[1-9][0-9]*'),1)
+$(error JOBS='$(JOBS)' is not allowed; it must be a whole number of at least 1)
+endif
+endif
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -16,7 +35,7 @@ export JOBS
 # Each target is one step or hands its parallelism to JOBS; running two of them side by side gains nothing.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help env tables figures reference test test-gpu lab app bench lint clean
+.PHONY: help env tables figures reference test test-faults test-gpu lab app bench lint clean
 
 help:  ## print the targets and variables
 	@echo "Targets"
@@ -28,6 +47,7 @@ help:  ## print the targets and variables
 	@echo "  TABLES=$(TABLES)         for example 'acghostnet_t06 acghostnet_t03' (default: all)"
 	@echo "  FRESH=$(FRESH)          1 repeats finished runs"
 	@echo "  JOBS=$(JOBS)           processes side by side (default: the number of cores)"
+	@echo "  ALLOW_ROOT=$(ALLOW_ROOT)     1 lets 'make lab' run as root, as containers do"
 	@echo "  PYTHON=$(PYTHON)   the interpreter the environment is made from (3.11 or newer)"
 
 env: $(VENV)/.installed $(VENV)/.installed-test  ## make .venv with the pinned versions (the other targets do this themselves)
@@ -66,6 +86,10 @@ reference: $(VENV)/.installed  ## as tables, but into the committed records; the
 test: $(VENV)/.installed-test  ## run the tests on this machine's cores
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu"
 
+test-faults: $(VENV)/.installed-test  ## kill runs and damage stored files many times (minutes; 'test' does a few)
+	@REPRO_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/test_faults.py tests/test_datasets.py \
+	  tests/runs tests/train/test_imagefolder.py
+
 test-gpu: $(VENV)/.installed-test  ## run the full grid of kernel tests on a CUDA device
 	@$(BIN)/python -m pytest -m gpu
 
@@ -74,7 +98,9 @@ bench: $(VENV)/.installed-test  ## test the operators, then time them beside the
 	@$(RUN) bench
 
 lab: $(VENV)/.installed  ## open JupyterLab on this machine only, protected by its token
-	@$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=notebooks
+	@if [ "$$(id -u)" = 0 ] && [ "$(ALLOW_ROOT)" != 1 ]; then \
+	  echo "JupyterLab would run as root, with all rights on this machine; in a container: make lab ALLOW_ROOT=1"; exit 1; fi
+	@$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=notebooks $(if $(filter 1,$(ALLOW_ROOT)),--allow-root)
 
 app: $(VENV)/.installed  ## serve the explorer as a page on this machine only; prints its address with a token
 	@$(RUN) app

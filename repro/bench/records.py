@@ -12,7 +12,7 @@ import pandas as pd
 from filelock import FileLock
 
 from repro.errors import InputError
-from repro.paths import cache_root, records_root, results_root
+from repro.paths import cache_root, records_root, results_root, write_text
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _text(value: object) -> object:
 
 
 def append(group: str, rows: list[Row]) -> Path:
-    """Add rows to the file of one group, below those that are there.
+    """Add rows to the file of one group, below those that are there; a kill leaves the old file or the new one.
 
     Raises: InputError if the file has other columns (then nothing is written).
     """
@@ -97,19 +97,13 @@ def append(group: str, rows: list[Row]) -> Path:
     lock = cache_root() / "locks" / f"bench-{group}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
+        before = path.read_text(encoding="utf-8") if path.exists() else ",".join(COLUMNS) + "\n"
+        if before.partition("\n")[0].split(",") != list(COLUMNS):
+            raise InputError(f"{path.name} has other columns than this version writes; move it away first.")
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        if path.exists():
-            with path.open(encoding="utf-8") as existing:
-                header = existing.readline().rstrip("\n").split(",")
-            if header != list(COLUMNS):
-                raise InputError(f"{path.name} has other columns than this version writes; move it away first.")
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            writer.writerow(COLUMNS)
         writer.writerows([_text(value) for value in asdict(row).values()] for row in rows)
-        with path.open("a", encoding="utf-8", newline="") as out:
-            out.write(text.getvalue())
+        write_text(path, before + text.getvalue())
     return path
 
 

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import secrets
 import socket
-import sys
 from typing import Annotated
 
 import typer
@@ -17,6 +16,8 @@ from repro.paths import repo_root
 ADDRESS = "127.0.0.1"
 FIRST_PORT = 8866
 NOTEBOOK = "03_explore.ipynb"
+IDLE_S = 90
+"""A kernel that no page is connected to for so long is ended."""
 
 
 def free_port(wanted: int = FIRST_PORT) -> int:
@@ -31,32 +32,35 @@ def free_port(wanted: int = FIRST_PORT) -> int:
     raise OSError("no free port on the loopback interface")
 
 
-def command(port: int, token: str) -> list[str]:
-    """The Voila call; the notebook's own folder is not served, only the one page."""
+def arguments(port: int) -> list[str]:
+    """What Voila is started with: one page, no other file; the kernel of a closed page ends within two minutes."""
     return [
-        sys.executable,
-        "-m",
-        "voila",
         str(repo_root() / "notebooks" / NOTEBOOK),
         "--no-browser",
         f"--Voila.ip={ADDRESS}",
         f"--port={port}",
-        f"--token={token}",
-        "--VoilaConfiguration.file_allowlist=.*\\.(png|jpg|gif|svg)",
+        "--VoilaConfiguration.file_allowlist=[]",
+        "--MappingKernelManager.cull_interval=30",
+        f"--MappingKernelManager.cull_idle_timeout={IDLE_S}",
+        "--MappingKernelManager.cull_connected=False",
     ]
 
 
 def serve(port: Annotated[int, typer.Option(help="Port to use if it is free.")] = FIRST_PORT) -> None:
-    """Serve the explorer as a page on this machine only; prints its address with a token. Ctrl+C ends it."""
+    """Serve the explorer as a page on this machine only; prints its address with a token. Ctrl+C ends it.
+
+    The token is new each time, or the one in $REPRO_APP_TOKEN; it stands on no command line, which others may read.
+    """
     port = free_port(port)
     if importlib.util.find_spec("voila") is None:
         raise InputError("the app needs Voila, which is not installed; install it with: pip install -e '.[notebooks]'.")
-    token = secrets.token_urlsafe(24)
+    from voila.app import Voila
+
+    token = os.environ.pop("REPRO_APP_TOKEN", "") or secrets.token_urlsafe(24)
     print(
         f"Open http://{ADDRESS}:{port}/?token={token}   (Ctrl+C stops; the first view takes about ten seconds)",
         flush=True,
     )
     # The kernel starts in notebooks/; it must find the package also where it is not installed.
-    path = os.pathsep.join(filter(None, [str(repo_root()), os.environ.get("PYTHONPATH")]))
-    call = command(port, token)
-    os.execve(call[0], call, os.environ | {"PYTHONPATH": path})
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(repo_root()), os.environ.get("PYTHONPATH")]))
+    Voila.launch_instance(argv=arguments(port), token=token)

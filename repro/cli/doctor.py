@@ -67,6 +67,18 @@ def _backend_finding(backend: str) -> Finding:
     return Finding(subject, "ok", f"adder convolution agrees with float64 to {error:.0e}, {1000 * seconds:.1f} ms")
 
 
+def _threads_finding() -> Finding:
+    import torch
+
+    from repro.cpu.runner import openmp_entry
+
+    threads = torch.get_num_threads()
+    if threads > 1 and openmp_entry() is None:
+        advice = "set OMP_NUM_THREADS=1, or please report this machine"
+        return Finding("threads", "broken", "torch's OpenMP library was not found: kernels run on one thread", advice)
+    return Finding("threads", "ok", f"torch and the CPU kernels share {threads}")
+
+
 def _device_findings() -> list[Finding]:
     import torch
 
@@ -102,6 +114,7 @@ def examine() -> list[Finding]:
     """Everything `python -m repro doctor` prints, in order."""
     findings = _device_findings()
     findings += [_backend_finding(backend) for backend in ("reference", "cpu", "triton")]
+    findings.append(_threads_finding())
     findings += _data_findings()
     findings.append(_browser_finding())
     return findings

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from repro.cli.text import cell, print_frame, say
-from repro.errors import BackendError, InputError, MissingDataError, check_int
+from repro.cli.text import cell, parse_seeds, print_frame, say
+from repro.errors import BackendError, InputError, MissingDataError, check_choice
 from repro.papers import PRESETS
 
 app = typer.Typer(
@@ -28,18 +28,6 @@ EngineOption = Annotated[str, typer.Option(help="Where training runs; local is t
 ReferenceOption = Annotated[
     bool, typer.Option("--reference", help="Write the committed records in data/results instead of output/.")
 ]
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Whole numbers separated by spaces or commas; an empty text gives an empty list (the default seeds)."""
-    from repro.pages.execute import parse_words
-
-    seeds = []
-    for word in parse_words("seeds", text):
-        if not word.isdigit():
-            raise InputError(f"seeds={text!r} is not allowed: {word!r} is not a whole number of at least 0.")
-        seeds.append(check_int("seeds", int(word), minimum=0))
-    return seeds
 
 
 def _print_version(asked: bool) -> None:
@@ -79,21 +67,42 @@ def tables(
     """Train what is missing, then execute the notebooks and write their HTML pages into output/pages/."""
     from repro.pages import execute as notebooks
     from repro.papers import check_request
+    from repro.runs.engines import ENGINES
+    from repro.runs.executor import default_workers
 
     wanted = notebooks.parse_words("tables", tables)
     names = notebooks.choose(wanted)
     seed_list = parse_seeds(seeds)
     check_request(preset, dataset)
+    check_choice("engine", engine, ENGINES)
+    trained = wanted or notebooks.tables_to_train(names)
+    _check_recipes(trained, preset, dataset)
+    default_workers()
     if reference:
         _write_reference()
     request = {"preset": preset, "dataset": dataset or None, "seeds": seed_list or None, "fresh": fresh}
-    failures = _train(wanted or notebooks.tables_to_train(names), **request, engine=engine)
+    failures = _train(trained, **request, engine=engine)
     parameters = {"preset": preset, "dataset": dataset, "seeds": seed_list, "tables": wanted, "interactive": False}
     results = [_execute(name, parameters, fresh) for name in names]
     notebooks.note_missing_pages()
     _print_where()
     if failures or any(result.state == "failed" for result in results):
         raise typer.Exit(1)
+
+
+def _check_recipes(wanted: list[str], preset: str, dataset: str) -> None:
+    """Refuse, once and before anything starts, a data set that none of the tables has a recipe for."""
+    from repro.papers import entry, list_ids
+
+    refused = []
+    tables = [table_id for table_id in wanted if table_id in list_ids() and entry(table_id).trained is not None]
+    for table_id in tables:
+        try:
+            entry(table_id).recipe(table_id, preset, dataset or None)
+        except InputError as error:
+            refused.append(error)
+    if refused and len(refused) == len(tables):
+        raise refused[0]
 
 
 def _train(wanted: list[str], **request) -> list[str]:
@@ -242,7 +251,11 @@ def status(
     from repro.runs import scan
 
     _print_runs(scan())
-    print_frame(_short_board(status_board()), title="Tables and figures")
+    try:
+        print_frame(_short_board(status_board()), title="Tables and figures")
+    except (InputError, OSError) as error:  # a damaged criterion or claim hides the board, not the runs
+        say(f"[red]The board of tables and figures cannot be made: {escape(str(error))}[/red]")
+        raise typer.Exit(1) from error
     if update:
         _write_reference()
         update_readme()

@@ -13,6 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from repro.errors import InputError
+
 PIPE_WIDTH = 10_000
 GAP = 2
 LONG_WORD = 20
@@ -94,3 +96,17 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Whole numbers separated by spaces or commas; an empty text gives an empty list (the default seeds)."""
+    from repro.pages.execute import parse_words
+
+    seeds = []
+    for word in parse_words("seeds", text):
+        if not (word.isascii() and word.isdigit()):
+            raise InputError(f"seeds={text!r} is not allowed: {word!r} is not a whole number of at least 0.")
+        seeds.append(int(word))
+    if len(set(seeds)) != len(seeds):
+        raise InputError(f"seeds={text!r} names a seed twice; give each once.")
+    return seeds

@@ -13,11 +13,14 @@ runs on one thread too, after a warning.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import os
+import pickle
 import shutil
+import stat
 import sys
 import tempfile
 from array import array
@@ -28,8 +31,11 @@ import numba
 import numpy as np
 import torch
 from numba.core import config, types
+from numba.core.caching import IndexDataCacheFile
+from numba.core.ccallback import CFunc
 
-from repro.paths import cache_root
+from repro.errors import DamagedError, InputError
+from repro.paths import cache_root, read_sealed, write_sealed
 from repro.runtime import warn_once
 
 WORK_PER_THREAD = 400_000  # terms; waking a thread costs about ten microseconds
@@ -53,7 +59,8 @@ def _loaded_libraries() -> list[str]:
     found = []
     maps = Path("/proc/self/maps")
     if maps.exists():
-        paths = dict.fromkeys(line.split()[-1] for line in maps.read_text().splitlines() if ".so" in line)
+        lines = (line.split(maxsplit=5) for line in maps.read_text().splitlines() if ".so" in line)
+        paths = dict.fromkeys(words[5] for words in lines if len(words) == 6)  # which may hold spaces
         found = [path for path in paths if Path(path).name.startswith(names)]
     folder = Path(torch.__file__).parent / "lib"
     if not found and folder.is_dir():
@@ -95,34 +102,84 @@ def _source_digest() -> str:
 
 @functools.cache
 def kernel_cache_folder() -> Path | None:
-    """Where compiled kernels are kept: $NUMBA_CACHE_DIR, the cache folder, a temporary one, or nowhere.
+    """Where compiled kernels are kept: in $NUMBA_CACHE_DIR, the cache folder, or nowhere.
 
-    The name carries a digest of these sources, because Numba looks only at the file that holds the kernel itself
-    (it does key by CPU and version).
+    Loading a kernel runs what the file says, so the folder must be this user's alone (mode 0700). Its name carries a
+    digest of these sources, because Numba looks only at the file that holds the kernel itself (it does key by CPU and
+    version).
     """
     name = f"kernels-{_source_digest()}"
     candidates = [Path(os.environ["NUMBA_CACHE_DIR"])] if os.environ.get("NUMBA_CACHE_DIR") else []
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    candidates += [cache_root() / "numba", Path(tempfile.gettempdir()) / f"repro-kernels-{user}"]
-    for folder in candidates:
+    for place in [*candidates, cache_root() / "numba"]:
+        folder = place / name
         try:
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder / name):
-                return folder / name
+            place.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if not _is_private(folder):
+                warn_once(f"compiled kernels in {folder} are not used: the folder must be yours, with mode 0700.")
+                continue
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
         except OSError:
             continue
-    warn_once("no folder to keep compiled kernels in is writable; they are compiled anew in every process.")
+    warn_once(
+        "no private folder to keep compiled kernels in is writable; they are compiled anew in every process "
+        "(REPRO_CACHE names another place)."
+    )
     return None
 
 
+def _is_private(folder: Path) -> bool:
+    found = folder.lstat()  # a link leads elsewhere
+    own = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+    return stat.S_ISDIR(found.st_mode) and own and (os.name != "posix" or not found.st_mode & 0o077)
+
+
+class _SealedFiles(IndexDataCacheFile):
+    """Numba's files of one kernel, each behind a digest that is checked before anything is unpickled."""
+
+    def _open(self, path: str) -> object:
+        try:
+            return pickle.loads(read_sealed(path))
+        except DamagedError:
+            warn_once(f"compiled kernel {Path(path).name} in the kernel cache was damaged and is compiled anew.")
+            Path(path).unlink(missing_ok=True)
+            raise FileNotFoundError(path) from None
+
+    def _keep(self, path: str, content: bytes) -> None:
+        with contextlib.suppress(InputError):  # a full disk costs the next process the compilation, not this one
+            write_sealed(path, content)
+
+    def _load_index(self) -> dict:
+        try:
+            version, stamp, overloads = self._open(self._index_path)
+        except FileNotFoundError:
+            return {}
+        return overloads if (version, stamp) == (self._version, self._source_stamp) else {}
+
+    def _save_index(self, overloads: dict) -> None:
+        self._keep(self._index_path, self._dump((self._version, self._source_stamp, overloads)))
+
+    def _load_data(self, name: str) -> object:
+        return self._open(self._data_path(name))
+
+    def _save_data(self, name: str, data: object) -> None:
+        self._keep(self._data_path(name), self._dump(data))
+
+
 def _compile(function: Callable, folder: Path | None):
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(folder) if folder else ""
-    try:
-        compiled = numba.cfunc(types.void(types.int64), nopython=True, cache=folder is not None)(function)
-        return compiled, ctypes.CFUNCTYPE(None, ctypes.c_int64)(compiled.address)
-    finally:
-        config.CACHE_DIR = before
+    kernel = CFunc(function, ((types.int64,), types.void), locals={}, options={"nopython": True})
+    if folder is not None:
+        before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
+        try:
+            kernel.enable_caching()
+        finally:
+            config.CACHE_DIR = before
+        files = kernel._cache._cache_file
+        names = files._cache_path, files._index_name.removesuffix(".nbi"), files._source_stamp
+        kernel._cache._cache_file = _SealedFiles(*names)
+    kernel.compile()
+    return kernel, ctypes.CFUNCTYPE(None, ctypes.c_int64)(kernel.address)
 
 
 @functools.cache
@@ -134,7 +191,7 @@ def compiled(function: Callable) -> tuple[object, Callable]:
     except Exception as error:
         if folder is None:
             raise
-        # A truncated or foreign cache file must not stop the program; a real compile error will show again below.
+        # A cache file that another Numba wrote must not stop the program; a real compile error will show again below.
         shutil.rmtree(folder, ignore_errors=True)
         result = _compile(function, None)
         warn_once(f"the kernel cache in {folder} could not be read ({type(error).__name__}) and was deleted.")

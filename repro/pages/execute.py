@@ -2,8 +2,8 @@
 
 A notebook's metadata say which tables it covers (`repro.tables`), which of them it needs trained (`repro.train`; if
 absent, all of them) and whether it runs when none is named (`repro.default`). Its executed copy and page go to
-`output/pages/`; the copy carries a key of everything that went into it, and is not made again while that is the same.
-A notebook that fails leaves its partial copy and does not stop the others.
+`output/pages/`. A stamp, written last, holds a key of everything that went into them and their digests: they are not
+made again while all of that is the same. A notebook that fails leaves its partial copy and does not stop the others.
 """
 
 from __future__ import annotations
@@ -18,9 +18,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repro.errors import InputError, check_choice
+from repro.errors import DamagedError, InputError, check_choice
 from repro.pages.html import write_notes, write_page
-from repro.paths import atomic_path, pages_root, published_root, records_root, reference_mode, repo_root, results_root
+from repro.paths import (
+    atomic_path,
+    pages_root,
+    published_root,
+    records_root,
+    reference_mode,
+    repo_root,
+    results_root,
+    sealed_json,
+    sweep,
+    unsealed_json,
+    write_text,
+)
 
 CELL_TIMEOUT_S = 6 * 3600
 
@@ -43,10 +55,13 @@ def notebooks_folder() -> Path:
 
 def _metadata() -> dict[str, dict]:
     """`metadata.repro` of every committed notebook, in reading order."""
-    return {
-        path.stem: json.loads(path.read_text(encoding="utf-8")).get("metadata", {}).get("repro", {})
-        for path in sorted(notebooks_folder().glob("*.ipynb"))
-    }
+    found = {}
+    for path in sorted(notebooks_folder().glob("*.ipynb")):
+        try:
+            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("repro", {})
+        except (ValueError, KeyError, TypeError, AttributeError):  # told when it is executed
+            found[path.stem] = {}
+    return found
 
 
 def list_notebooks() -> dict[str, list[str]]:
@@ -90,11 +105,20 @@ def _key(source: str, parameters: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _stored_key(copy: Path) -> str:
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _stamp_of(name: str) -> Path:
+    return pages_root() / f".{name}.stamp.json"
+
+
+def _is_up_to_date(name: str, key: str, *files: Path) -> bool:
+    """Whether the stamp names this key and these very files."""
     try:
-        return json.loads(copy.read_text(encoding="utf-8"))["metadata"]["repro"].get("key", "")
-    except (OSError, ValueError, KeyError):
-        return ""
+        return unsealed_json(_stamp_of(name)) == {"key": key, "files": [_file_digest(path) for path in files]}
+    except (OSError, DamagedError):
+        return False
 
 
 def execute(name: str, parameters: Mapping[str, Any], *, fresh: bool = False, progress: bool = True) -> NotebookResult:
@@ -106,19 +130,28 @@ def execute(name: str, parameters: Mapping[str, Any], *, fresh: bool = False, pr
 
     check_choice("notebook", name, list_notebooks())
     source = notebooks_folder() / f"{name}.ipynb"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        declared = papermill.inspect_notebook(str(source))
+    text = source.read_text(encoding="utf-8")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            declared = papermill.inspect_notebook(str(source))
+        _key(text, {})
+    except Exception as error:  # what its reader raises has no common class
+        raise InputError(f"notebook {source.name} is damaged ({type(error).__name__}: {error}).") from error
     given = {key: value for key, value in parameters.items() if key in declared}
     copy, page = pages_root() / f"{name}.ipynb", pages_root() / f"{name}.html"
-    text = source.read_text(encoding="utf-8")
-    if not fresh and page.exists() and _stored_key(copy) == _key(text, given):
+    if not fresh and _is_up_to_date(name, _key(text, given), copy, page):
         return NotebookResult(name, "up to date", page=page)
     started = time.perf_counter()
+    sweep(pages_root())
+    _stamp_of(name).unlink(missing_ok=True)
     message = _execute_into(source, copy, given, progress)
     if not message:
-        _stamp(copy, _key(text, given))
+        _clean(copy)
     _read_into_page(copy, page)
+    if not message:
+        stamp = {"key": _key(text, given), "files": [_file_digest(path) for path in (copy, page)]}
+        write_text(_stamp_of(name), sealed_json(stamp))
     state = "failed" if message else "executed"
     return NotebookResult(name, state, round(time.perf_counter() - started, 1), message, page)
 
@@ -155,10 +188,9 @@ def _execute_into(source: Path, copy: Path, parameters: Mapping[str, Any], progr
     return message
 
 
-def _stamp(copy: Path, key: str) -> None:
-    """Store the key in the executed copy and drop papermill's own metadata, which holds paths of this machine."""
+def _clean(copy: Path) -> None:
+    """Drop papermill's own metadata from the executed copy: they hold paths of this machine."""
     notebook = json.loads(copy.read_text(encoding="utf-8"))
-    notebook["metadata"].setdefault("repro", {})["key"] = key
     notebook["metadata"].pop("papermill", None)
     for cell in notebook["cells"]:
         cell["metadata"].pop("papermill", None)

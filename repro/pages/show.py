@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
@@ -30,6 +31,16 @@ VERDICT_COLOURS = {
     "printed arithmetic": "#6b7280",
     "not run": "#6b7280",
 }
+
+
+def _plain(text: object) -> str:
+    """Text for Markdown in which nothing is taken for HTML."""
+    return html.escape(str(text), quote=False)
+
+
+def _literal(text: object) -> str:
+    """Text of messages and of other machines for Markdown: every character stands for itself."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", _plain(" ".join(str(text).split())))
 
 
 def page(table_id: str, *, layout: str | None = None, shown: Sequence[str] | None = None, **request) -> pd.DataFrame:
@@ -57,12 +68,15 @@ def label(frame: pd.DataFrame) -> None:
     facts = frame.attrs
     if facts.get("dataset") != ARCHITECTURE:
         seeds = ", ".join(map(str, facts["seeds"]))
-        text = f"**Ours:** preset `{facts['preset']}`, data set `{facts['dataset']}`, seeds {seeds}. {facts['scale']}"
+        scale = _plain(facts["scale"])
+        text = f"**Ours:** preset `{facts['preset']}`, data set `{facts['dataset']}`, seeds {seeds}. {scale}"
     else:
-        text = f"**Ours:** computed from the architecture, nothing was trained. Convention: {facts['convention']}."
+        text = (
+            f"**Ours:** computed from the architecture, nothing was trained. Convention: {_plain(facts['convention'])}."
+        )
     failed = facts.get("failed", [])
     if failed:
-        text += f"\n\n**{len(failed)} runs failed:** " + "; ".join(failed[:5])
+        text += f"\n\n**{len(failed)} runs failed:** " + "; ".join(map(_literal, failed[:5]))
     display(Markdown(text))
 
 
@@ -88,7 +102,7 @@ def comparison(
 def against_reference(frame: pd.DataFrame) -> None:
     """Yours against the committed record of the same table, preset and data set: a line, and the cells that differ."""
     cells, summary = compare_with_reference(frame)
-    display(Markdown(f"*{html.escape(summary)}*"))
+    display(Markdown(f"*{_plain(summary)}*"))
     differing = cells[cells["result"] == "different"] if len(cells) else cells
     if len(differing):
         table(differing.drop(columns="result"))
@@ -104,7 +118,7 @@ def figure(drawing: Drawing, name: str) -> None:
     """Save a drawing as SVG and show it with its caption."""
     path = report.save_figure(drawing.figure, name, drawing.caption)
     display(SVG(filename=str(path)))
-    display(Markdown(f"*{drawing.caption}*"))
+    display(Markdown(f"*{_plain(drawing.caption)}*"))
 
 
 def agreement(*frames: pd.DataFrame) -> None:
@@ -153,7 +167,7 @@ def _left(style: Styler) -> Styler:
 
 def say(*sentences: str) -> None:
     """Sentences computed from numbers, as a list."""
-    display(Markdown("\n".join(f"- {sentence}" for sentence in sentences)))
+    display(Markdown("\n".join(f"- {_plain(sentence)}" for sentence in sentences)))
 
 
 def keep(frame: pd.DataFrame) -> None:
@@ -223,7 +237,9 @@ def environment() -> None:
     facts = now()
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     changed = "" if facts["git_clean"] else " (changed)"
-    display(Markdown(f"Revision `{facts['git_revision']}`{changed}; {facts['device']}; {versions}."))
+    display(
+        Markdown(f"Revision `{facts['git_revision']}`{changed}; {_literal(facts['device'])}; {_literal(versions)}.")
+    )
 
 
 def reading_order() -> None:
@@ -232,7 +248,10 @@ def reading_order() -> None:
 
     rows = []
     for name, covers in list_notebooks().items():
-        cells = json.loads((notebooks_folder() / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
-        title = cells[0]["source"][0].lstrip("# ").strip() if cells else name
+        try:
+            cells = json.loads((notebooks_folder() / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+            title = _literal("".join(cells[0]["source"]).splitlines()[0].lstrip("# ").strip())
+        except (ValueError, LookupError, TypeError):
+            title = "(damaged)"
         rows.append(f"| [{name}]({name}.ipynb) | {title} | {', '.join(covers)} |")
     display(Markdown("\n".join(["| notebook | question | tables and figures |", "|---|---|---|", *rows])))

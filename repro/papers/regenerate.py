@@ -147,13 +147,10 @@ def _run_seconds(outcomes) -> dict[str, float]:
 
 
 def _seconds_of_records(table_id: str, preset: str, dataset: str) -> dict[str, float]:
-    """`run_seconds` of the committed record of the same table, preset and data set; a damaged one says nothing."""
+    """`run_seconds` of the committed record of the same table, preset and data set."""
     from repro.report import latest
 
-    try:
-        record = latest(table_id, preset, dataset)
-    except InputError:
-        return {}
+    record = latest(table_id, preset, dataset)
     return dict(record.provenance.get("run_seconds", {})) if record is not None else {}
 
 
@@ -236,8 +233,6 @@ def draw_figures() -> list[str]:
 
     Returns: the files' names. A record that cannot be read is told and left out.
     """
-    import sys
-
     from repro.papers.accountings.comparison import drawings
     from repro.report import load_records, save_figure
 
@@ -247,11 +242,7 @@ def draw_figures() -> list[str]:
         table = entry(table_id)
         if table.draw is None:
             continue
-        try:
-            frames = [record.frame for record in load_records(table_id) if record.dataset != ARCHITECTURE]
-        except InputError as error:
-            print(error, file=sys.stderr)
-            continue
+        frames = [record.frame for record in load_records(table_id) if record.dataset != ARCHITECTURE]
         frames += [computed(table_id)] if table.computed is not None else []
         for frame in frames:
             found |= drawings_of(frame)

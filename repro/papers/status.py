@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import pandas as pd
 
-from repro.paths import cache_root, published_root, repo_root, results_root, write_text
+from repro.paths import cache_root, published_root, repo_root, results_root, sealed_json, unsealed_json, write_text
 
 
 def _code_of(record) -> dict[str, str | None]:
@@ -41,7 +40,7 @@ def status_board() -> pd.DataFrame:
     """
     key, kept = _inputs(), cache_root() / "status_board.json"
     try:
-        stored = json.loads(kept.read_text(encoding="utf-8"))
+        stored = unsealed_json(kept)
         if stored["key"] == key:
             return pd.DataFrame(stored["rows"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -49,7 +48,7 @@ def status_board() -> pd.DataFrame:
     from repro import report
 
     board = report.status_board(_code_of)
-    write_text(kept, json.dumps({"key": key, "rows": board.to_dict("records")}))
+    write_text(kept, sealed_json({"key": key, "rows": board.to_dict("records")}))
     return board
 
 

@@ -20,9 +20,10 @@ from typing import Any
 import pandas as pd
 
 from repro.errors import InputError, check_choice
-from repro.paths import records_root, results_root, write_text
+from repro.paths import records_root, results_root, sweep, write_text
 from repro.report.conform import conform
 from repro.report.published import figure_ids, table_ids
+from repro.runtime import warn_once
 
 PRESETS = ("paper", "study", "quick", "smoke")
 REQUIRED = ("preset", "dataset", "seeds", "git_revision", "git_clean", "versions", "device")
@@ -104,6 +105,14 @@ def _says_the_same(path: Path, document: Mapping[str, Any]) -> bool:
     return clean and heads[0] == heads[1] and lasting[0] == lasting[1] and _digest(text) == stored["sha256"]
 
 
+def _plain(provenance: Mapping[str, Any]) -> str:
+    return json.dumps(provenance, sort_keys=True)
+
+
+_PARTS = {"table_id", "sha256", "provenance", "provenance_sha256", "extra_sha256", "figure"}
+"""What a record's .json may hold; older ones of figures have `figure`."""
+
+
 def _csv(frame: pd.DataFrame) -> str:
     return frame.to_csv(index=False, lineterminator="\n")
 
@@ -139,9 +148,11 @@ def save_record(
         conform(table_id, frame)
     text, more = _csv(frame), {name: _csv(part) for name, part in (extra or {}).items()}
     document = {"table_id": table_id, "sha256": _digest(text), "provenance": known}
+    document["provenance_sha256"] = _digest(_plain(known))
     document["extra_sha256"] = {name: _digest(part) for name, part in more.items()}
     if _says_the_same(path, document):
         return path
+    sweep(path.parent)
     write_text(path, text)
     for name, part in more.items():
         write_text(_beside(path, name), part)
@@ -157,12 +168,17 @@ def read_record(path: Path) -> Record:
         document = json.loads(path.read_text(encoding="utf-8"))
         text = path.with_suffix(".csv").read_text(encoding="utf-8")
         table_id, provenance, digest = document["table_id"], document["provenance"], document["sha256"]
+        extras = dict(document.get("extra_sha256", {}))
+        if document.keys() - _PARTS or table_id != path.parent.name:
+            raise ValueError("it is not a record of this table")
+        if document.get("provenance_sha256", _digest(_plain(provenance))) != _digest(_plain(provenance)):
+            raise ValueError("its provenance does not have the digest that it names")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"result record {name} cannot be read ({error}); delete it and run the table again."
         ) from error
     texts = {"": (text, digest)}
-    for extra, known in document.get("extra_sha256", {}).items():
+    for extra, known in extras.items():
         beside = _beside(path, extra)
         texts[extra] = (beside.read_text(encoding="utf-8") if beside.is_file() else "", known)
     if any(known != _digest(part) for part, known in texts.values()):
@@ -182,9 +198,16 @@ def _frame(text: str) -> pd.DataFrame:
 def load_records(table_id: str, root: Path | None = None) -> list[Record]:
     """All records of a table or figure, the paper preset before quick before smoke, then by data set.
 
+    One that is damaged is told in a warning and left out: it stops no other.
+
     `root` is the folder of the records: the committed reference by default, `repro.paths.records_root()` for our own.
     """
-    records = [read_record(path) for path in sorted(_folder(root, table_id).glob("*.json"))]
+    records = []
+    for path in sorted(_folder(root, table_id).glob("*.json")):
+        try:
+            records.append(read_record(path))
+        except InputError as error:
+            warn_once(str(error))
     return sorted(records, key=lambda record: (PRESETS.index(record.preset), record.dataset))
 
 

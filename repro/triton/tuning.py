@@ -9,7 +9,6 @@ agree to the last bit should share the file or set REPRO_TRITON_TUNE=0, which ta
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 import torch
 
 from repro.errors import InputError
-from repro.paths import cache_root, write_text
+from repro.paths import cache_root, sealed_json, unsealed_json, write_text
 from repro.runtime import triton_interpreted, warn_once
 from repro.triton.launch import Tile, cdiv
 
@@ -105,7 +104,7 @@ def _read(path: Path) -> dict[str, Tile]:
     if not path.exists():
         return {}
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = unsealed_json(path)
         if stored["format"] != FORMAT:
             raise ValueError(f"format {stored['format']!r}")
         return {key: Tile(**tile) for key, tile in stored["tiles"].items()}
@@ -120,6 +119,6 @@ def _store(path: Path, key: str, tile: Tile) -> None:
     """Add one entry, keeping what other processes stored meanwhile."""
     _read.cache_clear()
     tiles = {**_read(path), key: tile}
-    text = json.dumps({"format": FORMAT, "tiles": {k: asdict(t) for k, t in sorted(tiles.items())}}, indent=1)
+    text = sealed_json({"format": FORMAT, "tiles": {k: asdict(t) for k, t in sorted(tiles.items())}})
     write_text(path, text + "\n")
     _read.cache_clear()

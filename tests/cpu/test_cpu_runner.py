@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -98,15 +99,57 @@ def _run(cache: Path, **variables):
     )
 
 
-def test_a_damaged_cache_is_deleted_with_one_sentence_and_recomputed(tmp_path):
+@pytest.mark.parametrize("damage", ["one byte", "a command"])
+def test_a_damaged_kernel_is_told_in_one_sentence_and_compiled_anew(tmp_path, damage):
     assert _run(tmp_path).returncode == 0
     files = [path for path in tmp_path.rglob("*") if path.suffix in (".nbc", ".nbi")]
-    assert files
+    assert files and all(path.parents[1].stat().st_mode & 0o777 == 0o700 for path in files)
     for path in files:
-        path.write_bytes(b"\x80not a cache")
+        raw = bytearray(path.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        path.write_bytes(raw if damage == "one byte" else pickle.dumps(Command(str(tmp_path / "made"))))
     second = _run(tmp_path)
-    assert second.returncode == 0, second.stderr
-    assert second.stderr.count("kernel cache") == 1 and "was deleted" in second.stderr
+    assert second.returncode == 0 and "was damaged and is compiled anew" in second.stderr, second.stderr
+    assert not (tmp_path / "made").exists()
+    third = _run(tmp_path)
+    assert third.returncode == 0 and not third.stderr
+
+
+class Command:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, folder: str):
+        self.folder = folder
+
+    def __reduce__(self):
+        return (os.mkdir, (self.folder,))
+
+
+@pytest.mark.parametrize("change", ["others may write", "a link"])
+def test_kernels_are_kept_only_in_a_folder_that_is_ours_alone(tmp_path, monkeypatch, change):
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    find = runner.kernel_cache_folder.__wrapped__
+    folder = find()
+    assert folder.parent == tmp_path / "numba" and folder.stat().st_mode & 0o777 == 0o700
+    if change == "a link":
+        folder.rename(tmp_path / "elsewhere")
+        folder.symlink_to(tmp_path / "elsewhere")
+    else:
+        folder.chmod(0o770)
+    runner.warn_once.cache_clear()
+    with pytest.warns(RuntimeWarning, match="the folder must be yours, with mode 0700"):
+        assert find() is None
+
+
+def test_torchs_library_is_found_under_a_path_with_spaces(monkeypatch, tmp_path):
+    maps = (
+        "7f0000000000-7f0000001000 r-xp 00000000 08:01 42    /home/me/my papers/torch/lib/libgomp.so.1\n"
+        "7f0000001000-7f0000002000 r-xp 00000000 08:01 43    /usr/lib/libm.so.6\n"
+        "7f0000002000-7f0000003000 rw-p 00000000 00:00 0\n"
+    )
+    monkeypatch.setattr(Path, "read_text", lambda path: maps)
+    assert runner._loaded_libraries() == ["/home/me/my papers/torch/lib/libgomp.so.1"]
 
 
 def test_the_kernels_run_where_the_cache_folder_cannot_be_made(tmp_path):

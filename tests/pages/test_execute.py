@@ -7,6 +7,7 @@ import pytest
 
 from repro.errors import InputError
 from repro.pages import execute as notebooks
+from repro.pages import show
 from repro.report import published_figures, published_tables
 
 NAMES = list(notebooks.list_notebooks())
@@ -97,6 +98,37 @@ def test_a_failing_notebook_is_named_kept_and_run_again(folders, monkeypatch):
     assert notebooks.execute("90_small", {"n": 8}, fresh=True, progress=False).state == "executed"
     stored = (folders / "output" / "pages" / "90_small.ipynb").read_text()
     assert str(folders) not in stored
+    for file in (result.page, result.page.with_suffix(".ipynb"), notebooks._stamp_of("90_small")):
+        raw = bytearray(file.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        file.write_bytes(raw)
+        assert notebooks.execute("90_small", {"n": 8}, progress=False).state == "executed"
+
+
+def killed(*arguments):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.notebook
+def test_a_kill_before_the_page_is_written_leaves_no_other_page_up_to_date(folders, monkeypatch):
+    monkeypatch.setattr(notebooks, "notebooks_folder", lambda: folders)
+    small_notebook(folders, "n = 1", "print('it is', n)")
+    notebooks.execute("90_small", {"n": 7}, progress=False)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(notebooks, "_read_into_page", killed)
+        notebooks.execute("90_small", {"n": 8}, progress=False)
+    result = notebooks.execute("90_small", {"n": 8}, progress=False)
+    assert result.state == "executed" and "it is 8" in result.page.read_text()
+
+
+def test_a_damaged_notebook_is_one_sentence_and_hides_no_other(folders, monkeypatch):
+    monkeypatch.setattr(notebooks, "notebooks_folder", lambda: folders)
+    small_notebook(folders, "n = 1")
+    (folders / "91_damaged.ipynb").write_text('{"cells": [')
+    assert list(notebooks.list_notebooks()) == ["90_small", "91_damaged"] == notebooks.choose()
+    with pytest.raises(InputError, match=r"notebook 91_damaged\.ipynb is damaged"):
+        notebooks.execute("91_damaged", {}, progress=False)
+    show.reading_order()
 
 
 @pytest.mark.notebook

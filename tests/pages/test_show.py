@@ -15,3 +15,17 @@ def test_a_small_frame_has_the_digits_asked_for_and_no_negative_zero(monkeypatch
     page = style.to_html()
     assert ">0.00<" in page and ">-1.25<" in page and ">–<" in page and ">1<" in page and "-0.00" not in page
     assert "&lt;a&gt;" in page
+
+
+def test_what_comes_from_messages_and_records_is_text_on_a_page(monkeypatch):
+    displayed = []
+    monkeypatch.setattr(show, "display", lambda item: displayed.append(item.data))
+    hostile = "<script>alert(1)</script> [x](javascript:y) `z`"
+    about = {"preset": "quick", "dataset": "digits", "seeds": [0], "scale": hostile, "failed": [hostile]}
+    frame = pd.DataFrame()
+    frame.attrs = about
+    show.label(frame)
+    show.say(hostile)
+    page = "\n".join(displayed)
+    assert page.count("&lt;script&gt;") == 3 and "<" not in page
+    assert r"failed:** &lt;script&gt;alert\(1\)&lt;/script&gt; \[x\]\(javascript:y\) \`z\`" in page

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from repro.errors import InputError
+from repro.paths import results_root
 from repro.report import (
     board_is_current,
     claims,
@@ -26,7 +27,9 @@ from repro.report.board import (
     verdict_counts,
     verdicts_markdown,
 )
-from repro.report.records import Record, freshness
+from repro.report.published import figure_ids, table_ids
+from repro.report.records import Record, freshness, read_record
+from repro.runtime import warn_once
 
 PROVENANCE = {
     "preset": "quick",
@@ -138,10 +141,33 @@ def test_a_record_that_was_edited_or_lost_half_is_refused(results):
     path = save_record("acghostnet_t06", frame(), PROVENANCE)
     path.write_text(path.read_text().replace("-0.3", "0.3"))
     with pytest.raises(InputError, match="does not fit its CSV"):
-        load_records("acghostnet_t06")
+        read_record(path)
     path.unlink()
     with pytest.raises(InputError, match="cannot be read"):
-        load_records("acghostnet_t06")
+        read_record(path)
+
+
+def test_every_committed_record_is_whole():
+    records = [path for path in results_root().glob("*/*.json") if path.parent.name in (*table_ids(), *figure_ids())]
+    assert len(records) > 30 and all(isinstance(read_record(path), Record) for path in records)
+
+
+def test_a_damaged_record_is_told_and_stops_no_other(results):
+    good = save_record("acghostnet_t06", frame(), PROVENANCE | {"dataset": "cifar10"})
+    bad = save_record("acghostnet_t06", frame(), PROVENANCE | {"dataset": "digits"}).with_suffix(".json")
+    text = bad.read_text()
+    for old, new in (
+        ('"seeds"', '"seedz"'),
+        ("[\n   0", "[\n   7"),
+        ('"table_id": "a', '"table_id": "b'),
+        ("sha256", "sha257"),
+    ):
+        assert old in text
+        bad.write_text(text.replace(old, new, 1))
+        warn_once.cache_clear()
+        with pytest.warns(RuntimeWarning, match=r"result record acghostnet_t06/quick-digits\.json"):
+            assert [record.dataset for record in load_records("acghostnet_t06")] == ["cifar10"]
+    assert good.exists()
 
 
 STUDY = PROVENANCE | {"preset": "study"}

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from repro.cli.app import command
 from repro.paths import repo_root
 from tests.widgets.browser_tools import CHROMIUM, free_port, page, server
 
@@ -108,13 +107,16 @@ def weights_tab(tab):
     tab.wait_for_function(f"!{TITLES}.some(t => t.includes('200 pieces'))")
 
 
-def test_every_tab_of_the_app_follows_its_controls(tmp_path):
+def test_every_tab_of_the_app_follows_its_controls(tmp_path, monkeypatch):
     port = free_port()
+    monkeypatch.setenv("REPRO_APP_TOKEN", "secret")
     address = f"http://127.0.0.1:{port}"
-    with server(command(port, "secret")[1:], f"{address}/login", tmp_path), page() as tab:
+    with server(["-m", "repro", "app", "--port", str(port)], f"{address}/login", tmp_path), page() as tab:
         tab.set_default_timeout(PATIENCE_MS)
         tab.goto(f"{address}/", wait_until="commit")
         assert "/login" in tab.url, "without the token the page must not open"
+        for file in ("03_explore.ipynb", "made.png"):
+            assert tab.request.get(f"{address}/voila/files/{file}?token=secret").status == 403
         tab.goto(f"{address}/?token=secret", wait_until="commit")
         design_tab(tab)
         ghost_tab(tab)

@@ -1,0 +1,51 @@
+"""Variables of the Makefile: what is misspelt or impossible is refused once, before anything starts."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from repro.paths import repo_root
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+
+
+def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    environment = {name: value for name, value in os.environ.items() if name not in ("JOBS", "FRESH", "MAKEFLAGS")}
+    command = ["make", "--dry-run", *arguments]
+    return subprocess.run(
+        command, cwd=repo_root(), env=environment | variables, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("PRESTE=quick", "PRESTE is no variable of this Makefile; .*did you mean PRESET"),
+        ("verbose=1", "verbose is no variable of this Makefile"),
+        ("FRESH=yes", "FRESH='yes' is not allowed; it must be 1"),
+        ("JOBS=0", "JOBS='0' is not allowed; it must be a whole number of at least 1"),
+        ("JOBS=it's two", "JOBS='it's two' is not allowed"),
+    ],
+)
+def test_what_is_misspelt_or_impossible_is_refused_once(given, sentence):
+    done = make("tables", given)
+    assert done.returncode != 0 and done.stdout == "" and len(done.stderr.splitlines()) == 1
+    assert re.search(sentence, done.stderr)
+
+
+def test_the_environment_is_looked_at_too():
+    assert "JOBS='-1' is not allowed" in make("tables", JOBS="-1").stderr
+
+
+def test_lists_and_numbers_pass():
+    done = make("tables", "TABLES=acghostnet_t06 acghostnet_t03", "SEEDS=0 1", "JOBS=02", "FRESH=1", "PRESET=smoke")
+    assert done.returncode == 0, done.stderr
+    assert '--seeds "0 1" --tables "acghostnet_t06 acghostnet_t03" --fresh' in done.stdout
+
+
+def test_root_is_told_about_its_switch():
+    assert "make lab ALLOW_ROOT=1" in make("lab").stdout and "--allow-root" not in make("lab").stdout
+    assert "--allow-root" in make("lab", "ALLOW_ROOT=1").stdout
