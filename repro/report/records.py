@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,6 @@ from repro.errors import InputError, check_choice
 from repro.paths import records_root, results_root, sweep, write_text
 from repro.report.conform import conform
 from repro.report.published import figure_ids, table_ids
-from repro.runtime import warn_once
 
 PRESETS = ("paper", "study", "quick", "smoke")
 REQUIRED = ("preset", "dataset", "seeds", "git_revision", "git_clean", "versions", "device")
@@ -207,7 +207,7 @@ def load_records(table_id: str, root: Path | None = None) -> list[Record]:
         try:
             records.append(read_record(path))
         except InputError as error:
-            warn_once(str(error))
+            warnings.warn(str(error), RuntimeWarning, stacklevel=2)
     return sorted(records, key=lambda record: (PRESETS.index(record.preset), record.dataset))
 
 

@@ -12,7 +12,7 @@ from repro import papers, runs
 from repro.cli import main as command_line
 from repro.cli.main import parse_seeds
 from repro.errors import InputError
-from repro.papers import run_table
+from repro.papers import run_table, status
 from repro.paths import records_root, repo_root
 
 TABLE = ["table", "shiftaddaug_t03", "--columns", "analytic"]
@@ -61,6 +61,9 @@ def test_version_names_the_git_revision(call):
         (["table", "acghostnet_t06", "--csv", "--json"], "--csv and --json exclude each other"),
         (["tables", "--tables", "acghostnet_t99"], "is not known"),
         (["tables", "--dataset", "cifar"], "Did you mean 'cifar10'?"),
+        (["tables", "--engine", "locl"], "Did you mean 'local'?"),
+        (["tables", "--tables", "acghostnet_t03", "--preset", "smoke", "--dataset", "fashion-mnist"], "fashion-mnist"),
+        (["tables", "--seeds", "\u00b2"], "is not a whole number of at least 0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -68,6 +71,15 @@ def test_bad_input_gives_one_sentence_and_exit_code_2(call, arguments, message):
     code, _, err = call(*arguments)
     assert code == 2 and message in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_impossible_jobs_are_refused_before_anything_starts(call, monkeypatch):
+    monkeypatch.setenv("JOBS", "0")
+    code, out, err = call("tables", "--preset", "smoke")
+    assert (code, out) == (
+        2,
+        "",
+    ) and err == "Error: JOBS='0' is not allowed; it must be a whole number of at least 1.\n"
 
 
 def test_absent_data_are_explained(call, tmp_path, monkeypatch):
@@ -186,7 +198,16 @@ def test_seeds_are_read_from_text(text, seeds):
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["-1", "1.5", "a", "1 1"])
+def test_a_board_that_cannot_be_made_leaves_the_runs_to_see(call, monkeypatch):
+    def damaged():
+        raise InputError("row 3 of criteria.csv is damaged.")
+
+    monkeypatch.setattr(status, "status_board", damaged)
+    code, out, _ = call("status")
+    assert code == 1 and "No runs yet" in out and "row 3 of criteria.csv is damaged" in out
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "a", "1 1", "1 01", "\u00b2"])
 def test_seeds_that_are_not_distinct_whole_numbers_are_refused(text):
     with pytest.raises(InputError, match="seeds="):
         parse_seeds(text)

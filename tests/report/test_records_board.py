@@ -29,7 +29,6 @@ from repro.report.board import (
 )
 from repro.report.published import figure_ids, table_ids
 from repro.report.records import Record, freshness, read_record
-from repro.runtime import warn_once
 
 PROVENANCE = {
     "preset": "quick",
@@ -164,7 +163,6 @@ def test_a_damaged_record_is_told_and_stops_no_other(results):
     ):
         assert old in text
         bad.write_text(text.replace(old, new, 1))
-        warn_once.cache_clear()
         with pytest.warns(RuntimeWarning, match=r"result record acghostnet_t06/quick-digits\.json"):
             assert [record.dataset for record in load_records("acghostnet_t06")] == ["cifar10"]
     assert good.exists()

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from repro.paths import cache_root
+from repro.paths import cache_root, sealed_json, unsealed_json
 from repro.runtime import warn_once
 from repro.triton import adder, tuning
 from repro.triton.launch import Tile
@@ -63,8 +63,10 @@ def test_a_broken_file_is_set_aside_with_one_warning(text):
 
 def test_a_stored_tile_that_is_no_longer_offered_is_tuned_again():
     choose([3.0, 1.0, 2.0])
-    text = stored_file().read_text().replace('"BK": 8', '"BK": 32')
-    stored_file().write_text(text)
+    stored = unsealed_json(stored_file())
+    for tile in stored["tiles"].values():
+        tile["BK"] = 32
+    stored_file().write_text(sealed_json(stored))
     tuning._read.cache_clear()
     assert choose([3.0, 2.0, 1.0]) == TILES[2]
 
