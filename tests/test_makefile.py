@@ -12,8 +12,12 @@ from repro.paths import repo_root
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
 
 
+INHERITED = ("JOBS", "FRESH", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+"""What `make test` hands down, which would make the make below a part of it."""
+
+
 def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
-    environment = {name: value for name, value in os.environ.items() if name not in ("JOBS", "FRESH", "MAKEFLAGS")}
+    environment = {name: value for name, value in os.environ.items() if name not in INHERITED}
     command = ["make", "--dry-run", *arguments]
     return subprocess.run(
         command, cwd=repo_root(), env=environment | variables, capture_output=True, text=True, timeout=60, check=False

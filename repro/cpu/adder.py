@@ -225,7 +225,7 @@ def _centred(
 def _channel_means(weight: torch.Tensor, groups: int) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Mean weight of each input channel, shaped for x and for the weight, if they are FAR times the spread in one."""
     channels, rest = weight.shape[1], weight.shape[2:]
-    by_group = weight.view(groups, -1, channels, math.prod(rest))
+    by_group = weight.reshape(groups, -1, channels, math.prod(rest))
     if by_group.shape[1] * by_group.shape[3] < 2:
         return None
     if by_group.shape[1] > 1:  # most weights are told by two filters, which would then be nearly equal

@@ -69,11 +69,17 @@ class Table:
 
     def recipe(self, table_id: str, preset: str, dataset: str | None = None) -> tuple[Any, str]:
         """The recipe of a preset and data set, and the data set's name. Raises: InputError if there is none."""
+        from repro.datasets import REGISTRY
+
         check_choice("preset", preset, PRESETS)
         known = self.datasets(preset)
         if not known:
             raise InputError(f"preset={preset!r} has no recipe for {table_id}; choose another preset.")
-        chosen = check_choice(f"dataset (for {table_id} at preset {preset})", dataset or known[0], known)
+        chosen = check_choice("dataset", dataset or known[0], sorted({*REGISTRY, *(name for _, name in self.recipes)}))
+        if chosen not in known:
+            able = [preset for preset, name in self.recipes if name == chosen]
+            where = f"it has one at {' and '.join(able)}" if able else f"there is one on {' and '.join(known)}"
+            raise InputError(f"{table_id} has no recipe for dataset={chosen!r} at preset {preset}; {where}.")
         return self.recipes[preset, chosen], chosen
 
 

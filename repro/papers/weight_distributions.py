@@ -99,7 +99,7 @@ def train_and_fit(recipe: WeightsRecipe, seed: int, context: RunContext) -> dict
 
     network, _, value = jobs.train_and_test(build, recipe, seed, context)
     layers = []
-    for i, start in zip(LAYERS, begun) if value["outcome"] == "done" else ():
+    for i, start in zip(LAYERS, begun) if value["outcome"] != "diverged" else ():
         weight = _flat(network[3 * i])
         counts, edges = np.histogram(weight, bins=61, range=(-np.abs(weight).max(), np.abs(weight).max()))
         histogram = {"histogram": counts.tolist(), "edges": edges.round(6).tolist()}

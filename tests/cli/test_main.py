@@ -84,7 +84,7 @@ def test_impossible_jobs_are_refused_before_anything_starts(call, monkeypatch):
 
 def test_absent_data_are_explained(call, tmp_path, monkeypatch):
     monkeypatch.setenv("REPRO_DATA", str(tmp_path / "nothing"))
-    code, _, err = call("table", "acghostnet_t03", "--dataset", "cifar10")
+    code, _, err = call("table", "acghostnet_t03", "--dataset", "cifar10", "--preset", "study")
     assert code == 2 and "data fetch cifar10" in err
 
 

@@ -24,6 +24,8 @@ def folders(tmp_path, monkeypatch):
         ({"table_id": "acghostnet_t6"}, r"table='acghostnet_t6' is not known.*Did you mean 'acghostnet_t06'"),
         ({"preset": "quik"}, r"preset='quik' is not known.*Did you mean 'quick'"),
         ({"dataset": "cifar-10"}, r"dataset.*'cifar-10' is not known.*Did you mean 'cifar10'"),
+        ({"dataset": "cifar10"}, "has no recipe for dataset='cifar10' at preset quick; it has one at study and paper"),
+        ({"dataset": "fashion-mnist"}, "no recipe for dataset='fashion-mnist' at preset quick; there is one on digits"),
         ({"seeds": [0.5]}, r"seeds=0.5 is not allowed; it must be a whole number"),
         ({"seeds": [0, 0]}, r"each once"),
         ({"seeds": "01"}, r"give a list of whole numbers"),

@@ -11,7 +11,8 @@ from repro.paths import results_root
 from repro.report.rounding import tidy
 
 FRAMES = [path for path in sorted(results_root().glob("*/*.csv")) if path.parent.name != "bench"]
-RECORDS = [path for path in FRAMES if path.with_suffix(".json").exists()]  # the others are extra frames of a record
+RECORDS = [path for path in FRAMES if path.with_suffix(".json").exists() and path.parent.name != "tuning"]
+"""Without extra frames of a record, and without what chose the settings, which is no published table."""
 
 
 def test_percentages_have_four_decimals_and_other_numbers_eight_digits():

@@ -18,7 +18,7 @@ from repro.papers.acghostnet.networks import ghost_job, model_job, network_count
 from repro.papers.acghostnet.recipes import MODELS, SCALE, SEARCHES, GhostShape
 from repro.papers.acghostnet.supernet import ghost_space
 from repro.papers.data import DataRecipe, data_fingerprint
-from repro.papers.jobs import at_chance, right_answers, tested
+from repro.papers.jobs import at_chance, right_answers
 from repro.papers.regenerate import computed
 from repro.paths import records_root
 from repro.report.examples import unpack
@@ -188,7 +188,7 @@ def test_top_accuracies_count_the_first_and_the_first_five():
     right = right_answers(Fixed(), TensorData(images, labels), batch_size=3)
     assert right["top1_pct"].tolist() == [True] * 4 + [False] * 4
     assert right["top5_pct"].tolist() == [True] * 6 + [False, True]
-    value = tested(Fixed(), TensorData(images, labels), classes=8, batch_size=3)
+    value = jobs.tested(Fixed(), TensorData(images, labels), classes=8, batch_size=3)
     assert (value["top1_pct"], value["top5_pct"], value["outcome"]) == (50.0, 87.5, "done")
     assert unpack(value["correct"]["top1_pct"], 8).tolist() == right["top1_pct"].tolist()
 
@@ -204,7 +204,7 @@ def test_nan_is_never_a_right_answer_and_a_network_at_chance_is_dead():
 
     data = TensorData(torch.zeros(200, 1, 2, 2), torch.arange(200) % 10)
     assert not right_answers(Constant(math.nan), data)["top5_pct"].any()
-    value = tested(Constant(1.0), data, classes=10)
+    value = jobs.tested(Constant(1.0), data, classes=10)
     assert (value["top1_pct"], value["outcome"]) == (10.0, "dead")
     note = jobs.note_of(Outcome(found.spec(SMOKE, 0), "done", value))
     assert note == "dead: 10.0 % is no better than chance"
