@@ -257,7 +257,10 @@ def eager(*tensors: Tensor) -> bool:
 
 
 def _holds(tensor: Tensor) -> bool:
-    return bool(tensor.data_ptr() and tensor.untyped_storage().nbytes()) and not tensor.is_neg()
+    try:
+        return bool(tensor.data_ptr() and tensor.untyped_storage().nbytes()) and not tensor.is_neg()
+    except RuntimeError:  # a batch of gradients (torch.autograd.grad with is_grads_batched) has no memory of its own
+        return False
 
 
 def needs_graph(x: Tensor, weight: Tensor) -> bool:

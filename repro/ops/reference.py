@@ -142,12 +142,13 @@ def fixed_point_round(x: Tensor, integer_bits: int, fraction_bits: int) -> Tenso
 
     The range is [-2^(integer_bits - 1), 2^(integer_bits - 1) - 2^-fraction_bits], the sign being an integer bit.
     Computed in float64. Where the number has more bits than the mantissa of the type of `x`, the upper end is the
-    largest number of that type below 2^(integer_bits - 1).
+    largest number of that type below 2^(integer_bits - 1); no end is beyond the finite numbers of that type.
     """
     step = 2.0**-fraction_bits
     bound = 2.0 ** (integer_bits - 1)
-    top = min(bound - max(step, bound / 2 * torch.finfo(x.dtype).eps), torch.finfo(x.dtype).max)
-    return ((x.double() / step).round() * step).clamp(-bound, top).to(x.dtype)
+    largest = torch.finfo(x.dtype).max
+    top = min(bound - max(step, bound / 2 * torch.finfo(x.dtype).eps), largest)
+    return ((x.double() / step).round() * step).clamp(max(-bound, -largest), top).to(x.dtype)
 
 
 def shift_conv2d_fwd(

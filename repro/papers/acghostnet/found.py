@@ -26,6 +26,10 @@ def spec(recipe: SearchRun, seed: int) -> RunSpec:
     return spec_of("acghostnet_search", recipe, seed, model="acghostnet")
 
 
+PAPER_SIZE = (32, 10)
+"""Pixels and classes of table 4's networks, at width 1."""
+
+
 def form_of(side: int) -> str:
     """Images of up to 64 pixels take GhostNet's CIFAR form, as in the energy lookup."""
     return "cifar" if side <= 64 else "imagenet"
@@ -110,18 +114,24 @@ def judged(outcome: Outcome) -> list[Candidate]:
 def models(outcome: Outcome) -> dict[str, Candidate]:
     """Models {"A": …} to D of a search, in ascending energy as the paper's own; empty if it found nothing.
 
-    They are picked from the last survivors by budgets that are shares of GhostNet's energy (`models.BUDGETS`). Where a
-    search has no further network within a larger budget, the pick may need less energy than the one before it; so the
-    letters are given out afterwards.
+    Their `energy` is that of the search's own size.
+
+    They are picked from the last survivors by budgets that are shares of GhostNet's energy (`models.BUDGETS`). Budgets
+    and the order of the letters go by the energy of the networks at the paper's size (table 4): small images shift the
+    shares between blocks, so that 70 % at 8 pixels is 55 % at 32. Where a search has no further network within a larger
+    budget, the pick may need less energy than the one before it; so the letters are given out afterwards.
     """
     survivors = judged(outcome)
     if not survivors:
         return {}
-    lookup = energy_lookup(outcome.spec.recipe)
+    lookup = EnergyLookup(*PAPER_SIZE, blocks=outcome.spec.recipe.shape.blocks)
     whole = lookup.score([["CCg1"] * lookup.num_blocks])["energy_pj"].item()
-    found = models_by_budget(survivors, {name: share * whole for name, share in BUDGETS.items()})
+    energies = lookup.score([candidate.path for candidate in survivors])["energy_pj"]
+    full_size = [dataclasses.replace(c, energy=energy) for c, energy in zip(survivors, energies)]
+    found = models_by_budget(full_size, {name: share * whole for name, share in BUDGETS.items()})
     ordered = sorted(found.values(), key=lambda candidate: (candidate.energy, candidate.path))
-    return dict(zip(sorted(found), ordered))
+    by_path = {candidate.path: candidate for candidate in survivors}
+    return {name: by_path[candidate.path] for name, candidate in zip(sorted(found), ordered)}
 
 
 def frames(outcome_by_seed: Mapping[int, Outcome]) -> dict[str, pd.DataFrame]:
