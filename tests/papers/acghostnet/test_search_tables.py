@@ -313,5 +313,3 @@ def test_models_are_named_from_the_least_energy_to_the_most_at_the_papers_size()
     assert [named[letter].energy for letter in "ABCD"] == [3.0, 2.0, 4.0, 1.0]
     models = found.frames({0: search})["models"]
     assert models["model"].tolist() == [f"ACGhostNet-{letter}" for letter in "ABCD"]
-
-
