@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from repro.cli.text import cell, parse_seeds, print_frame, say
-from repro.errors import BackendError, InputError, MissingDataError, check_choice
+from repro.errors import BackendError, InputError, MissingDataError, check_choice, check_number
 from repro.papers import PRESETS
 
 app = typer.Typer(
@@ -25,6 +25,10 @@ DatasetOption = Annotated[str, typer.Option(help="Data set; empty for the preset
 SeedsOption = Annotated[str, typer.Option(help="Seeds, for example '0 1 2'; empty for the preset's default.")]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Repeat finished runs.")]
 EngineOption = Annotated[str, typer.Option(help="Where training runs; local is this machine.")]
+TimeLimitOption = Annotated[
+    float | None,
+    typer.Option(help="Seconds after which a run is ended and has failed (engine local); none by default."),
+]
 ReferenceOption = Annotated[
     bool, typer.Option("--reference", help="Write the committed records in data/results instead of output/.")
 ]
@@ -62,6 +66,7 @@ def tables(
     tables: Annotated[str, typer.Option(help="Tables and figures, for example 'acghostnet_t06'; empty for all.")] = "",
     fresh: FreshOption = False,
     engine: EngineOption = "local",
+    time_limit: TimeLimitOption = None,
     reference: ReferenceOption = False,
 ) -> None:
     """Train what is missing, then execute the notebooks and write their HTML pages into output/pages/."""
@@ -75,13 +80,15 @@ def tables(
     seed_list = parse_seeds(seeds)
     check_request(preset, dataset)
     check_choice("engine", engine, ENGINES)
+    if time_limit is not None:
+        check_number("time_limit", time_limit, above=0)
     trained = wanted or notebooks.tables_to_train(names)
     _check_recipes(trained, preset, dataset)
     default_workers()
     if reference:
         _write_reference()
     request = {"preset": preset, "dataset": dataset or None, "seeds": seed_list or None, "fresh": fresh}
-    failures = _train(trained, **request, engine=engine)
+    failures = _train(trained, **request, engine=engine, time_limit_s=time_limit)
     parameters = {"preset": preset, "dataset": dataset, "seeds": seed_list, "tables": wanted, "interactive": False}
     results = [_execute(name, parameters, fresh) for name in names]
     notebooks.note_missing_pages()
@@ -155,6 +162,7 @@ def table(
     columns: Annotated[str, typer.Option(help="all, or analytic for what needs no training.")] = "all",
     fresh: FreshOption = False,
     engine: EngineOption = "local",
+    time_limit: TimeLimitOption = None,
     reference: ReferenceOption = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV only.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX tabular only.")] = False,
@@ -170,7 +178,7 @@ def table(
     if reference:
         _write_reference()
     request = {"preset": preset, "dataset": dataset or None, "seeds": parse_seeds(seeds) or None}
-    frame = run_table(table_id, **request, columns=columns, fresh=fresh, engine=engine)
+    frame = run_table(table_id, **request, columns=columns, fresh=fresh, engine=engine, time_limit_s=time_limit)
     if os.environ.get("RANK", "0") != "0":
         return  # torchrun: the first process speaks for all
     keep(frame)
@@ -186,6 +194,7 @@ def tune(
     paper: Annotated[str, typer.Argument(help="For example acghostnet.")],
     dataset: Annotated[str, typer.Option(help="Data set of the study preset.")] = "cifar10",
     engine: EngineOption = "local",
+    time_limit: TimeLimitOption = None,
     reference: ReferenceOption = False,
 ) -> None:
     """Choose training settings for each kind of network on held-out training images, by its own quality."""
@@ -195,7 +204,7 @@ def tune(
     wanted = tuning.tuning_of(paper, dataset)
     if reference:
         _write_reference()
-    run = runs.engine(engine)
+    run = runs.engine(engine, time_limit_s=time_limit)
     tuned = tuning.tune(wanted, run)
     provenance = runs.provenance(preset="study", dataset=dataset, seeds=list(wanted.seeds), runs=len(run.outcomes))
     tuning.keep_tuning(paper, dataset, tuned, provenance)

@@ -7,11 +7,12 @@ The test images are not looked at, and no comparison between networks enters the
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import importlib.util
 import json
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,8 @@ import pandas as pd
 
 from repro.errors import InputError, check_choice
 from repro.papers import jobs
-from repro.papers.jobs import Job
 from repro.paths import records_root, write_text
-from repro.runs import Engine
+from repro.runs import Engine, RunSpec
 
 COLUMNS = ["network", "setting", "seed", "held_out_accuracy_pct"]
 
@@ -36,14 +36,16 @@ class Tuning:
         skips: (network, setting) that would repeat another setting of that network, for example a rate of adders in a
             network without any.
         seeds: of the trainings.
+        spec: (job, seed) -> the run that trains it; a job is any record with a `train`.
     """
 
-    jobs: Mapping[str, Job]
+    jobs: Mapping[str, Any]
     settings: Mapping[str, Mapping[str, Any]]
     skips: frozenset[tuple[str, str]] = frozenset()
     seeds: Sequence[int] = (0, 1)
+    spec: Callable[[Any, int], RunSpec] = jobs.spec
 
-    def candidates(self) -> dict[tuple[str, str], Job]:
+    def candidates(self) -> dict[tuple[str, str], Any]:
         """(network, setting) -> job."""
         return {
             (network, setting): dataclasses.replace(job, train=dataclasses.replace(job.train, **changes))
@@ -55,7 +57,8 @@ class Tuning:
 
 def tune(tuning: Tuning, run: Engine) -> pd.DataFrame:
     """Train every candidate with every seed: columns network, setting, seed, held_out_accuracy_pct (NaN: diverged)."""
-    done = run(jobs.specs(tuning.candidates(), tuning.seeds))
+    tried = tuning.candidates()
+    done = run({(key, seed): tuning.spec(job, seed) for key, job in tried.items() for seed in tuning.seeds})
     rows = [(*candidate, seed, jobs.accuracy_of(outcome)) for (candidate, seed), outcome in done.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -87,9 +90,14 @@ def tuning_of(paper: str, dataset: str) -> Tuning:
 
 
 def keep_tuning(paper: str, dataset: str, tuned: pd.DataFrame, provenance: Mapping[str, Any]) -> Path:
-    """Write what `tune` gave beside the records, as <records>/tuning/<paper>-<dataset>.csv and .json."""
+    """Write what `tune` gave beside the records, as <records>/tuning/<paper>-<dataset>.csv and .json.
+
+    The second holds the choice, the provenance and the digest of the first.
+    """
     path = records_root() / "tuning" / f"{paper}-{dataset}.csv"
-    document = {"chosen": best_settings(tuned), "provenance": dict(provenance)}
-    write_text(path, tuned.round({COLUMNS[-1]: 4}).to_csv(index=False, lineterminator="\n"))
+    text = tuned.round({COLUMNS[-1]: 4}).to_csv(index=False, lineterminator="\n")
+    digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
+    document = {"chosen": best_settings(tuned), "sha256": digest, "provenance": dict(provenance)}
+    write_text(path, text)
     write_text(path.with_suffix(".json"), json.dumps(document, indent=1, sort_keys=True) + "\n")
     return path

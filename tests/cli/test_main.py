@@ -63,6 +63,7 @@ def test_version_names_the_git_revision(call):
         (["tables", "--dataset", "cifar"], "Did you mean 'cifar10'?"),
         (["tables", "--engine", "locl"], "Did you mean 'local'?"),
         (["tables", "--tables", "acghostnet_t03", "--preset", "smoke", "--dataset", "fashion-mnist"], "fashion-mnist"),
+        (["tables", "--time-limit", "0"], "time_limit=0.0 is not allowed"),
         (["tables", "--seeds", "\u00b2"], "is not a whole number of at least 0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -131,7 +132,19 @@ def test_options_reach_run_table(call, monkeypatch):
         return run_table("shiftaddaug_t03", columns="analytic")
 
     monkeypatch.setattr(papers, "run_table", note)
-    options = ["--preset", "smoke", "--dataset", "digits", "--seeds", "0 3", "--engine", "torchrun", "--fresh"]
+    options = [
+        "--preset",
+        "smoke",
+        "--dataset",
+        "digits",
+        "--seeds",
+        "0 3",
+        "--engine",
+        "torchrun",
+        "--fresh",
+        "--time-limit",
+        "9",
+    ]
     call("table", "shiftaddaug_t03", *options)
     assert asked == {
         "table_id": "shiftaddaug_t03",
@@ -141,6 +154,7 @@ def test_options_reach_run_table(call, monkeypatch):
         "columns": "all",
         "fresh": True,
         "engine": "torchrun",
+        "time_limit_s": 9.0,
     }
 
 

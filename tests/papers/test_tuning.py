@@ -1,5 +1,6 @@
 """Settings chosen on held-out images: what is tried, what is chosen, and that recipes hold what was chosen."""
 
+import hashlib
 import json
 
 import pandas as pd
@@ -33,8 +34,9 @@ def test_the_best_mean_over_seeds_is_chosen_and_a_divergence_puts_a_setting_out(
 @pytest.mark.parametrize("path", sorted((results_root() / "tuning").glob("acghostnet-*.csv")), ids=lambda p: p.stem)
 def test_recipes_hold_what_the_record_chose(path):
     dataset = path.stem.removeprefix("acghostnet-")
-    chosen = tuning.best_settings(pd.read_csv(path))
-    assert chosen == TUNED[dataset] == json.loads(path.with_suffix(".json").read_text())["chosen"]
+    chosen, stored = tuning.best_settings(pd.read_csv(path)), json.loads(path.with_suffix(".json").read_text())
+    assert chosen == TUNED[dataset] == stored["chosen"]
+    assert stored["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_unknown_papers_and_data_sets_are_refused():

@@ -1,0 +1,81 @@
+"""The five tiny networks of ShiftAddAug at the size that the paper trains, and small enough for two cores.
+
+A small network keeps what sets its family apart: kernels, expansion, SE, activation, head and hidden layer. It takes
+images of 16 pixels and has 3,000 to 9,000 weights.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from repro.errors import check_choice
+from repro.models import create
+from repro.models.mobile import BlockSpec, MobileSpec
+from repro.papers.shiftaddaug.counts import MODELS
+
+SIZES = ("small", "paper")
+
+
+def _blocks(stem: int, *rows: tuple, act: str = "relu6") -> tuple[BlockSpec, ...]:
+    """Inverted residual blocks of rows (stage, kernel, expansion, out, stride[, settings]) behind a stem."""
+    blocks, channels = [], stem
+    for stage, kernel, expansion, out, stride, *settings in rows:
+        mid = channels * expansion
+        block = {"act": act, "expand": expansion > 1, "residual": stride == 1 and channels == out and stage > 0}
+        blocks.append(BlockSpec(stage, kernel, channels, mid, out, stride, **(block | dict(*settings))))
+        channels = out
+    return tuple(blocks)
+
+
+_V2 = _blocks(8, (0, 3, 1, 8, 1), (1, 3, 3, 8, 2), (1, 3, 3, 8, 1), (2, 3, 3, 12, 2), (2, 3, 3, 12, 1))
+_SE = {"act": "hswish", "se": 16}
+
+SMALL = {
+    "MobileNetV2-w0.35": MobileSpec(8, 2, _V2, head=32),
+    "MobileNetV3-w0.35": MobileSpec(
+        8,
+        2,
+        _blocks(
+            8,
+            (0, 3, 1, 8, 1),
+            (1, 3, 3, 8, 2),
+            (1, 3, 3, 8, 1),
+            (2, 5, 3, 12, 2, _SE),
+            (2, 5, 3, 12, 1, _SE),
+            act="relu",
+        ),
+        head=24,
+        hidden=32,
+        act="hswish",
+    ),
+    "MCUNet-in3": MobileSpec(
+        8,
+        2,
+        _blocks(8, (0, 3, 1, 8, 1), (1, 7, 3, 8, 2), (1, 3, 5, 8, 1), (2, 5, 5, 12, 2), (2, 7, 4, 12, 1)),
+        head=0,
+    ),
+    "ProxylessNAS-w0.35": MobileSpec(
+        8,
+        2,
+        _blocks(
+            8, (0, 3, 1, 8, 1), (1, 5, 3, 8, 2), (1, 3, 3, 8, 1), (2, 7, 3, 12, 2), (2, 5, 3, 12, 1), (3, 7, 3, 12, 1)
+        ),
+        head=32,
+    ),
+    "MobileNetV2-Tiny": MobileSpec(8, 2, _V2, head=12),
+}
+"""Model -> its small network. "Tiny" differs from MobileNetV2 in its head alone, as 448 of 1,280 channels do."""
+
+
+def multiplicative(model: str, size: str, *, in_channels: int, num_classes: int) -> nn.Module:
+    """One of the five networks with convolutions everywhere, which augmentation takes apart.
+
+    Args:
+        model: as the tables print it.
+        size: "small", or "paper" for the printed width.
+    Raises: InputError for another model or size.
+    """
+    name, options = MODELS[check_choice("model", model, MODELS)]
+    small = check_choice("size", size, SIZES) == "small"
+    options = {"spec": SMALL[model]} if small else options
+    return create(name, in_channels=in_channels, num_classes=num_classes, **options)
