@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from repro.report.figures import new_figure
+from repro.report.figures import legend_below, new_figure, plain_ticks
 from repro.report.palette import COLOURS
 
 PARTS = {
@@ -82,5 +82,6 @@ def step_chart(ratios: pd.DataFrame) -> Figure:
         axis.set_xticks(places, ratios["method"], rotation=45, ha="right")
         axis.set(xlabel="method", ylabel=f"{quantity} of a step, Base = 1")
     panels[0, 0].set_yscale("log")
-    panels[0, 0].legend()
+    plain_ticks(panels[0, 0].yaxis)
+    legend_below(figure, panels[0, 0])
     return figure

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from repro.cost import pareto
 from repro.errors import InputError
-from repro.report.figures import label_points, new_figure
+from repro.report.figures import label_points, legend_below, new_figure, plain_ticks
 from repro.report.palette import COLOURS, LEVELS, SERIES
 
 LEVEL_NAMES = {
@@ -74,28 +74,18 @@ def energy_accuracy(
                     )
         if log_x:
             axes.set_xscale("log")
-            _plain_ticks(axes.xaxis)
+            plain_ticks(axes.xaxis)
         axes.margins(x=0.12, y=0.08)
         title = "" if panel is None else (titles or {}).get(value, str(value))
         axes.set(xlabel=x_label, ylabel=y_label, title=title)
     if len(groups) == 1:
         panels.flat[0].legend(fontsize=7, loc="lower right")
     else:
-        handles, labels = panels.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=4)
+        legend_below(figure, panels.flat[0])
     figure.draw_without_rendering()  # fixes the layout in which the labels are placed
     for axes, (_, mine) in zip(panels.flat, groups):
         label_points(axes, mine.dropna(subset=[x, y]), x, y)
     return figure
-
-
-def _plain_ticks(axis) -> None:
-    """1, 2 and 5 times powers of ten on a logarithmic axis, written out."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def table_points(
@@ -167,8 +157,7 @@ def level_breakdown(frame: pd.DataFrame, *, energy_label: str = "energy (mJ)") -
         _stack(axes, table, list(table.index))
         axes.set(xlabel=energy_label, ylabel="operator", title=ACCOUNTING_NAMES.get(accounting, accounting))
         axes.set_xlim(0, 1.05 * widest)
-    handles, labels = panels.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(LEVELS), fontsize=8)
+    legend_below(figure, panels.flat[0], columns=len(LEVELS))
     return figure
 
 
@@ -188,7 +177,7 @@ def layer_breakdown(layers: Mapping[str, pd.DataFrame], *, x_label: str = "layer
         axes.set_xticks(range(0, len(table), step), range(1, len(table) + 1, step))
         axes.set(ylabel="energy (mJ)", title=title, ylim=(0, 1.05 * top), xlabel=x_label)
         axes.grid(axis="x", visible=False)
-    panels.flat[0].legend(fontsize=7, ncols=len(LEVELS))
+    legend_below(figure, panels.flat[0], columns=len(LEVELS))
     return figure
 
 
@@ -223,7 +212,7 @@ def block_profile(frame: pd.DataFrame, *, labels: Mapping[str, str], x_label: st
         axes.set(xlabel=x_label, ylabel=label)
         axes.set_xticks(mine["block"])
         axes.grid(axis="x", visible=False)
-    panels.flat[0].legend(fontsize=8)
+    legend_below(figure, panels.flat[0])
     return figure
 
 
@@ -350,7 +339,7 @@ def unit_energies(frame: pd.DataFrame) -> Figure:
     formats = list(dict.fromkeys(frame["number_format"]))
     sources = list(dict.fromkeys(frame["source"]))
     operations = list(dict.fromkeys(frame["operation"]))
-    figure, panels = new_figure(1, len(operations), width_in=2.7, height_in=2.8)
+    figure, panels = new_figure(1, len(operations), width_in=2.7, height_in=2.8, share_y=True)
     for axes, operation in zip(panels.flat, operations):
         for index, source in enumerate(sources):
             mine = frame[(frame["operation"] == operation) & (frame["source"] == source)]
@@ -359,7 +348,6 @@ def unit_energies(frame: pd.DataFrame) -> Figure:
         axes.set_xticks(range(len(formats)), formats)
         axes.set(title=operation, xlabel="number format", ylabel="energy per operation (pJ)", yscale="log")
         axes.set_xlim(-0.5, len(formats) - 0.5)
-        _plain_ticks(axes.yaxis)
-    handles, labels = panels.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=2)
+        plain_ticks(axes.yaxis)
+    legend_below(figure, panels.flat[0], columns=2)
     return figure

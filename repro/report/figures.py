@@ -48,15 +48,42 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def new_figure(rows: int = 1, columns: int = 1, *, width_in: float = 3.4, height_in: float = 2.8):
-    """(figure, axes array of shape (rows, columns)); width and height are of one panel, in inches. No window opens."""
+def new_figure(
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    width_in: float = 3.4,
+    height_in: float = 2.8,
+    share_x: bool | str = False,
+    share_y: bool | str = False,
+):
+    """(figure, axes array of shape (rows, columns)); width and height are of one panel, in inches. No window opens.
+
+    Panels that are compared share a scale: `share_x`, `share_y` are True (all), "row" or "col".
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with house_style():
         figure = Figure(figsize=(width_in * columns, height_in * rows))
         FigureCanvasAgg(figure)
-        return figure, figure.subplots(rows, columns, squeeze=False)
+        return figure, figure.subplots(rows, columns, squeeze=False, sharex=share_x, sharey=share_y)
+
+
+def plain_ticks(axis) -> None:
+    """1, 2 and 5 times powers of ten on a logarithmic axis (`axes.xaxis` or `axes.yaxis`), written out."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def legend_below(figure: Figure, axes: Axes, *, columns: int = 4, **options) -> None:
+    """One legend for all panels, under them, where it covers no data; its entries are those of `axes`."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, **options)
 
 
 def save_figure(fig: Figure, name: str, caption: str) -> Path:

@@ -117,9 +117,9 @@ def draw(ours):
     fronts = ours.attrs.get("extra", {}).get("fronts")
     rows = [(ours, "accuracy_pct", "accuracy alone (%)")]
     rows = rows if fronts is None else [(fronts, "inherited_accuracy_pct", "inherited accuracy (%)"), *rows]
-    figure, panels = new_figure(len(rows), 2, height_in=2.9)
-    for axes, (points, column, label) in zip(panels, rows):
-        for axis, (panel, title) in zip(axes, titles.items()):
+    figure, panels = new_figure(len(rows), 2, height_in=2.9, share_x="col", share_y="row")
+    for row, (points, column, label) in enumerate(rows):
+        for axis, (panel, title) in zip(panels[row], titles.items()):
             mine = points[points["panel"] == panel]
             for number, (setting, curves) in enumerate(mine.groupby("setting", sort=False)):
                 colour, name = f"C{number}", setting.removeprefix("separate ")
@@ -129,10 +129,10 @@ def draw(ours):
                     height = curve[column].to_numpy()[taken.astype(int)]
                     axis.step(curve["energy_uj"], height, where="post", linewidth=1, color=colour)
             axis.set(xlabel="energy per image (µJ)", ylabel=label)
-            if axes is panels[0]:
+            if row == 0:
                 axis.set(title=title)
                 if axis.lines:
-                    axis.legend(fontsize=8, frameon=False)
+                    axis.legend(fontsize=8)
     caption = "Energy and accuracy of what each setting's search finds: its front (above), its models alone (below)."
     return [Drawing(figure, caption if fronts is not None else "Energy and accuracy of the models of each search.")]
 

@@ -25,7 +25,7 @@ def draw(ours):
     if not strategies:
         return []
     columns = min(2, len(strategies))
-    figure, panels = new_figure(math.ceil(len(strategies) / columns), columns)
+    figure, panels = new_figure(math.ceil(len(strategies) / columns), columns, share_x=True, share_y=True)
     taus = []
     for axes, ((adaptive, separate), mine) in zip(panels.flat, strategies):
         tau = stats.kendalltau(mine["predicted_accuracy_pct"], mine["true_accuracy_pct"]).statistic

@@ -85,15 +85,13 @@ def draw(ours):
     columns = {"cnn_accuracy_pct": ("convolution", "conv"), "addernet_accuracy_pct": ("adder", "adder")}
     figure, panels = new_figure(1, 2)
     for axis, points, title in zip(panels[0], (published("acghostnet_t01"), ours), ("published", "ours")):
-        by_width = points.groupby("width_mult")[list(columns)]
-        mean, spread = by_width.mean(), by_width.std(ddof=1).fillna(0)
+        mean = points.groupby("width_mult")[list(columns)].mean()
         for column, (label, colour) in columns.items():
-            axis.errorbar(
-                mean.index, mean[column], yerr=spread[column], marker="o", capsize=3, color=COLOURS[colour], label=label
-            )
+            axis.plot(mean.index, mean[column], color=COLOURS[colour], label=label)
+            axis.scatter(points["width_mult"], points[column], s=18, color=COLOURS[colour])
         axis.set(xlabel="width multiplier", ylabel="accuracy (%)", title=title)
     panels[0, 0].legend(fontsize=8)
-    caption = "Convolution and adder GhostNet by width multiplier; bars are the deviation over seeds."
+    caption = "Convolution and adder GhostNet by width multiplier; a dot is a training, the line is their mean."
     return [Drawing(figure, caption)]
 
 

@@ -101,7 +101,7 @@ SEARCHED, TRAINED = "search_accuracy_mean_pct", "train_accuracy_mean_pct"
 
 def draw(ours):
     """Accuracy of each pair in the search and trained alone, a line per pair, by family."""
-    figure, panels = new_figure(1, 2, height_in=3.2)
+    figure, panels = new_figure(1, 2, height_in=3.2, share_y=True)
     for axis, family in zip(panels[0], ("adder", "conv")):
         mine = ours[ours["op_family"] == family].groupby("model", sort=False)[[SEARCHED, TRAINED]]
         spread = mine.std(ddof=1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from repro.cost.units import saving_ratio_table
 from repro.papers.table import Drawing, Table
-from repro.report.figures import new_figure
+from repro.report.figures import legend_below, new_figure, plain_ticks
 from repro.report.palette import COLOURS
 
 
@@ -34,7 +34,8 @@ def draw(ours):
                 axes.text(place + 0.2, row.computed_ratio, f"{row.computed_ratio:.1f}", ha="center", fontsize=7)
         axes.set_xticks(places, [f"{row.operation}\n{row.number_format}" for row in mine.itertuples()])
         axes.set(xlabel="operation and format", ylabel="times less than a multiplication", title=node, yscale="log")
-    panels.flat[0].legend(fontsize=8)
+        plain_ticks(axes.yaxis)
+    legend_below(figure, panels.flat[0])
     caption = (
         "How many times less energy an operation needs than a multiplication: quoted, and computed from 45 nm energies."
     )
