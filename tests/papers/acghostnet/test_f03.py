@@ -69,7 +69,7 @@ def test_it_holds_models_of_every_search_trained_alone(figure_3):
     energies = [network_counts(network(SMOKE, path.split("-")))["energy_uj"] for path in figure_3["path"]]
     assert figure_3["energy_uj"].tolist() == pytest.approx(energies, rel=1e-7)
     for _, curve in figure_3.groupby(["panel", "setting", "seed"]):
-        assert curve["energy_uj"].is_monotonic_increasing
+        assert curve["model"].tolist() == sorted(curve["model"])  # by energy at the paper's size
     warmup = figure_3.attrs["extra"]["warmup"]
     assert len(warmup) == 3 * 2  # three sub-supernets of two searches; the one of both panels is told once
     assert warmup["sentence"].str.contains("did not reach 70 %").all()
