@@ -1,0 +1,265 @@
+"""One wide weight of which every step uses a slice: multiplication-free filters beside ordinary ones (eq. 4).
+
+Channels split into a target part t (the first ones) and an augmented part a. MF is the target's operator, a shift or an
+adder layer, M an ordinary one; weights of both parts lie in one tensor, so that channels can change places:
+
+    dense      Y_t = MF(X_t) + M(X_a)     Y_a = M(X)       Y = cat(Y_t, Y_a)
+    depthwise  Y_t = MF(X_t)              Y_a = M(X_a)     Y = cat(Y_t, Y_a)
+    classifier Y   = MF(X_t) + M(X_a)
+
+How many input channels are there says the input; how many outputs are wanted says `active`. The bias of the target
+rows goes with MF, as the paper asks; the other rows keep theirs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from repro.errors import InputError
+from repro.layers import make_conv2d, make_linear
+from repro.ops import adder_conv2d, adder_linear, fixed_point_round, round_to_power_of_two, shift_conv2d, shift_linear
+from repro.ops.quantize import FIXED_POINT
+
+WEIGHT_BITS = 5
+"""Bits of a shift weight (Sec. 4.1: 5-bit powers of two); activations are the shift layer's default."""
+
+
+class _Wide(nn.Module):
+    """What wide convolutions and wide linear layers share.
+
+    Args:
+        layer: the multiplicative layer of the target network; its geometry is kept.
+        op: operator of the target part, "conv", "shift" or "adder".
+        channels: (inputs, outputs) of the widest network.
+        around: operator of everything else: "conv", or `op` itself, which then computes the whole layer.
+        remap: R of equation 5, a module that maps the raw weights of the target part, or None.
+    Attributes: `multiplicative`: whether the target part is a convolution (still); `active`: outputs wanted.
+    State dict: `weight` (outputs, inputs, …) and `bias` (outputs,) of the widest network; `remap.*`.
+    """
+
+    dim: int
+    """Dimension of an activation that holds its channels."""
+
+    def __init__(
+        self, layer: nn.Module, op: str, channels: tuple[int, int], around: str = "conv", remap: nn.Module | None = None
+    ):
+        super().__init__()
+        self.op, self.around, self.remap = op, around, remap
+        self.multiplicative = op == "conv"
+        self.depthwise = getattr(layer, "groups", 1) > 1
+        self.target = self._sizes(layer)
+        self.widest = channels
+        self.active = channels[1]
+        shape = (channels[1], 1 if self.depthwise else channels[0], *layer.weight.shape[2:])
+        self.weight = nn.Parameter(layer.weight.new_empty(shape))
+        self.bias = None if layer.bias is None else nn.Parameter(layer.bias.new_zeros(channels[1]))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Uniform by the total fan-in, target and augmented part alike, as NetAug; bare adder filters N(0, 1)."""
+        bound = self.weight[0].numel() ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        if self.op == "adder" and self.remap is None:
+            nn.init.normal_(self.target_part(self.weight))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def target_part(self, tensor: Tensor) -> Tensor:
+        """The part of a tensor in the shape of `weight` that belongs to the target's own filters, a view."""
+        if self.around == self.op:
+            return tensor
+        inputs, outputs = self.target
+        return tensor[:outputs] if self.depthwise else tensor[:outputs, :inputs]
+
+    def raw_target_weight(self) -> Tensor:
+        """The target part of the weight in memory, a view."""
+        inputs, outputs = self.target
+        return self.weight[:outputs] if self.depthwise else self.weight[:outputs, :inputs]
+
+    def memory_scale(self) -> float | Tensor:
+        """How much smaller than the remapped weights those in memory are; 1 without R."""
+        if self.remap is None:
+            return 1.0
+        return self.weight.detach().std(correction=0) / self.remap.deviation(self.weight.detach().std(correction=0))
+
+    def target_weight(self) -> Tensor:
+        """The weights that the target part computes with, before rounding: R(W), or W itself.
+
+        R goes by mean and deviation of the whole wide tensor, which no exchange of channels changes (constants to the
+        gradient).
+        """
+        raw = self.raw_target_weight()
+        if self.remap is None or self.multiplicative:
+            return raw
+        whole = self.weight.detach()
+        return self.remap(raw, mean=whole.mean(), std=whole.std(correction=0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        inputs, outputs = x.shape[self.dim], x.shape[self.dim] if self.depthwise else self.active
+        (target_in, target_out), op = self.target, "conv" if self.multiplicative else self.op
+        bias = None if self.bias is None else self.bias[:outputs]
+        if op == "conv" or self.around == op:
+            return self._compute(op, x, self._slice(inputs, outputs), bias)
+        if (inputs, outputs) == self.target:
+            return self._compute(op, x, self.target_weight(), bias)
+        if op == "shift":
+            return self._fused(x, inputs, outputs, bias)
+        target_bias = None if bias is None else bias[:target_out]
+        y = self._compute(op, x.narrow(self.dim, 0, target_in), self.target_weight(), target_bias)
+        if inputs > target_in and not self.depthwise:
+            rest = x.narrow(self.dim, target_in, inputs - target_in)
+            y = y + self._compute("conv", rest, self.weight[:target_out, target_in:inputs], None)
+        if outputs == target_out:
+            return y
+        source = x.narrow(self.dim, target_in, inputs - target_in) if self.depthwise else x
+        rows = self.weight[target_out:outputs] if self.depthwise else self.weight[target_out:outputs, :inputs]
+        return torch.cat(
+            [y, self._compute("conv", source, rows, None if bias is None else bias[target_out:])], self.dim
+        )
+
+    def _slice(self, inputs: int, outputs: int) -> Tensor:
+        weight = self.weight[:outputs] if self.depthwise else self.weight[:outputs, :inputs]
+        return weight.contiguous()
+
+    def _fused(self, x: Tensor, inputs: int, outputs: int, bias: Tensor | None) -> Tensor:
+        """Shift in the target part: all of equation 4 is one filter bank over X, whose target columns are rounded."""
+        target_in, target_out = self.target
+        weight = round_to_power_of_two(self.target_weight(), WEIGHT_BITS)
+        if inputs > target_in and not self.depthwise:
+            weight = torch.cat([weight, self.weight[:target_out, target_in:inputs]], 1)
+        if outputs > target_out:
+            rows = self.weight[target_out:outputs] if self.depthwise else self.weight[target_out:outputs, :inputs]
+            weight = torch.cat([weight, rows], 0)
+        rounded = fixed_point_round(x.narrow(self.dim, 0, target_in), *FIXED_POINT)
+        if inputs > target_in:
+            rounded = torch.cat([rounded, x.narrow(self.dim, target_in, inputs - target_in)], self.dim)
+        if bias is not None:
+            bias = torch.cat([fixed_point_round(bias[:target_out], *FIXED_POINT), bias[target_out:]])
+        return self._compute("conv", rounded, weight, bias)
+
+    @torch.no_grad()
+    def deployed(self) -> nn.Module:
+        """The target part as a layer of its own, R(W) written out."""
+        op, outputs = ("conv" if self.multiplicative else self.op), self.target[1]
+        layer = self._plain(op)
+        layer.weight.copy_(self.target_weight())
+        if self.bias is not None:
+            layer.bias.copy_(self.bias[:outputs])
+        return layer.train(self.training).to(self.weight)
+
+    def permute_(self, order: Tensor, *, outputs: bool, inputs: bool) -> None:
+        """Exchange channels in place: `order` says which old channel comes to each place."""
+        for tensor in (self.weight, self.bias):
+            if tensor is not None:
+                permute(tensor, order, rows=outputs, columns=inputs)
+
+    def extra_repr(self) -> str:
+        return f"{self.op}, target={self.target}, widest={self.widest}" + (", depthwise" if self.depthwise else "")
+
+
+@torch.no_grad()
+def permute(tensor: Tensor, order: Tensor, *, rows: bool, columns: bool) -> None:
+    """Reorder the first (`rows`) and the second dimension (`columns`) of a weight, a bias or its momentum, in place."""
+    if rows:
+        tensor.copy_(tensor[order])
+    if columns and tensor.ndim > 1 and tensor.shape[1] > 1:
+        tensor.copy_(tensor[:, order])
+
+
+class WideConv2d(_Wide):
+    """A wide convolution: (N, inputs, H, W) to (N, `active`, H_out, W_out); see `_Wide`.
+
+    Raises: InputError for grouped convolutions that are not depthwise.
+    """
+
+    dim = 1
+
+    def __init__(self, layer: nn.Conv2d, op: str, channels: tuple[int, int], **options):
+        depthwise = layer.groups == layer.in_channels == layer.out_channels
+        if layer.groups > 1 and not depthwise:
+            raise InputError(
+                f"groups={layer.groups} of a convolution from {layer.in_channels} to {layer.out_channels} channels is "
+                "not allowed; an augmented layer is dense or depthwise."
+            )
+        if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+            raise InputError(f"padding={layer.padding!r} ({layer.padding_mode}) is not allowed; give zeros as numbers.")
+        super().__init__(layer, op, channels, **options)
+        self.geometry = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
+        self.kernel_size = layer.kernel_size
+
+    @staticmethod
+    def _sizes(layer: nn.Conv2d) -> tuple[int, int]:
+        return layer.in_channels, layer.out_channels
+
+    def _compute(self, op: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        groups = x.shape[1] if self.depthwise else 1
+        compute = {"conv": functional.conv2d, "shift": self._shift, "adder": adder_conv2d}[op]
+        return compute(x, weight, bias, groups=groups, **self.geometry)
+
+    @staticmethod
+    def _shift(x: Tensor, weight: Tensor, bias: Tensor | None, **geometry) -> Tensor:
+        weight = round_to_power_of_two(weight, WEIGHT_BITS)
+        return shift_conv2d(x, weight, bias, weight_bits=None, activation_bits=FIXED_POINT, **geometry)
+
+    def _plain(self, op: str) -> nn.Module:
+        inputs, outputs = self.target
+        groups = inputs if self.depthwise else 1
+        return make_conv2d(
+            op, inputs, outputs, self.kernel_size, groups=groups, bias=self.bias is not None, **self.geometry
+        )
+
+
+class WideLinear(_Wide):
+    """A wide linear layer: (…, inputs) to (…, `active`); see `_Wide`."""
+
+    dim = -1
+
+    @staticmethod
+    def _sizes(layer: nn.Linear) -> tuple[int, int]:
+        return layer.in_features, layer.out_features
+
+    def _compute(self, op: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if op == "shift":
+            weight = round_to_power_of_two(weight, WEIGHT_BITS)
+            return shift_linear(x, weight, bias, weight_bits=None, activation_bits=FIXED_POINT)
+        return {"conv": functional.linear, "adder": adder_linear}[op](x, weight, bias)
+
+    def _plain(self, op: str) -> nn.Module:
+        return make_linear(op, *self.target, bias=self.bias is not None)
+
+
+class WideBatchNorm2d(nn.BatchNorm2d):
+    """A batch norm of the widest network, of which the channels of the input are used."""
+
+    def __init__(self, norm: nn.BatchNorm2d, channels: int):
+        super().__init__(channels, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        self.target = norm.num_features
+        self.to(norm.running_mean if norm.track_running_stats else norm.weight)
+        self.train(norm.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        used = slice(x.shape[1])
+        factor = 0.0 if self.momentum is None else self.momentum
+        if self.training and self.track_running_stats:
+            self.num_batches_tracked.add_(1)
+            factor = 1.0 / float(self.num_batches_tracked) if self.momentum is None else factor
+        tracked = (self.running_mean[used], self.running_var[used]) if self.track_running_stats else (None, None)
+        affine = (self.weight[used], self.bias[used]) if self.affine else (None, None)
+        return functional.batch_norm(x, *tracked, *affine, self.training or tracked[0] is None, factor, self.eps)
+
+    @torch.no_grad()
+    def deployed(self) -> nn.BatchNorm2d:
+        """The norm of the target's channels."""
+        norm = nn.BatchNorm2d(self.target, self.eps, self.momentum, self.affine, self.track_running_stats)
+        for name, value in self.state_dict().items():
+            getattr(norm, name).copy_(value[: self.target] if value.ndim else value)
+        return norm.train(self.training).to(next(iter(self.state_dict().values())))
+
+    def permute_(self, order: Tensor) -> None:
+        """Exchange channels in place."""
+        for tensor in (self.weight, self.bias, self.running_mean, self.running_var):
+            if tensor is not None:
+                permute(tensor, order, rows=True, columns=False)

@@ -1,0 +1,293 @@
+"""Training of an augmented network: the target and a network around it learn from every batch (ShiftAddAug eq. 3).
+
+    L = L(target) + alpha L(augmented)
+
+Both losses are the recipe's; both gradients add up before one step. Schedule as NetAug's: a new sample at every step,
+width augmentation ends half-way, important channels come into the target at the start of every epoch while both
+augmentations run (never after the last one: the deployed channels would be untrained).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from repro.augment.network import AugmentedNetwork
+from repro.errors import InputError, check_choice, check_flag, check_number
+from repro.layers import AdderConv2d, AdderLinear
+from repro.train.data import Batch, generator_for
+from repro.train.loop import History, Trainer, fit
+from repro.train.optim import rescaled
+from repro.train.recipe import TrainRecipe
+
+DISTILLATIONS = ("none", "kl", "soft_ce")
+"""How the target also learns from the augmented network's outputs (supplement table 1)."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of the training, as shares of its steps, in which things happen one by one at equal distances.
+
+    Raises: InputError for a window outside training.
+    """
+
+    start: float
+    stop: float
+
+    def __post_init__(self):
+        check_number("start", self.start, minimum=0, maximum=1)
+        check_number("stop", self.stop, minimum=0, maximum=1)
+        if self.stop < self.start:
+            raise InputError(f"stop={self.stop!r} is not allowed; a window stops at or after its start={self.start!r}.")
+
+    def done(self, progress: float, count: int) -> int:
+        """How many of `count` things have happened at a share of the training: the first at start, the last at stop."""
+        if count == 0 or progress < self.start:
+            return 0
+        if progress >= self.stop:
+            return count
+        return min(count, 1 + math.floor((progress - self.start) / (self.stop - self.start) * (count - 1)))
+
+
+@dataclass(frozen=True)
+class AugmentRecipe:
+    """How the network around the target takes part.
+
+    Attributes:
+        alpha: weight of its loss in equation 3.  augmented: False trains the target alone.
+        width_ends, expand_ends: shares of the epochs after which that augmentation ends.
+        reorder: bring important channels into the target at the start of an epoch.
+        mutation: when the target's units turn multiplication-free; None: they are from the start.
+        depth: when the target loses its extra blocks; None: it never has them.
+        distillation: "none"; "kl" or "soft_ce": L(target) = (1 - share) CE(label) + share KD(augmented, detached), the
+            augmented pass first.
+        distillation_share: share of the distillation, alpha of supplement table 1.
+    """
+
+    alpha: float = 1.0
+    augmented: bool = True
+    width_ends: float = 0.5
+    expand_ends: float = 1.0
+    reorder: bool = True
+    mutation: Window | None = None
+    depth: Window | None = None
+    distillation: str = "none"
+    distillation_share: float = 0.0
+
+    def __post_init__(self):
+        check_number("alpha", self.alpha, minimum=0)
+        for name in ("augmented", "reorder"):
+            check_flag(name, getattr(self, name))
+        for name in ("width_ends", "expand_ends", "distillation_share"):
+            check_number(name, getattr(self, name), minimum=0, maximum=1)
+        check_choice("distillation", self.distillation, DISTILLATIONS)
+        if self.distillation != "none" and not self.augmented:
+            raise InputError(f"distillation={self.distillation!r} needs an augmented network to learn from.")
+
+
+def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor, kind: str) -> torch.Tensor:
+    """Loss of outputs (B, classes) against a teacher's, who gets no gradient, mean over the batch.
+
+    "soft_ce": - sum_c p_c log q_c.  "kl": sum_c p_c (log p_c - log q_c), the same but for the teacher's entropy, so
+    with the same gradient.
+    """
+    wanted = teacher.detach().softmax(dim=1)
+    if kind == "kl":
+        return F.kl_div(logits.log_softmax(dim=1), wanted, reduction="batchmean")
+    return F.cross_entropy(logits, wanted)
+
+
+def decayed_parameters(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Two groups of parameters: filters, which are decayed, and norms and biases, which are not (as NetAug)."""
+    filters = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    return [{"params": filters, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _optimizer(model: nn.Module, recipe: TrainRecipe) -> torch.optim.SGD:
+    if recipe.optimizer != "sgd":
+        raise InputError(f"optimizer={recipe.optimizer!r} is not allowed; these trainings take sgd.")
+    groups = decayed_parameters(model, recipe.weight_decay)
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
+
+
+class PlainTrainer(Trainer):
+    """A network by itself, trained as an augmented one's target: norms and biases are not decayed.
+
+    Adder filters take the adaptive rate where the recipe asks for it (`repro.train.optim`).
+    """
+
+    def __init__(self, model: nn.Module, recipe: TrainRecipe, **options):
+        super().__init__(model, recipe, **options)
+        self.optimizer = _optimizer(model, recipe)
+        self._adders = [m.weight for m in model.modules() if isinstance(m, AdderConv2d | AdderLinear)]
+
+    def step(self, batch: Batch) -> tuple[float, int, int]:
+        """As `Trainer.step`."""
+        images, labels, share = self._prepared(batch)
+        logits = self._logits(images)
+        loss = share * self._cross_entropy(logits, labels)
+        loss.backward()
+        return self._finish(loss, logits, labels, images)
+
+    def _prepared(self, batch: Batch) -> Batch:
+        images, labels, share = batch
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
+        self.optimizer.zero_grad()
+        return Batch(images, labels, share)
+
+    def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+
+    def _finish(self, loss, logits, labels, images) -> tuple[float, int, int]:
+        """Check, rescale adder gradients, step; mean loss, right answers and examples of the target's pass."""
+        correct = (logits.detach().argmax(dim=1) == labels).sum()
+        metrics = torch.stack([loss.detach().double(), correct.double(), correct.new_tensor(len(labels)).double()])
+        mean_loss, hits, count = self.reduce(metrics).tolist()
+        self._check(mean_loss, images)
+        if self.recipe.adaptive != "none":
+            self._rescale()
+        self.optimizer.step()
+        self.steps_done += 1
+        return mean_loss, int(hits), int(count)
+
+    def _rescale(self) -> None:
+        with torch.no_grad():
+            given = [weight.grad for weight in self._adders if weight.grad is not None]
+            for gradient, new in zip(given, rescaled(given, self.recipe.eta)):
+                gradient.copy_(new)
+
+
+class AugmentedTrainer(PlainTrainer):
+    """The target and a sample around it in every step (equation 3).
+
+    The adaptive rate of adder filters normalises the sum of both gradients, over the target part of the wide weight
+    and once a step, so that alpha keeps its meaning. With R the step in the remapped weights, not in those in memory,
+    has the root mean square eta.
+
+    Args:
+        augmentation: an AugmentRecipe.
+    """
+
+    def __init__(self, model: AugmentedNetwork, recipe: TrainRecipe, *, augmentation: AugmentRecipe, **options):
+        super().__init__(model, recipe, **options)
+        self.augmentation = augmentation
+        self._samples: torch.Generator | None = None
+        self._widths = (True, True)
+        self._augmented = [0.0, 0, 0]  # loss, right answers and examples of the samples of an epoch
+        self._wide_adders = [layer for _, layer in model.wide_layers() if layer.op == "adder"]
+
+    def epoch(self, data, epoch: int, **options) -> dict[str, float]:
+        """As `Trainer.epoch`; the row also has augmented_loss, augmented_accuracy_pct and moved (channels, or None)."""
+        progress, asked = epoch / max(1, self.recipe.epochs), self.augmentation
+        self._samples = generator_for("augmentation", self.seed, epoch)
+        self._widths = (progress < asked.width_ends, progress < asked.expand_ends)
+        moved = None
+        if asked.augmented and asked.reorder and all(self._widths):
+            moved = sum(self.model.reorder_(self.optimizer).values())
+        self._augmented = [0.0, 0, 0]
+        row = super().epoch(data, epoch, **options)
+        loss, hits, count = self._augmented
+        if count:
+            row |= {"augmented_loss": loss / count, "augmented_accuracy_pct": 100 * hits / count}
+        return row | ({"moved": moved} if asked.augmented else {})
+
+    def step(self, batch: Batch) -> tuple[float, int, int]:
+        """As `Trainer.step`; what is returned is the target's."""
+        model, asked = self.model, self.augmentation
+        self._advance()
+        images, labels, share = self._prepared(batch)
+        teacher = None
+        if asked.augmented:
+            width, expand = self._widths
+            sample = model.sample(self._samples, width=width, expand=expand)
+            teacher = model(images, sample)
+            loss = asked.alpha * share * self._cross_entropy(teacher, labels)
+            loss.backward()
+            hits = int((teacher.detach().argmax(dim=1) == labels).sum())
+            mean = loss.item() / asked.alpha if asked.alpha else 0.0
+            self._augmented = [a + b for a, b in zip(self._augmented, (mean * len(labels), hits, len(labels)))]
+        logits = self._logits(images)
+        loss = self._cross_entropy(logits, labels)
+        if asked.distillation != "none":
+            soft = distillation_loss(logits, teacher, asked.distillation)
+            loss = (1 - asked.distillation_share) * loss + asked.distillation_share * soft
+        loss = share * loss
+        loss.backward()
+        return self._finish(loss, logits, labels, images)
+
+    def _advance(self) -> None:
+        """Mutation and the loss of extra blocks, by how many steps are done."""
+        progress = self.steps_done / max(1, self.total_steps)
+        if self.augmentation.mutation is not None:
+            self.model.set_mutation(self.augmentation.mutation.done(progress, len(self.model.units)))
+        if self.augmentation.depth is not None:
+            dropped = self.augmentation.depth.done(progress, self.model.extra_blocks)
+            self.model.set_depth(self.model.extra_blocks - dropped)
+
+    @torch.no_grad()
+    def _rescale(self) -> None:
+        layers = [layer for layer in self._wide_adders if layer.weight.grad is not None and not layer.multiplicative]
+        blocks = [layer.target_part(layer.weight.grad) for layer in layers]
+        for layer, block, new in zip(layers, blocks, rescaled(blocks, self.recipe.eta)):
+            block.copy_(new * layer.memory_scale())
+
+
+def fit_plain(model: nn.Module, train_data, recipe: TrainRecipe, *, seed: int, **options) -> History:
+    """`repro.train.fit` with a `PlainTrainer`: a network by itself under the settings of an augmented one."""
+    return fit(
+        model, train_data, options.pop("test_data", None), recipe, seed=seed, trainer_class=PlainTrainer, **options
+    )
+
+
+def fit_augmented(
+    model: AugmentedNetwork,
+    train_data,
+    recipe: TrainRecipe,
+    augmentation: AugmentRecipe,
+    *,
+    seed: int,
+    on_epoch: Callable[[dict], object] | None = None,
+    checkpoint: str | Path | None = None,
+    stop_after: int | None = None,
+) -> History:
+    """Train an augmented network in place; see `repro.train.fit` for what the arguments and the History are.
+
+    At the end all units are multiplication-free and the target has no extra block, whatever the windows say.
+    """
+
+    class Bound(AugmentedTrainer):
+        def __init__(self, model, recipe, **options):
+            super().__init__(model, recipe, augmentation=augmentation, **options)
+
+    if checkpoint is not None:
+        checkpoint = Path(checkpoint)
+    history = fit(
+        model,
+        train_data,
+        None,
+        recipe,
+        seed=seed,
+        on_epoch=on_epoch,
+        checkpoint=checkpoint,
+        stop_after=stop_after,
+        trainer_class=Bound,
+    )
+    if history.outcome == "finished":
+        model.set_mutation(len(model.units))
+        model.set_depth(0)
+    return history
+
+
+def as_plain(augmentation: AugmentRecipe) -> dict:
+    """Plain values, for records."""
+    return asdict(augmentation)
