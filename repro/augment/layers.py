@@ -79,6 +79,12 @@ class _Wide(nn.Module):
         inputs, outputs = self.target
         return self.weight[:outputs] if self.depthwise else self.weight[:outputs, :inputs]
 
+    def penalty(self) -> Tensor | None:
+        """What the remap adds to the loss of a step, None if it adds nothing."""
+        if self.multiplicative or not hasattr(self.remap, "penalty"):
+            return None
+        return self.remap.penalty(self.raw_target_weight(), self.weight)
+
     def memory_scale(self) -> float | Tensor:
         """How much smaller than the remapped weights those in memory are; 1 without R."""
         if self.remap is None:

@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 
 from repro.augment.groups import channel_groups
 from repro.augment.layers import WideBatchNorm2d, WideConv2d, WideLinear, permute
+from repro.augment.remapping import remapping
 from repro.errors import InputError, check_choice, check_int, check_number
 from repro.layers import AdderConv2d, AdderLinear, ShiftConv2d, ShiftLinear, convert
 from repro.layers.replace import replace_layers
@@ -80,7 +81,7 @@ class AugmentedNetwork(nn.Module):
         for name, (read, made) in self._joins.items():
             layer, op = modules[name], "conv" if _is_extra(name) else ops[_target_name(name)]
             kind = WideConv2d if isinstance(layer, nn.Conv2d) else WideLinear
-            mapped = None if remap is None or op == "conv" else remap(name, op, layer)
+            mapped = None if remap is None or op == "conv" else remap(_target_name(name), op, layer)
             beside = op if around == "same" else "conv"
             new[layer] = kind(layer, op, (widest[read], widest[made]), around=beside, remap=mapped)
         for number, group in enumerate(self.groups):
@@ -285,7 +286,7 @@ def augment(
     expand: Multiples = 1.0,
     depth: int = 0,
     op: str = "shift",
-    remap: Remap | None = None,
+    remap: str | Remap | None = None,
     around: str = "conv",
 ) -> AugmentedNetwork:
     """Put a network of convolutions, with another operator in their place, into a wider and deeper one.
@@ -298,7 +299,7 @@ def augment(
         depth: extra residual blocks behind the last one of each stage.
         op: operator of the target: "conv" (NetAug), "shift" or "adder". Layers that the model's published form keeps
             multiplicative stay so; of other models all layers are converted (`repro.layers.convert`).
-        remap: (name, op, layer) -> R of equation 5 for that layer or None; see `repro.augment.remapping`.
+        remap: R of equation 5: a name of `repro.augment.REMAPPINGS`, or (layer name, op, layer) -> module or None.
         around: operator of the augmented part: "conv", or "same" as the target's (ShiftAddAug table 7).
     Raises: InputError for a model that cannot be followed, an unknown op, multiples below 1, or depth without a block
         that could be repeated.
@@ -306,6 +307,7 @@ def augment(
     check_choice("op", op, OPS)
     check_choice("around", around, ("conv", "same"))
     check_int("depth", depth, minimum=0)
+    remap = remapping(remap) if isinstance(remap, str) else remap
     lists = {"width": multiples("width", width), "expand": multiples("expand", expand)}
     return AugmentedNetwork(copy.deepcopy(model), _operators(model, op), lists, depth, around, remap)
 

@@ -52,10 +52,14 @@ def gaussian_to_laplacian(
         raise InputError(
             f"std={std!r} is not allowed; the weights must differ, or std must be given as a positive number."
         )
-    z = (weight - mean) / _check_scale("std", std)
+    return location + to_laplacian(weight, mean, _check_scale("std", std), b)
+
+
+def to_laplacian(weight: Tensor, mean: Tensor | float, std: Tensor | float, scale: Tensor | float) -> Tensor:
+    """r of equation 5 with location 0 and nothing checked; finite for every finite weight."""
+    z = (weight - mean) / std
     # ln(2 P(Z > |z|)) is ln(1 - 2|p - 1/2|) of the paper.
-    tail = math.log(2.0) + torch.special.log_ndtr(-z.abs())
-    return location - b * torch.sign(z) * tail
+    return -scale * torch.sign(z) * (math.log(2.0) + torch.special.log_ndtr(-z.abs()))
 
 
 class TransformationKernel(nn.Module):

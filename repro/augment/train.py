@@ -221,7 +221,8 @@ class AugmentedTrainer(PlainTrainer):
         if asked.distillation != "none":
             soft = distillation_loss(logits, teacher, asked.distillation)
             loss = (1 - asked.distillation_share) * loss + asked.distillation_share * soft
-        loss = share * loss
+        penalties = [layer.penalty() for _, layer in model.wide_layers()]
+        loss = share * sum((each for each in penalties if each is not None), loss)
         loss.backward()
         return self._finish(loss, logits, labels, images)
 

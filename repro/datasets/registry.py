@@ -62,6 +62,17 @@ REGISTRY: dict[str, DatasetInfo] = {
             terms="CC BY 4.0 (UCI repository), distributed by scikit-learn",
         ),
         DatasetInfo(
+            name="glyphs",
+            title="digits in clutter, 16x16 grey (drawn here from scikit-learn's)",
+            num_classes=10,
+            channels=1,
+            size=16,
+            rows={"train": 6000, "test": 4000},
+            files=(),
+            class_names=tuple("0123456789"),
+            terms="CC BY 4.0, as the digits they are drawn from",
+        ),
+        DatasetInfo(
             name="fashion-mnist",
             title="clothing, 28x28 grey (Zalando Research)",
             num_classes=10,
