@@ -20,6 +20,7 @@ KINDS = {
     "weights": ("repro.papers.weight_distributions:train_and_fit", "WeightsRecipe"),
     "acghostnet_search": ("repro.papers.acghostnet.found:search", "SearchRun"),
     "acghostnet_supernet": ("repro.papers.acghostnet.ranking:train_shared", "SharedRun"),
+    "tiny": ("repro.papers.shiftaddaug.training:train_tiny", "TinyJob"),
     "acghostnet_pair": ("repro.papers.acghostnet.t03:train_pair", "PairJob"),
 }
 """Kind -> (run function, name of its recipe's class in the same module)."""

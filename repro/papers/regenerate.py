@@ -92,6 +92,7 @@ def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, see
     run = runs.engine(options.pop("engine"), known=_seconds_of_records(table_id, preset, dataset), **options)
     frame = table.trained(recipe, seeds, run)
     extra = {name: tidy(part) for name, part in frame.attrs.get("extra", {}).items()}
+    stands_for = frame.attrs.get("stands_for", {})
     frame.attrs = {"table_id": table_id}
     frame = tidy(frame)
     failed = [outcome for outcome in run.outcomes if not outcome.ok]
@@ -102,12 +103,14 @@ def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, see
         "seeds": seeds,
         "scale": table.scale.get(preset, ""),
         "extra": extra,
+        "stands_for": stands_for,
         "failed": [f"{o.spec.kind} seed {o.spec.seed}: {o.state}, {o.message}" for o in failed],
         "provenance": runs.provenance(
             preset=preset,
             dataset=dataset,
             seeds=seeds,
             unit=table.unit,
+            **({"stands_for": stands_for} if stands_for else {}),
             data=_sources_of(run.outcomes),
             recipe=to_plain(recipe),
             recipe_digest=_digest(table_id, recipe),

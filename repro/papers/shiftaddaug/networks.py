@@ -67,15 +67,16 @@ SMALL = {
 """Model -> its small network. "Tiny" differs from MobileNetV2 in its head alone, as 448 of 1,280 channels do."""
 
 
-def multiplicative(model: str, size: str, *, in_channels: int, num_classes: int) -> nn.Module:
-    """One of the five networks with convolutions everywhere, which augmentation takes apart.
+def tiny(model: str, size: str, op: str = "conv", *, in_channels: int, num_classes: int) -> nn.Module:
+    """One of the five networks; augmentation takes the one with convolutions apart.
 
     Args:
         model: as the tables print it.
         size: "small", or "paper" for the printed width.
+        op: its operator; what stays multiplicative is the paper's.
     Raises: InputError for another model or size.
     """
     name, options = MODELS[check_choice("model", model, MODELS)]
     small = check_choice("size", size, SIZES) == "small"
     options = {"spec": SMALL[model]} if small else options
-    return create(name, in_channels=in_channels, num_classes=num_classes, **options)
+    return create(name, op=op, in_channels=in_channels, num_classes=num_classes, **options)

@@ -1,16 +1,25 @@
-"""ShiftAddAug table 3 (Sec. 4.2): counts, energy and latency of the five models under six methods.
+"""ShiftAddAug table 3 (Sec. 4.2): accuracy, counts, energy and latency of the five models under six methods.
 
-Augmentation does not change the network that is deployed. Accuracies are not trained yet.
+Augmentation does not change the network that is deployed.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
+import pandas as pd
+
 from repro.cost import ACCOUNTINGS, CONVENTIONS, layers_cost
 from repro.errors import check_choice
 from repro.papers.analytic import analytic_frame, level_energies
+from repro.papers.shiftaddaug.comparing import method_rows, target_costs, train_all
 from repro.papers.shiftaddaug.counts import MODELS, OPERATORS, accountings, measures, network
-from repro.papers.table import Drawing, Table
+from repro.papers.shiftaddaug.methods import CONTROLS, MAIN
+from repro.papers.shiftaddaug.recipes import ALL_MODELS, SCALE, SEEDS, presets
+from repro.papers.table import Drawing, Table, is_computed
 from repro.report import charts
+from repro.report.figures import new_figure
+from repro.report.palette import COLOURS
 from repro.report.published import published
 
 METHODS = {
@@ -27,6 +36,48 @@ NOTES = {
     "reading is in the frame `accountings`",
     "adder": "depthwise convolutions and classifier multiply; adder layers pay neither DRAM nor buffer",
 }
+
+
+FAMILIES = {"conv": "Base", "shift": "Shift", "adder": "Add"}
+DIRECT = {"AugShift": "Shift", "AugAdd": "Add"}
+"""Row with a printed gain -> the row that it is a gain over."""
+
+
+def trained(recipe, seeds, run):
+    """Five models under six methods; counts and energy are of the networks as trained.
+
+    `attrs["extra"]`: examples; paper_size, the same rows at the printed size; curves and losses of every training;
+    controls, rows of the first model that the paper does not have (equal compute, the methods' parts one by one).
+    """
+    done = train_all(recipe, seeds, run, MAIN)
+    frame = method_rows(recipe, done, lambda model, row: _key(recipe, model, row), statuses=True)
+    accuracies = {(m, row, s): a for m, row, s, a in frame[["model", "method", "seed", "accuracy_pct"]].values}
+    frame["gain_pct"] = [
+        accuracies[model, row, seed] - accuracies[model, DIRECT[row], seed] if row in DIRECT else float("nan")
+        for model, row, seed in done
+    ]
+    costs = {(m, op): target_costs(recipe, m, op) for m in recipe.models for op in FAMILIES}
+    rows = [costs[model, MAIN[row].op] for model, row, _ in done]
+    extra = frame.attrs["extra"]
+    frame = frame.assign(**pd.DataFrame(rows, index=frame.index))
+    one = dataclasses.replace(recipe, models=recipe.models[:1])
+    beside = method_rows(one, train_all(one, seeds, run, CONTROLS), lambda model, row: {"model": model, "row": row})
+    printed = computed()
+    kept = ["model", "method", "params_m", "mult_m", "shift_m", "add_m", "energy_mj", "latency_ms"]
+    frame.attrs["extra"] = {**extra, "controls": beside, "paper_size": printed[kept]}
+    extra["losses"] = pd.concat([extra["losses"], beside.attrs["extra"]["losses"]], ignore_index=True)
+    return frame
+
+
+def _key(recipe, model, row):
+    method = MAIN[row]
+    return {
+        "model": model,
+        "method": row,
+        "augmented": int(method.around is not None),
+        "op_family": FAMILIES[method.op],
+        "dataset": recipe.data.dataset,
+    }
 
 
 def computed(accounting: str = "published"):
@@ -56,7 +107,9 @@ def computed(accounting: str = "published"):
 
 
 def draw(ours):
-    """MobileNetV2-w0.35 by memory level and by layer, and printed accuracy against modelled energy."""
+    """Trained: accuracies by model. Computed: MobileNetV2-w0.35 by memory level and layer, and accuracy over energy."""
+    if not is_computed(ours):
+        return [_gains(ours)]
     levels = level_energies({op: network("MobileNetV2-w0.35", op)[1] for op in OPERATORS})
     layers = {
         f"{op}, as published": layers_cost(network("MobileNetV2-w0.35", op)[1], accounting="published").layers
@@ -101,10 +154,36 @@ def _front(readings):
     )
 
 
+def _gains(ours):
+    """Accuracy of each method on each model: a dot per training, a line at the mean."""
+    models = list(dict.fromkeys(ours["model"]))
+    figure, panels = new_figure(1, len(models), width_in=2.2, height_in=2.9, share_y=True)
+    for axes, model in zip(panels.flat, models):
+        mine = ours[ours["model"] == model]
+        for place, method in enumerate(MAIN):
+            values = mine.loc[mine["method"] == method, "accuracy_pct"].dropna()
+            colour = COLOURS[MAIN[method].op]
+            axes.scatter([place] * len(values), values, s=16, color=colour)
+            if len(values):
+                axes.hlines(values.mean(), place - 0.3, place + 0.3, color=colour)
+        axes.set_xticks(range(len(MAIN)), MAIN, rotation=60, ha="right")
+        axes.set(title=model, xlabel="method", ylabel="test accuracy (%)")
+    caption = (
+        "Accuracy of each method on each model: a dot is a training, the bar their mean; a method without dots is dead "
+        "or diverged."
+    )
+    return Drawing(figure, caption)
+
+
 TABLE = Table(
-    title="Counts, energy and latency of five tiny networks under six methods",
+    title="Accuracy, energy and latency of five tiny networks under six methods",
+    trained=trained,
     computed=computed,
     draw=draw,
+    recipes=presets(ALL_MODELS),
+    seeds=SEEDS,
+    scale=SCALE,
+    keeps=("examples", "paper_size", "controls", "losses", "curves"),
     layout="wide",
     shown=("params_m", "mult_m", "shift_m", "add_m", "energy_mj", "latency_ms", "accuracy_pct"),
     models=tuple(name for name, _ in MODELS.values()),

@@ -1,0 +1,111 @@
+"""What the tables of ShiftAddAug have in common: methods in rows, one training each, accuracies in one column."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from repro.cost import count, layers_cost
+from repro.cost.skeleton import skeleton
+from repro.cost.trace import trace
+from repro.papers import jobs
+from repro.papers.shiftaddaug.counts import MODELS
+from repro.papers.shiftaddaug.methods import ADD, Method
+from repro.papers.shiftaddaug.networks import SMALL
+from repro.papers.shiftaddaug.recipes import MethodsRecipe
+from repro.papers.shiftaddaug.training import spec
+from repro.runs import Outcome
+
+Outcomes = dict[tuple[str, str, int], Outcome]
+"""(model, row, seed) -> its training."""
+
+
+def train_all(recipe: MethodsRecipe, seeds: Sequence[int], run, methods: Mapping[str, Method]) -> Outcomes:
+    """Train every model with every method and seed.
+
+    Augmented adders with R come second: b of their Laplace distribution is measured on the adder network that the same
+    seed trained by itself (the paper's "prior knowledge"), to three digits.
+    """
+    second = {row for row, method in methods.items() if method.op == "adder" and method.remap is not None}
+    known = run(
+        {
+            (model, row, seed): spec(recipe.job(model, method), seed)
+            for model in recipe.models
+            for row, method in methods.items()
+            for seed in seeds
+            if row not in second
+        }
+    )
+    if not second:
+        return known
+    alone = run({(model, seed): spec(recipe.job(model, ADD), seed) for model in recipe.models for seed in seeds})
+    later = {}
+    for model, seed in alone:
+        scale = (alone[model, seed].value or {}).get("laplace_scale")
+        for row in second:
+            method = dataclasses.replace(methods[row], adder_scale=None if scale is None else round(scale, 3))
+            later[model, row, seed] = spec(recipe.job(model, method), seed)
+    return known | run(later)
+
+
+def accuracy(outcome: Outcome) -> float:
+    """Test accuracy in percent; NaN for a network that is dead, as the paper prints no number for one."""
+    return jobs.accuracy_of(outcome) if status(outcome) == "ok" else float("nan")
+
+
+def status(outcome: Outcome) -> str:
+    """ "ok", or "diverged" for a loss that is not finite, a run that failed, or an accuracy at chance."""
+    return "ok" if (outcome.value or {}).get("outcome") == "done" else "diverged"
+
+
+def method_rows(
+    recipe: MethodsRecipe, done: Outcomes, key: Callable[[str, str], dict], *, statuses: bool = False
+) -> pd.DataFrame:
+    """One row per training: key columns, accuracy_pct, seed and a note; `statuses` adds the column status.
+
+    Args:
+        key: (model, row) -> the columns by which the table knows it.
+        statuses: the paper prints a status, and no number for a network that does not train.
+    Returns: the frame; `attrs["extra"]` has examples, curves (accuracies by epoch) and losses (test loss, nats).
+    """
+    rows, curves, losses = [], [], []
+    for (model, row, seed), outcome in done.items():
+        measured = accuracy(outcome) if statuses else jobs.accuracy_of(outcome)
+        mine = {**key(model, row), "accuracy_pct": measured, "seed": seed, "note": jobs.note_of(outcome)}
+        rows.append({**mine, "status": status(outcome)} if statuses else mine)
+        value = outcome.value or {}
+        about = {"model": model, "row": row, "seed": seed}
+        curves += [{**about, **epoch} for epoch in value.get("curve", [])]
+        losses.append({**about, "test_loss": value.get("test_loss"), "top1_pct": value.get("top1_pct")})
+    answers = (
+        (key(model, row), seed, "accuracy_pct", outcome, "top1_pct")
+        for (model, row, seed), outcome in done.items()
+        if not statuses or status(outcome) == "ok"
+    )
+    frame = pd.DataFrame(rows)
+    frame.attrs["extra"] = {
+        "examples": jobs.answers_frame(answers),
+        "curves": pd.DataFrame(curves),
+        "losses": pd.DataFrame(losses),
+    }
+    return frame
+
+
+def target_costs(recipe: MethodsRecipe, model: str, op: str) -> dict[str, float]:
+    """Counts (millions), energy (mJ) and latency (ms) of a deployed network at the size at which it is trained."""
+    facts = recipe.data.facts
+    name, options = MODELS[model]
+    options = {"spec": SMALL[model]} if recipe.size == "small" else options
+    network = skeleton(name, op=op, num_classes=facts["num_classes"], in_channels=facts["in_channels"], **options)
+    layers = trace(network, (facts["in_channels"], facts["side"], facts["side"]))
+    counted, cost = count(network, convention="shiftaddaug", layers=layers), layers_cost(layers, accounting="published")
+    return {
+        "params_m": counted.params / 1e6,
+        "mult_m": counted.mults / 1e6,
+        "shift_m": counted.shifts / 1e6,
+        "add_m": counted.adds / 1e6,
+        "energy_mj": cost.energy_mj,
+        "latency_ms": cost.latency_ms,
+    }

@@ -1,0 +1,111 @@
+"""ShiftAddAug's settings: the paper's training, and one that two cores can do."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from repro.papers.data import DataRecipe
+from repro.papers.presets import CALIBRATION_IMAGES, cifar_subset
+from repro.papers.shiftaddaug.counts import MODELS
+from repro.papers.shiftaddaug.methods import Method
+from repro.papers.shiftaddaug.training import TinyJob
+from repro.train import TrainRecipe
+
+PAPER = TrainRecipe(
+    epochs=250,
+    batch_size=128,
+    lr=0.05,
+    nesterov=True,
+    weight_decay=4e-5,
+    label_smoothing=0.1,
+    adaptive="adder",
+    eta=0.2,
+    crop_padding=4,
+    flip=True,
+)
+"""Sec. 4.1; adders train for 300 epochs. Adaptive rate and its eta are AdderNet's, crop and flip the usual ones."""
+
+SMALL = dataclasses.replace(PAPER, batch_size=64, crop_padding=2)
+TUNED_SETTINGS = {f"rate {rate:g}": {"lr": rate} for rate in (0.05, 0.15, 0.3)}
+"""Peak rates that `repro tune shiftaddaug` compares for each operator by itself, on held-out training images."""
+
+TUNED = {
+    "glyphs": {"conv": "rate 0.05", "shift": "rate 0.05", "adder": "rate 0.05"},
+    "cifar10": {"conv": "rate 0.05", "shift": "rate 0.05", "adder": "rate 0.05"},
+}
+"""Data set -> operator -> the rate with which its network does best by itself; augmented networks take the same."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodsRecipe:
+    """Several methods on several models.
+
+    Attributes:
+        models: of the paper's five, so many as the preset has time for.
+        settings: operator -> the fields of `train` that are its own.
+        size, width, expand, calibration_images: as `training.TinyJob`.
+    """
+
+    data: DataRecipe
+    train: TrainRecipe
+    models: Sequence[str]
+    settings: Mapping[str, Mapping[str, object]]
+    size: str = "small"
+    width: float = 2.2
+    expand: float = 2.2
+    calibration_images: int = 0
+
+    def job(self, model: str, method: Method) -> TinyJob:
+        """A model trained with a method."""
+        train = dataclasses.replace(self.train, **self.settings.get(method.op, {}))
+        names = ("size", "width", "expand", "calibration_images")
+        return TinyJob(model, self.data, train, method, **{name: getattr(self, name) for name in names})
+
+
+def _small(dataset: str, data: DataRecipe, epochs: int, models: Sequence[str], **changes) -> MethodsRecipe:
+    settings = {op: TUNED_SETTINGS[choice] for op, choice in TUNED[dataset].items()}
+    train = dataclasses.replace(SMALL, epochs=epochs, **changes)
+    return MethodsRecipe(data, train, models, settings, calibration_images=CALIBRATION_IMAGES)
+
+
+def presets(models: Sequence[str], quick: Sequence[str] | None = None) -> dict[tuple[str, str], MethodsRecipe]:
+    """Recipes of a table over some models; `quick` trains the first one, or those given."""
+    quick = tuple(models[:1] if quick is None else quick)
+    glyphs = {"flip": False, "crop_padding": 1}
+    return {
+        ("smoke", "glyphs"): dataclasses.replace(
+            _small("glyphs", DataRecipe("glyphs", train_images=128, test_images=100), 1, models[:1], **glyphs),
+            calibration_images=100,
+        ),
+        ("quick", "glyphs"): _small("glyphs", DataRecipe("glyphs", train_images=3000), 6, quick, **glyphs),
+        ("study", "cifar10"): _small("cifar10", cifar_subset(10_000), 12, tuple(models)),
+        ("study", "glyphs"): _small("glyphs", DataRecipe("glyphs"), 12, tuple(models), **glyphs),
+        ("paper", "cifar100"): MethodsRecipe(
+            DataRecipe("cifar100", size=160),
+            PAPER,
+            tuple(models),
+            {"adder": {"epochs": 300}},
+            size="paper",
+            calibration_images=16_000,
+        ),
+    }
+
+
+ALL_MODELS = tuple(MODELS)
+THREE_MODELS = ("MobileNetV2-w0.35", "MCUNet-in3", "ProxylessNAS-w0.35")
+STANDS_FOR = {"glyphs": "CIFAR10"}
+"""Where a data set is part of a row's key."""
+SEEDS = {"smoke": (0,), "quick": (0, 1), "study": (0, 1, 2), "paper": (0, 1, 2)}
+
+_SMALLER = (
+    "Networks of 4,000 to 10,000 weights in the shape of the paper's, 16 pixels, 12 epochs; multiples of width and "
+    "expansion up to 2.2; a peak rate for each operator chosen on held-out training images by the network by itself; "
+    "every method starts from the same wide weights and re-estimates batch norm before the test."
+)
+SCALE = {
+    "smoke": "One epoch on 128 images: checks that everything runs, says nothing about the claims.",
+    "quick": f"{_SMALLER} Six epochs on 3,000 images, one of the models, two seeds.",
+    "study": _SMALLER,
+    "paper": "The paper's settings where it prints them; multiples, alpha and the head of its schedule are NetAug's.",
+}
