@@ -56,10 +56,32 @@ def gaussian_to_laplacian(
 
 
 def to_laplacian(weight: Tensor, mean: Tensor | float, std: Tensor | float, scale: Tensor | float) -> Tensor:
-    """r of equation 5 with location 0 and nothing checked; finite for every finite weight."""
-    z = (weight - mean) / std
-    # ln(2 P(Z > |z|)) is ln(1 - 2|p - 1/2|) of the paper.
-    return -scale * torch.sign(z) * (math.log(2.0) + torch.special.log_ndtr(-z.abs()))
+    """r of equation 5 with location 0 and nothing checked; finite for every finite weight.
+
+    Gradients reach the weight only: mean, std and scale are constants.
+    """
+    return _ToLaplacian.apply((weight - mean) / std, scale)
+
+
+class _ToLaplacian(torch.autograd.Function):
+    """Standard scores z to -b sign(z) ln(2 P(Z > |z|)), which is the paper's ln(1 - 2|p - 1/2|).
+
+    Its slope is b times the hazard of the Gaussian at |z|; as one node it costs a third of what torch derives.
+    """
+
+    @staticmethod
+    def forward(ctx, z: Tensor, scale: Tensor | float) -> Tensor:
+        tail = torch.special.log_ndtr(z.abs().neg_())
+        ctx.save_for_backward(z, tail)
+        ctx.scale = scale
+        return torch.copysign(tail + math.log(2.0), z).mul_(scale)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        z, tail = ctx.saved_tensors
+        hazard = torch.exp(-0.5 * z * z - tail - 0.5 * math.log(2.0 * math.pi))
+        return gradient * hazard * ctx.scale, None
 
 
 class TransformationKernel(nn.Module):
