@@ -52,7 +52,8 @@ class Window:
             return 0
         if progress >= self.stop:
             return count
-        return min(count, 1 + math.floor((progress - self.start) / (self.stop - self.start) * (count - 1)))
+        passed = (progress - self.start) / (self.stop - self.start) * (count - 1)
+        return min(count, 1 + math.floor(passed + 1e-9))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,130 @@
+"""Equation 3 by hand, the schedule, distillation, resuming."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional
+
+from repro.augment import AugmentRecipe, Window, augment, fit_augmented, fit_plain
+from repro.augment.train import AugmentedTrainer, distillation_loss
+from repro.errors import InputError
+from repro.papers.shiftaddaug.networks import tiny
+from repro.train import TensorData, TrainRecipe
+from repro.train.data import Batch
+
+RECIPE = TrainRecipe(
+    epochs=3, batch_size=16, lr=0.1, nesterov=True, weight_decay=0.01, label_smoothing=0.1, channels_last=False, eta=0.2
+)
+
+
+def network(op="shift", **options):
+    torch.manual_seed(0)
+    model = tiny("MobileNetV2-Tiny", "small", in_channels=1, num_classes=10)
+    return augment(model, width=1.6, expand=1.6, op=op, **options)
+
+
+def data(n=32):
+    generator = torch.Generator().manual_seed(4)
+    return TensorData(torch.randn(n, 1, 8, 8, generator=generator), torch.arange(n) % 10)
+
+
+def trainer(model, recipe=RECIPE, augmentation=None):
+    made = AugmentedTrainer(model, recipe, augmentation=augmentation or AugmentRecipe(), examples=32, seed=0)
+    made._samples = torch.Generator().manual_seed(9)
+    model.train()
+    return made
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_one_step_is_equation_3(alpha):
+    model = network().double()
+    by_hand = copy.deepcopy(model)
+    made = trainer(model, augmentation=AugmentRecipe(alpha=alpha))
+    x, y = data(16).images.double(), data(16).labels
+    made.step(Batch(x, y, 1.0))
+
+    sample = by_hand.train().sample(torch.Generator().manual_seed(9))
+    augmented = functional.cross_entropy(by_hand(x, sample), y, label_smoothing=0.1)
+    target = functional.cross_entropy(by_hand(x), y, label_smoothing=0.1)
+    weights = dict(by_hand.named_parameters())
+    gradients = torch.autograd.grad(target + alpha * augmented, list(weights.values()), allow_unused=True)
+    for (name, weight), gradient in zip(weights.items(), gradients):
+        gradient = torch.zeros_like(weight) if gradient is None else gradient
+        gradient = gradient + (0.01 * weight if weight.ndim > 1 else 0)  # norms and biases are not decayed
+        wanted = weight - 0.1 * (gradient + 0.9 * gradient)  # Nesterov's first step
+        torch.testing.assert_close(dict(model.named_parameters())[name], wanted, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("remap", [None, "laplace"])
+def test_adder_filters_take_one_step_of_root_mean_square_eta_in_the_weights_they_compute_with(remap):
+    model = network("adder", remap=remap)
+    recipe = TrainRecipe(epochs=1, batch_size=16, lr=0.01, momentum=0.0, weight_decay=0.0, channels_last=False, eta=0.2)
+    before = copy.deepcopy(model)
+    trainer(model, recipe).step(Batch(data(16).images, data(16).labels, 1.0))
+    for (_, layer), (_, old) in zip(model.wide_layers(), before.wide_layers()):
+        if layer.op == "adder":
+            step = (layer.raw_target_weight() - old.raw_target_weight()).square().mean().sqrt()
+            scale = float(old.memory_scale())
+            assert float(step) == pytest.approx(0.01 * 0.2 * scale, rel=1e-3)
+            assert scale == 1 if remap is None else scale < 1
+
+
+def test_an_interrupted_training_continues_bit_for_bit(tmp_path):
+    recipe = AugmentRecipe(mutation=Window(0.1, 0.6), depth=Window(0.2, 0.5))
+    whole, parts = network(depth=1), network(depth=1)
+    rows = fit_augmented(whole, data(), RECIPE, recipe, seed=1).rows
+    fit_augmented(parts, data(), RECIPE, recipe, seed=1, checkpoint=tmp_path / "c", stop_after=2)
+    resumed = network(depth=1)
+    history = fit_augmented(resumed, data(), RECIPE, recipe, seed=1, checkpoint=tmp_path / "c")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+    assert [row["augmented_loss"] for row in history.rows] == [row["augmented_loss"] for row in rows]
+    assert resumed.extra_blocks_of_target == 0 and not any(
+        layer.multiplicative for name, layer in resumed.wide_layers() if layer.op != "conv"
+    )
+    assert torch.equal(resumed.eval().export_target()(data().images), resumed(data().images))
+
+
+def test_channels_move_only_while_both_augmentations_run():
+    history = fit_augmented(network(), data(), RECIPE, AugmentRecipe(width_ends=0.5), seed=0)
+    assert [row["moved"] is not None for row in history.rows] == [True, True, False]
+    still = fit_augmented(network(), data(), RECIPE, AugmentRecipe(reorder=False), seed=0)
+    assert [row["moved"] for row in still.rows] == [None] * 3
+
+
+def test_without_an_augmented_pass_the_target_trains_as_by_itself():
+    model = network()
+    alone = model.export_target()
+    fit_plain(alone, data(), RECIPE, seed=0)
+    fit_augmented(model, data(), RECIPE, AugmentRecipe(augmented=False), seed=0)
+    for name, value in model.export_target().state_dict().items():
+        torch.testing.assert_close(alone.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_divergence_is_an_outcome():
+    wild = TrainRecipe(epochs=2, batch_size=16, lr=1e30, weight_decay=0.0, channels_last=False)
+    assert fit_augmented(network("conv"), data(), wild, AugmentRecipe(), seed=0).outcome == "diverged"
+
+
+def test_kl_and_soft_cross_entropy_have_the_same_gradient():
+    logits, teacher = torch.randn(6, 4, dtype=torch.float64), torch.randn(6, 4, dtype=torch.float64)
+    p, log_q = teacher.softmax(1), logits.log_softmax(1)
+    gradients = []
+    for kind, entropy in (("kl", (p * p.log()).sum(1).mean()), ("soft_ce", 0.0)):
+        student = logits.clone().requires_grad_()
+        loss = distillation_loss(student, teacher, kind)
+        assert float(loss) == pytest.approx(float(entropy - (p * log_q).sum(1).mean()))
+        gradients += torch.autograd.grad(loss, student)
+    torch.testing.assert_close(*gradients)
+
+
+def test_windows():
+    window = Window(0.1, 0.6)
+    assert [window.done(share, 6) for share in (0.0, 0.09, 0.1, 0.3, 0.59, 0.6, 1.0)] == [0, 0, 1, 3, 5, 6, 6]
+    assert Window(0.3, 0.3).done(0.3, 4) == 4 and window.done(0.5, 0) == 0
+    for start, stop in ((-0.1, 0.5), (0.5, 1.2), (0.6, 0.5)):
+        with pytest.raises(InputError, match="is not allowed"):
+            Window(start, stop)
+    with pytest.raises(InputError, match="needs an augmented network"):
+        AugmentRecipe(augmented=False, distillation="kl")
