@@ -169,7 +169,7 @@ class PenaltyOnly(nn.Module):
 
 
 REMAPPINGS = (
-    "laplace", "small_laplace", "linear_skip_freeze", "linear", "shiftaddnas_kernel", "shiftaddnas_kernel_from_one",
+    "laplace", "small_laplace", "linear_skip_freeze", "linear", "kernel", "kernel_from_one",
     "kl_only",
 )  # fmt: skip
 """Ours (equation 5), the reading of Sec. 3.3 for shift, the fitted FC, and what table 8 compares with."""
@@ -201,8 +201,8 @@ def remapping(
             "laplace": lambda: LaplaceRemap(scale),
             "small_laplace": lambda: LaplaceRemap(scale, added=op == "shift"),
             "linear": lambda: LinearRemap(layer.weight),
-            "shiftaddnas_kernel": lambda: KernelRemap(),
-            "shiftaddnas_kernel_from_one": lambda: KernelRemap(random=False),
+            "kernel": lambda: KernelRemap(),
+            "kernel_from_one": lambda: KernelRemap(random=False),
             "kl_only": lambda: PenaltyOnly(),
         }
         return makers[name]()

@@ -15,7 +15,7 @@ from repro.papers.table import Table
 METHODS = {
     row: dataclasses.replace(AUGSHIFT, remap=remap)
     for row, remap in {
-        "ShiftAddNAS": "shiftaddnas_kernel",
+        "ShiftAddNAS": "kernel",
         "Linear remap": "linear",
         "KL-loss only": "kl_only",
         "Linear + skip connect + freeze": "linear_skip_freeze",
