@@ -26,6 +26,7 @@ from repro.models import load_weights, save_weights
 from repro.paths import repo_root
 from repro.report.records import load_records, save_record
 from repro.runs import RunSpec, execute, load_result
+from repro.search import GeneSpace, evolve
 from repro.search.record import Candidate, Generation, read_generations, write_generation
 from repro.train import load_checkpoint, save_checkpoint
 from tests.runs.run_functions import SumRecipe
@@ -94,6 +95,20 @@ def a_generation(folder: Path):
     return one("0001.json", folder), lambda: read_generations(folder)
 
 
+def an_evolution(folder: Path):
+    path, space = folder / "evolution.json", GeneSpace({"a": range(4), "b": range(4)})
+
+    def search():
+        return evolve(space, summed, cost={}, limit={}, population=4, rounds=1, seed=0, checkpoint=path)
+
+    search()
+    return path, search
+
+
+def summed(genomes):
+    return [sum(genome) for genome in genomes]
+
+
 def a_cached_array(file: str):
     def make(folder: Path):
         load("digits", "test")
@@ -122,6 +137,7 @@ KINDS = {
     "record": a_record(".csv"),
     "record's provenance": a_record(".json"),
     "generation": a_generation,
+    "evolution": an_evolution,
     "cached images": a_cached_array("images.npy"),
     "cached labels": a_cached_array("labels.npy"),
     "cache's record": a_cached_array("meta.json"),
