@@ -39,14 +39,22 @@ class GeneSpace:
     Attributes:
         names: of the genes.  blocks: the options of each; any values that can be told apart.
         rule: genome -> whether it belongs to the space; None: all do.
+        normal: genome -> the one that stands for all genomes of the same network (genes of a block that is not there
+            say nothing); None: each is a network of its own.
     Raises: InputError for a space without genes, a gene without options, or an option that occurs twice.
     """
 
     names: tuple[str, ...]
     blocks: tuple[tuple, ...]
     rule: Callable[[Genome], bool] | None = None
+    normal: Callable[[Genome], Genome] | None = None
 
-    def __init__(self, genes: Mapping[str, Sequence], rule: Callable[[Genome], bool] | None = None):
+    def __init__(
+        self,
+        genes: Mapping[str, Sequence],
+        rule: Callable[[Genome], bool] | None = None,
+        normal: Callable[[Genome], Genome] | None = None,
+    ):
         if not genes:
             raise InputError("genes is empty; a space needs at least one gene.")
         for name, options in genes.items():
@@ -57,10 +65,11 @@ class GeneSpace:
         object.__setattr__(self, "names", tuple(genes))
         object.__setattr__(self, "blocks", tuple(map(tuple, genes.values())))
         object.__setattr__(self, "rule", rule)
+        object.__setattr__(self, "normal", normal)
 
     @property
     def size(self) -> int:
-        """Number of genomes, those that break the rule among them."""
+        """Number of genomes, among them those that break the rule or stand for the network of another."""
         return math.prod(map(len, self.blocks))
 
     def check(self, genome: Sequence) -> Genome:
@@ -289,7 +298,7 @@ class _Searched:
         """Draw new genomes within the limits until there are `count`, or until nothing more comes."""
         misses = 0
         while len(found) < count and misses < _TRIES:
-            drawn = dict.fromkeys(draw() for _ in range(count - len(found)))
+            drawn = dict.fromkeys(self._normal(draw()) for _ in range(count - len(found)))
             new = [
                 genome for genome in drawn if genome not in found and genome not in self.known and self._legal(genome)
             ]
@@ -297,6 +306,10 @@ class _Searched:
             accepted = [genome for genome in new if self._excess(genome) <= 0]
             found.update(dict.fromkeys(accepted, origin))
             misses = 0 if accepted else misses + 1
+
+    def _normal(self, genome: Genome) -> Genome:
+        normal = getattr(self.space, "normal", None)
+        return genome if normal is None else normal(genome)
 
     def _legal(self, genome: Genome) -> bool:
         rule = getattr(self.space, "rule", None)
@@ -332,7 +345,7 @@ class _Searched:
                 for gene, options in enumerate(self.space.blocks)
                 for option in options
             ]
-            steps = [genome for genome in steps if self._legal(genome)]
+            steps = [genome for genome in map(self._normal, steps) if self._legal(genome)]
             self._price(steps)
             step = min(steps, key=self._excess, default=best)
             if self._excess(best) <= 0:

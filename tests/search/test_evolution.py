@@ -167,6 +167,16 @@ def test_rules_hold_for_every_genome():
     assert found.best.genome == (3, 4) and seen == set(space.all_genomes())  # ten, and none beside them
 
 
+def test_genomes_of_one_network_count_once():
+    space = GeneSpace(
+        {"depth": (1, 2), "first": (0, 1, 2), "second": (0, 1, 2)}, normal=lambda g: g if g[0] == 2 else (1, g[1], 0)
+    )
+    found = evolve(space, total, cost=total, limit=20, population=8, rounds=6, seed=0)
+    seen = [scored.genome for each in found.rounds for scored in each.population if scored.origin != "parent"]
+    assert len(seen) == len(set(seen)) and found.best.genome == (2, 2, 2)
+    assert set(seen) == {(1, a, 0) for a in range(3)} | {(2, a, b) for a in range(3) for b in range(3)}
+
+
 def test_paths_of_a_supernet_are_genomes_too():
     space = SearchSpace([("conv", "shift", "adder")] * 4)
     found = evolve(
