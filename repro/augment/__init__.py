@@ -7,6 +7,7 @@ fit_augmented(network, train, recipe, AugmentRecipe(), seed=0)
 network.export_target()
 """
 
+from repro.augment.inside import InsideNetwork, augment_inside
 from repro.augment.network import AugmentedNetwork, Sample, augment
 from repro.augment.remap import TransformationKernel, gaussian_to_laplacian
 from repro.augment.remapping import REMAPPINGS, laplace_scales, remapping
@@ -16,10 +17,12 @@ __all__ = [
     "REMAPPINGS",
     "AugmentRecipe",
     "AugmentedNetwork",
+    "InsideNetwork",
     "Sample",
     "TransformationKernel",
     "Window",
     "augment",
+    "augment_inside",
     "fit_augmented",
     "fit_plain",
     "gaussian_to_laplacian",
