@@ -21,6 +21,8 @@ KINDS = {
     "acghostnet_search": ("repro.papers.acghostnet.found:search", "SearchRun"),
     "acghostnet_supernet": ("repro.papers.acghostnet.ranking:train_shared", "SharedRun"),
     "tiny": ("repro.papers.shiftaddaug.training:train_tiny", "TinyJob"),
+    "shiftaddaug_search": ("repro.papers.shiftaddaug.found:search", "TwoStageRun"),
+    "shiftaddaug_found": ("repro.papers.shiftaddaug.found:train_found", "FoundJob"),
     "acghostnet_pair": ("repro.papers.acghostnet.t03:train_pair", "PairJob"),
 }
 """Kind -> (run function, name of its recipe's class in the same module)."""
