@@ -54,7 +54,7 @@ class CellSearchRecipe:
         lr, lr_min: cosine per epoch over all epochs of the search.
         reset: at the start of step two the rate begins again: "whole" (the cosine of the whole search, from its start;
             figure 2), "own" (a cosine over step two) or "none" (it goes on falling).
-        l2: form of the L2 term of P and S (`adaptive_l2`), with weight_decay / 2; the other weights' decay is decoupled.
+        l2: form of the L2 term of P and S (`adaptive_l2`), with weight_decay / 2; all else has decoupled decay.
         architecture_lr, architecture_decay: Adam of alphas, betas and balances, no schedule.
         temperatures: of the pairs, at the first and the last epoch that searches the topology (eq. 8); 1 before.
         balance_scale, normalize: see `TopologyWeights`.

@@ -61,8 +61,8 @@ WARM_UP_STEPS, PROFILED_STEPS = 2, 5
 def profile_step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     """Forward and backward on the CPU, profiled: {"step_ms", "operator_ms", "operator_share"}, means over five steps.
 
-    Operators are convolutions, linear, adder and shift layers and batched products; the rest is batch norm, activations, pooling, Python and
-    autograd's own bookkeeping. Weights do not change; gradients are dropped afterwards.
+    Operators are convolutions, linear, adder and shift layers and batched products; the rest is batch norm,
+    activations, pooling, Python and autograd's own bookkeeping. Weights do not change; gradients are dropped.
     """
 
     def once():

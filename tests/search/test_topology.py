@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -46,7 +47,7 @@ def test_the_gradient_is_that_of_the_formula():
 def test_the_temperature_falls_to_its_end_in_equal_ratios():
     values = [annealed(10, 0.02, step, 20) for step in range(20)]
     assert (values[0], values[-1]) == (10, 0.02)
-    ratios = [after / before for before, after in zip(values, values[1:])]
+    ratios = [after / before for before, after in itertools.pairwise(values)]
     assert ratios == pytest.approx([0.721] * 19, abs=5e-4)
     assert annealed(10, 0.02, 0, 1) == 0.02
 
