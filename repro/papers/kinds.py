@@ -21,6 +21,7 @@ KINDS = {
     "acghostnet_search": ("repro.papers.acghostnet.found:search", "SearchRun"),
     "acghostnet_supernet": ("repro.papers.acghostnet.ranking:train_shared", "SharedRun"),
     "tiny": ("repro.papers.shiftaddaug.training:train_tiny", "TinyJob"),
+    "autoshiftnet_search": ("repro.papers.autoshiftnet.found:search", "CellRun"),
     "acghostnet_pair": ("repro.papers.acghostnet.t03:train_pair", "PairJob"),
 }
 """Kind -> (run function, name of its recipe's class in the same module)."""
