@@ -49,7 +49,7 @@ def images(count: int = 32, seed: int = 0) -> TensorData:
     return TensorData(pictures, labels)
 
 
-DATA, HELD_OUT = images(), images(24, seed=1)
+DATA, HELD_OUT = images(), images(16, seed=1)
 
 
 def run(recipe: CellSearchRecipe = TINY, **options) -> CellSearch:

@@ -23,7 +23,9 @@ PAPER = CellSearchRecipe()
 # The rate ends at a tenth of its peak: a mixture that hardens at a rate of 0 collapses.
 _SHORT = {"layers": 5, "channels": 4, "batch_size": 32, "lr": 0.3, "lr_min": 0.03, "architecture_lr": 0.003}
 SMOKE = CellSearchRecipe(
-    **{**_SHORT, "layers": 3, "channels": 2, "operation_epochs": (0, 1), "topology_epochs": (0, 1)},
+    **{**_SHORT, "layers": 3, "channels": 2, "batch_size": 40},
+    operation_epochs=(0, 1),
+    topology_epochs=(0, 1),
     crop_padding=1,
     flip=False,
 )
@@ -36,7 +38,7 @@ STUDY = CellSearchRecipe(
 )
 
 SEARCHES: dict[tuple[str, str], CellRun] = {
-    ("smoke", "digits"): CellRun(DataRecipe("digits", train_images=120, test_images=60, held_out=0.2), SMOKE),
+    ("smoke", "digits"): CellRun(DataRecipe("digits", train_images=120, test_images=60, held_out=1 / 3), SMOKE),
     ("quick", "digits"): CellRun(DataRecipe("digits", held_out=0.2), QUICK),
     ("study", "cifar10"): CellRun(cifar_subset(6000, held_out=1 / 6), STUDY),
     # The paper measures the search's accuracy on the official test set; here a tenth of the training images is kept.
