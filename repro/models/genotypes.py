@@ -6,10 +6,14 @@ k + 2; the cell's output concatenates the nodes named in `concat`.
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from repro.errors import InputError, nearest
+from repro.paths import write_text
 
 OPERATIONS = (
     "skip_connect",
@@ -44,6 +48,21 @@ class Genotype:
             edges, concat = _check_cell(cell, getattr(self, cell), getattr(self, f"{cell}_concat"))
             object.__setattr__(self, cell, edges)
             object.__setattr__(self, f"{cell}_concat", concat)
+
+    def as_dict(self) -> dict[str, list]:
+        """The fields as JSON values."""
+        cells = {cell: [list(edge) for edge in getattr(self, cell)] for cell in ("normal", "reduce")}
+        return cells | {name: list(getattr(self, name)) for name in ("normal_concat", "reduce_concat")}
+
+    def as_text(self) -> str:
+        """One line of JSON, which `genotype` reads."""
+        return json.dumps(self.as_dict())
+
+    def nodes(self, cell: str) -> list[tuple[tuple[str, int], ...]]:
+        """The edges of "normal" or "reduce", node by node, each in order of input: equal for equal networks."""
+        edges = getattr(self, cell)
+        pairs = (edges[i : i + 2] for i in range(0, len(edges), 2))
+        return [tuple(sorted(pair, key=lambda edge: (edge[1], edge[0]))) for pair in pairs]
 
 
 def _check_cell(cell: str, edges: Sequence, concat: Sequence[int]) -> tuple[Edges, tuple[int, ...]]:
@@ -143,6 +162,93 @@ AMOEBANET = Genotype(
     (3, 4, 6),
 )
 
+# Further comparison rows, as their authors' repositories list them (C10 and C100: searched on CIFAR-10 and CIFAR-100).
+# D-X-Y/AutoDL-Projects: xautodl/nas_infer_model/DXYs/genotypes.py
+GDAS = Genotype(
+    _pairs(
+        "skip_connect 0, skip_connect 1, skip_connect 0, sep_conv_5x5 2, "
+        "sep_conv_3x3 3, skip_connect 0, sep_conv_5x5 4, sep_conv_3x3 3"
+    ),
+    _pairs(
+        "sep_conv_5x5 0, sep_conv_3x3 1, sep_conv_5x5 2, sep_conv_5x5 1, "
+        "dil_conv_5x5 2, sep_conv_3x3 1, sep_conv_5x5 0, sep_conv_5x5 1"
+    ),
+)
+# chenxin061/pdarts: genotypes.py; one cell for both sets
+P_DARTS = Genotype(
+    _pairs(
+        "skip_connect 0, dil_conv_3x3 1, skip_connect 0, sep_conv_3x3 1, "
+        "sep_conv_3x3 1, sep_conv_3x3 3, sep_conv_3x3 0, dil_conv_5x5 4"
+    ),
+    _pairs(
+        "avg_pool_3x3 0, sep_conv_5x5 1, sep_conv_3x3 0, dil_conv_5x5 2, "
+        "max_pool_3x3 0, dil_conv_3x3 1, dil_conv_3x3 1, dil_conv_5x5 3"
+    ),
+)
+# yuhuixu1993/PC-DARTS: genotypes.py
+PC_DARTS = Genotype(
+    _pairs(
+        "sep_conv_3x3 1, skip_connect 0, sep_conv_3x3 0, dil_conv_3x3 1, "
+        "sep_conv_5x5 0, sep_conv_3x3 1, avg_pool_3x3 0, dil_conv_3x3 1"
+    ),
+    _pairs(
+        "sep_conv_5x5 1, max_pool_3x3 0, sep_conv_5x5 1, sep_conv_5x5 2, "
+        "sep_conv_3x3 0, sep_conv_3x3 3, sep_conv_3x3 1, sep_conv_3x3 2"
+    ),
+)
+# Meituan-AutoML/DARTS-: src/eval/genotypes.py
+DARTS_MINUS_C10 = Genotype(
+    _pairs(
+        "sep_conv_3x3 0, sep_conv_5x5 1, sep_conv_3x3 1, dil_conv_3x3 2, "
+        "skip_connect 1, sep_conv_3x3 0, skip_connect 1, sep_conv_3x3 0"
+    ),
+    _pairs(
+        "sep_conv_3x3 0, max_pool_3x3 1, skip_connect 2, max_pool_3x3 0, "
+        "skip_connect 2, skip_connect 3, skip_connect 2, skip_connect 3"
+    ),
+)
+DARTS_MINUS_C100 = Genotype(
+    _pairs(
+        "dil_conv_5x5 0, dil_conv_3x3 1, sep_conv_3x3 1, dil_conv_3x3 0, "
+        "dil_conv_5x5 0, dil_conv_3x3 1, sep_conv_3x3 1, dil_conv_5x5 0"
+    ),
+    _pairs(
+        "max_pool_3x3 0, sep_conv_5x5 1, skip_connect 2, sep_conv_5x5 0, "
+        "skip_connect 2, skip_connect 3, skip_connect 2, skip_connect 3"
+    ),
+)
+# guyuchao/DOTS: pytorch/genotypes.py
+DOTS_C10 = Genotype(
+    _pairs(
+        "skip_connect 0, sep_conv_3x3 1, sep_conv_3x3 0, sep_conv_3x3 1, "
+        "sep_conv_3x3 0, sep_conv_3x3 1, skip_connect 1, dil_conv_3x3 3"
+    ),
+    _pairs(
+        "sep_conv_3x3 0, sep_conv_3x3 1, max_pool_3x3 0, max_pool_3x3 1, "
+        "max_pool_3x3 0, dil_conv_5x5 3, max_pool_3x3 0, dil_conv_5x5 4"
+    ),
+)
+DOTS_C100 = Genotype(
+    _pairs(
+        "sep_conv_3x3 0, sep_conv_3x3 1, skip_connect 0, sep_conv_3x3 1, "
+        "sep_conv_3x3 1, sep_conv_3x3 3, sep_conv_3x3 1, dil_conv_3x3 4"
+    ),
+    _pairs(
+        "avg_pool_3x3 0, avg_pool_3x3 1, sep_conv_5x5 0, sep_conv_5x5 1, "
+        "sep_conv_3x3 0, dil_conv_5x5 3, sep_conv_3x3 3, dil_conv_3x3 4"
+    ),
+)
+DOTS_IMAGENET = Genotype(
+    _pairs(
+        "dil_conv_5x5 0, skip_connect 1, skip_connect 0, sep_conv_3x3 1, "
+        "sep_conv_3x3 0, sep_conv_3x3 1, sep_conv_3x3 0, sep_conv_5x5 1"
+    ),
+    _pairs(
+        "sep_conv_5x5 0, sep_conv_3x3 1, sep_conv_3x3 0, sep_conv_5x5 1, "
+        "max_pool_3x3 0, dil_conv_5x5 3, sep_conv_3x3 0, max_pool_3x3 1"
+    ),
+)
+
 NAMED = {
     "autoshiftnet_cifar10": AUTOSHIFTNET_CIFAR10,
     "autoshiftnet_cifar100": AUTOSHIFTNET_CIFAR100,
@@ -150,13 +256,26 @@ NAMED = {
     "darts_v2": DARTS_V2,
     "nasnet": NASNET,
     "amoebanet": AMOEBANET,
+    "gdas": GDAS,
+    "p_darts": P_DARTS,
+    "pc_darts": PC_DARTS,
+    "darts_minus_cifar10": DARTS_MINUS_C10,
+    "darts_minus_cifar100": DARTS_MINUS_C100,
+    "dots_cifar10": DOTS_C10,
+    "dots_cifar100": DOTS_C100,
+    "dots_imagenet": DOTS_IMAGENET,
 }
 
 
 def genotype(value: str | Genotype | dict) -> Genotype:
-    """A genotype from a name, a `Genotype`, or its fields as a dictionary (as read from JSON)."""
+    """A genotype from a name, a `Genotype`, its fields as a dictionary, or the text of these in JSON."""
     if isinstance(value, Genotype):
         return value
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise InputError(f"genotype is no JSON text: {error}.") from error
     if isinstance(value, dict):
         unknown = sorted(set(value) - set(Genotype.__dataclass_fields__))
         missing = [key for key in ("normal", "reduce") if key not in value]
@@ -167,3 +286,19 @@ def genotype(value: str | Genotype | dict) -> Genotype:
     if value in NAMED:
         return NAMED[value]
     raise InputError(f"genotype={value!r} is not known; allowed are: {', '.join(NAMED)}.{nearest(str(value), NAMED)}")
+
+
+def write_genotype(path: str | os.PathLike, cells: Genotype) -> Path:
+    """Write cells as a line of JSON, which a person may edit; every edge is checked when it is read."""
+    return write_text(Path(path), genotype(cells).as_text() + "\n")
+
+
+def read_genotype(path: str | os.PathLike) -> Genotype:
+    """The cells in a file of `write_genotype`.
+
+    Raises: InputError for a text that is no JSON object or a malformed genotype; FileNotFoundError without a file.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    if not text.lstrip().startswith("{"):
+        raise InputError(f"genotype file {Path(path).name} holds no JSON object.")
+    return genotype(text)

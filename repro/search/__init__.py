@@ -1,4 +1,4 @@
-"""Search spaces, supernets, samplers, evolution.
+"""Search spaces, supernets, samplers, evolution, and cells found by gradient.
 
 from repro.search import GeneSpace, evolve
 
@@ -6,5 +6,18 @@ evolve(GeneSpace({"width": (8, 12, 16)}), accuracy, cost=energy, limit=2.0, seed
 """
 
 from repro.search.evolution import Evolution, GeneSpace, Round, Scored, evolve
+from repro.search.gradient import CellSearch, search_cells
+from repro.search.topology import topology_weights
+from repro.train.shift import adaptive_l2
 
-__all__ = ["Evolution", "GeneSpace", "Round", "Scored", "evolve"]
+__all__ = [
+    "CellSearch",
+    "Evolution",
+    "GeneSpace",
+    "Round",
+    "Scored",
+    "adaptive_l2",
+    "evolve",
+    "search_cells",
+    "topology_weights",
+]

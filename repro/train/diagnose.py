@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 # Events of our operators (autograd Functions named ...Conv2dFunction, ...LinearFunction) and of torch's own.
 _OPERATOR_EVENT = re.compile(
-    r"^(repro::\w+|aten::(conv2d|linear|addmm|convolution|mkldnn_convolution)"
+    r"^(repro::\w+|aten::(conv2d|linear|addmm|bmm|convolution|mkldnn_convolution)"
     r"|(autograd::engine::evaluate_function: )?"
-    r"(ConvolutionBackward0|AddmmBackward0|\w*(Adder|Shift)\w*(Conv2d|Linear)\w*))$"
+    r"(ConvolutionBackward0|AddmmBackward0|BmmBackward0|\w*(Adder|Shift)\w*(Conv2d|Linear)\w*))$"
 )
 
 
@@ -61,8 +61,8 @@ WARM_UP_STEPS, PROFILED_STEPS = 2, 5
 def profile_step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     """Forward and backward on the CPU, profiled: {"step_ms", "operator_ms", "operator_share"}, means over five steps.
 
-    Operators are convolutions, linear, adder and shift layers; the rest is batch norm, activations, pooling, Python and
-    autograd's own bookkeeping. Weights do not change; gradients are dropped afterwards.
+    Operators are convolutions, linear, adder and shift layers and batched products; the rest is batch norm,
+    activations, pooling, Python and autograd's own bookkeeping. Weights do not change; gradients are dropped.
     """
 
     def once():

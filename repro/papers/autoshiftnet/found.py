@@ -1,0 +1,53 @@
+"""The search of cells as a run (Sec. 4 and appendix A), shared by every entry that shows or trains what it found."""
+
+from __future__ import annotations
+
+from repro.errors import InputError, check_choice
+from repro.papers.autoshiftnet.recipes import SEARCHES, CellRun
+from repro.papers.data import device, load_splits
+from repro.papers.kinds import spec_of
+from repro.runs import Outcome, RunContext, RunSpec
+from repro.search.gradient import CellSearch, search_cells
+
+
+def spec(recipe: CellRun, seed: int) -> RunSpec:
+    """One search."""
+    return spec_of("autoshiftnet_search", recipe, seed)
+
+
+def recipe_of(preset: str, dataset: str | None = None) -> CellRun:
+    """The search of a preset, on its default data set where none is named."""
+    known = [name for of, name in SEARCHES if of == preset]
+    if not known:
+        check_choice("preset", preset, dict.fromkeys(of for of, _ in SEARCHES))
+    if dataset and dataset not in known:
+        raise InputError(
+            f"dataset={dataset!r} has no search at preset {preset}; there is one on {' and '.join(known)}."
+        )
+    return SEARCHES[preset, dataset or known[0]]
+
+
+def search(recipe: CellRun, seed: int, context: RunContext) -> dict:
+    """Run function: what `CellSearch.as_plain` holds; resumes from the last epoch."""
+    splits = load_splits(recipe.data)
+    result = search_cells(
+        recipe.search,
+        splits.train,
+        splits.held_out,
+        seed=seed,
+        num_classes=recipe.data.facts["num_classes"],
+        folder=context.checkpoint,
+        on_epoch=lambda row: context.log(**{name: value for name, value in row.items() if name != "architecture"}),
+        device=device(),
+    )
+    plain = result.as_plain()
+    return {**plain, "outcome": "done" if result.outcome == "finished" else result.outcome}
+
+
+def found(outcome: Outcome) -> CellSearch | None:
+    """The search behind an outcome; None if it failed. Its `genotype` is None where it diverged."""
+    if not outcome.ok:
+        return None
+    plain = outcome.value
+    ended = "finished" if plain["outcome"] == "done" else plain["outcome"]
+    return CellSearch.from_plain(outcome.spec.recipe.search, {**plain, "outcome": ended})

@@ -1,0 +1,75 @@
+"""`repro search cells` prints cells that the cell network takes, keeps its search, and refuses in one sentence."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from repro import runs
+from repro.cli import main as command_line
+from repro.errors import InputError
+from repro.models import create
+from repro.models.genotypes import genotype, read_genotype
+from repro.papers.autoshiftnet import found
+from repro.papers.autoshiftnet.recipes import SEARCHES
+from repro.runs import Outcome
+
+
+@pytest.fixture
+def call(capsys, monkeypatch, tmp_path):
+    """The command in this very process: (exit code, stdout, stderr)."""
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "runs"))
+    here, threads = runs.engine, torch.get_num_threads()
+    monkeypatch.setattr(runs, "engine", lambda _, **options: here("torchrun", threads=1, **options))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["repro", "search", "cells", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        torch.set_num_threads(threads)
+        printed = capsys.readouterr()
+        return ended.value.code or 0, printed.out, printed.err
+
+    return run
+
+
+def test_a_search_prints_cells_that_the_network_takes_and_is_not_done_twice(call, tmp_path, monkeypatch):
+    code, out, err = call("--preset", "smoke")
+    assert code == 0 and "on held-out images after 2 epochs" in err
+    assert create("cells", genotype=out.strip(), layers=3, channels=2).recipe["genotype"] == out.strip()
+    monkeypatch.setattr(found, "search_cells", None)  # whoever searched again would fail
+    file, picture = tmp_path / "cells.json", tmp_path / "cells.svg"
+    code, again, _ = call("--preset", "smoke", "--out", str(file), "--picture", str(picture))
+    assert code == 0 and again == out and read_genotype(file) == genotype(out.strip())
+    assert "normal cell" in picture.read_text() or picture.stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "smok"], "Did you mean 'smoke'"),
+        (["--preset", "quick", "--dataset", "cifar10"], "there is one on digits"),
+        (["--strategy", "dart"], "Did you mean 'darts'"),
+        (["--picture", "cells.doc"], "must end in .svg, .png or .pdf"),
+        (["--seed", "-1"], "seed=-1 is not allowed"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_in_one_sentence(call, arguments, message):
+    code, _, err = call(*arguments)
+    assert code == 2 and message in err and len(err.strip().splitlines()) == 1
+
+
+def test_a_search_that_failed_has_nothing_and_one_that_diverged_no_cells():
+    spec = found.spec(SEARCHES["smoke", "digits"], 0)
+    assert found.found(Outcome(spec, "failed", None, "out of memory")) is None
+    plain = {"outcome": "diverged", "detail": "epoch 1", "genotype": None, "kept": None, "rows": []}
+    result = found.found(Outcome(spec, "done", plain, ""))
+    assert (result.outcome, result.detail, result.genotype) == ("diverged", "epoch 1", None)
+
+
+def test_every_preset_has_a_search():
+    assert {preset for preset, _ in SEARCHES} == {"smoke", "quick", "study", "paper"}
+    with pytest.raises(InputError, match="preset='all' is not known"):
+        found.recipe_of("all")

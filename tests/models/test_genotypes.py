@@ -1,0 +1,64 @@
+"""Cells as text and files, and the sizes of the cells of other methods."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from repro.cost.skeleton import skeleton
+from repro.errors import InputError
+from repro.models.genotypes import NAMED, Genotype, genotype, read_genotype, write_genotype
+
+CELLS = NAMED["dots_cifar10"]
+
+
+def test_cells_are_written_and_read(tmp_path):
+    assert read_genotype(write_genotype(tmp_path / "cells.json", CELLS)) == CELLS
+    assert genotype(CELLS.as_text()) == genotype(json.loads(CELLS.as_text())) == CELLS
+
+
+def test_nodes_compare_cells_whatever_the_order_of_edges():
+    swapped = Genotype(CELLS.normal[1::-1] + CELLS.normal[2:], CELLS.reduce)
+    assert swapped != CELLS and swapped.nodes("normal") == CELLS.nodes("normal")
+    assert CELLS.nodes("normal")[3] == (("skip_connect", 1), ("dil_conv_3x3", 3))
+
+
+# Millions of trainable values at 36 channels and 20 cells, counted once from the public lists (names of both columns).
+SIZES = {
+    "gdas": (3.37, 3.42),
+    "p_darts": (3.43, 3.49),
+    "pc_darts": (3.64, 3.69),
+    "darts_minus_cifar10": (3.45, None),
+    "darts_minus_cifar100": (None, 3.42),
+    "dots_cifar10": (3.53, None),
+    "dots_cifar100": (None, 4.06),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_cells_of_other_methods_have_their_size(name):
+    for classes, size in zip((10, 100), SIZES[name]):
+        if size is not None:
+            model = skeleton("cells", genotype=name, num_classes=classes)
+            params = sum(parameter.numel() for parameter in model.parameters())
+            assert params / 1e6 == pytest.approx(size, abs=0.0055)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "genotype is no JSON text"),
+        ("[]", "holds no JSON object"),
+        ('{"normal": []}', "lacks reduce"),
+        ('{"normal": [], "reduce": []}', "must list two"),
+        (CELLS.as_text().replace("sep_conv_3x3", "sep_conv_9x9"), "unknown operation 'sep_conv_9x9'"),
+        (CELLS.as_text().replace('["skip_connect", 0]', '["skip_connect", 2]'), "reads input 2"),
+        (CELLS.as_text().replace('"reduce_concat": [2', '"reduce_concat": [9'), "must name different nodes"),
+    ],
+)
+def test_a_malformed_file_is_refused_in_a_sentence(text, sentence, tmp_path):
+    file = tmp_path / "cells.json"
+    file.write_text(text)
+    with pytest.raises(InputError, match=sentence):
+        read_genotype(file)

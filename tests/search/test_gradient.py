@@ -1,0 +1,249 @@
+"""The search of cells: schedules, halves, what each phase changes, resume, refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+
+from repro.errors import InputError
+from repro.models import create
+from repro.search.cell_supernet import OPERATIONS
+from repro.search.gradient import (
+    CellSearch,
+    CellSearchRecipe,
+    _Search,
+    _Step,
+    halves,
+    search_cells,
+    search_rate,
+    search_temperature,
+)
+from repro.train.data import TensorData
+
+TINY = CellSearchRecipe(
+    layers=3,
+    channels=2,
+    nodes=2,
+    operation_epochs=(1, 1),
+    topology_epochs=(1, 2),
+    batch_size=16,
+    lr=0.3,
+    lr_min=0.03,
+    architecture_lr=0.01,
+    crop_padding=1,
+)
+PAPER = CellSearchRecipe()
+
+
+def images(count: int = 32, seed: int = 0) -> TensorData:
+    """Three classes that differ in their brightest quarter."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 3
+    pictures = torch.rand(count, 1, 8, 8, generator=generator)
+    for label in range(3):
+        pictures[labels == label, :, 4 * (label // 2) :, 4 * (label % 2) :] += 2
+    return TensorData(pictures, labels)
+
+
+DATA, HELD_OUT = images(), images(16, seed=1)
+
+
+def run(recipe: CellSearchRecipe = TINY, **options) -> CellSearch:
+    return search_cells(recipe, DATA, HELD_OUT, **{"seed": 0, **options})
+
+
+def begun(recipe: CellSearchRecipe) -> _Step:
+    """The first step of a search, nothing trained."""
+    return _Step(_Search(recipe, DATA, HELD_OUT, seed=0, num_classes=None, folder=None, device="cpu"), "operations")
+
+
+@pytest.fixture(scope="module")
+def found() -> CellSearch:
+    return run()
+
+
+# --- schedules -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reset", "rates"),
+    [
+        ("whole", {0: 0.0100, 29: 0.0067, 30: 0.0100, 50: 0.0083, 69: 0.0047}),
+        ("none", {0: 0.0100, 29: 0.0067, 30: 0.0065, 69: 0.0010}),
+        ("own", {29: 0.0067, 30: 0.0100, 50: 0.0055, 69: 0.0010}),
+    ],
+)
+def test_the_rate_begins_again_with_step_two(reset, rates):
+    recipe = dataclasses.replace(PAPER, reset=reset)
+    assert {epoch: round(search_rate(recipe, epoch), 4) for epoch in rates} == rates
+
+
+def test_the_temperature_is_one_until_the_topology_is_searched():
+    assert PAPER.epochs == 70
+    assert [search_temperature(PAPER, epoch) for epoch in (0, 30, 49, 50, 69)] == [1, 1, 1, 10, 0.02]
+
+
+# --- what a search does ----------------------------------------------------------------------------------------------
+
+
+def test_halves_are_fixed_disjoint_and_in_proportion():
+    data = TensorData(torch.arange(30.0).view(30, 1, 1, 1), torch.arange(30) % 3)
+    first, second = halves(data)
+    assert sorted([*first.images.flatten().tolist(), *second.images.flatten().tolist()]) == list(range(30))
+    assert first.labels.bincount().tolist() == second.labels.bincount().tolist() == [5, 5, 5]
+
+
+def test_a_search_has_a_row_an_epoch_and_cells_that_the_network_takes(found):
+    assert found.outcome == "finished" and [row["epoch"] for row in found.rows] == [1, 2, 3, 4, 5]
+    assert [(row["step"][0], row["phase"][0]) for row in found.rows] == [*zip("oottt", "wswss")]
+    assert all(math.isfinite(row["train_loss"]) and 0 <= row["held_out_accuracy_pct"] <= 100 for row in found.rows)
+    assert found.held_out_accuracy_pct == found.rows[-1]["held_out_accuracy_pct"]
+    scores = create("cells", genotype=found.genotype, layers=3, channels=2, op="shift")(torch.rand(2, 3, 8, 8))
+    assert scores.shape == (2, 10)
+
+
+def test_weight_only_phases_leave_the_architecture_alone_and_search_moves_all_of_it(found):
+    before, after, fresh, *searched = (row["architecture"] for row in found.rows)
+    assert set(torch.tensor(before["normal"]).flatten().tolist()) == {0}
+    assert all((torch.tensor(after[kind]) != 0).all() for kind in ("normal", "reduce"))
+    assert all(not torch.tensor(value).any() for value in fresh.values())
+    assert all(torch.tensor(value).any() for value in searched[0].values())
+    assert searched[0] != searched[1]
+
+
+def test_cells_can_be_cut_after_any_epoch(found):
+    assert found.genotype_at(5) == found.genotype
+    assert found.architecture_at(2).kept() == found.kept
+    assert found.architecture_at(4).temperature == 10 and found.architecture_at(5).temperature == 0.02
+    cut = found.genotype_at(2)  # DARTS's, of step one
+    assert len(cut.normal) == 4 and {operation for operation, _ in cut.normal} <= set(OPERATIONS[1:])
+
+
+def test_a_search_survives_json(found):
+    again = CellSearch.from_plain(TINY, json.loads(json.dumps(found.as_plain())))
+    assert (again.genotype, again.kept, again.rows) == (found.genotype, found.kept, found.rows)
+    assert again.genotype_at(3) == found.genotype_at(3)
+
+
+def test_alphas_step_on_the_second_half_and_weights_on_the_first():
+    step = begun(dataclasses.replace(TINY, crop_padding=0, flip=False))
+    flat = step.supernet.flat
+    batch = next(step.search.endless("operations", 1))
+    stored = {image.numpy().tobytes() for image in step.search.second.images}
+    assert all(image.numpy().tobytes() in stored for image in batch.inputs)
+    weights = flat.shift.detach().clone()
+    loss = torch.nn.functional.cross_entropy(step.supernet(batch.inputs), batch.labels)
+    slopes = torch.autograd.grad(loss, list(step.architecture.parameters()))
+    step._architecture_step(batch)
+    for alpha, slope in zip(step.architecture.parameters(), slopes):  # Adam's first step is the rate, against the slope
+        clear = slope.abs() > 1e-6
+        torch.testing.assert_close(alpha[clear], -TINY.architecture_lr * slope[clear].sign(), rtol=0.02, atol=0)
+    assert torch.equal(flat.shift, weights)
+    alphas = [alpha.detach().clone() for alpha in step.architecture.parameters()]
+    step._step(batch, together=False)
+    assert not torch.equal(flat.shift, weights)
+    assert all(map(torch.equal, alphas, step.architecture.parameters()))
+
+
+def test_exponents_keep_to_a_narrower_range_at_any_rate():
+    step = begun(dataclasses.replace(TINY, shift_range=(-4, -1)))
+    for group in step.optimizer.param_groups:
+        group["lr"] = 5.0
+    for turn in range(8):  # RAdam's first five steps are small
+        for batch in step.search.batches(step.search.first, turn):
+            step._step(batch, together=False)
+    shift = step.supernet.flat.shift
+    assert shift.min() == -4 and shift.max() == -1
+    assert step.supernet.flat.sign.abs().max() > 1  # S is never clamped
+
+
+def test_darts_in_the_same_space_and_real_weights():
+    recipe = dataclasses.replace(TINY, strategy="darts", space="real", operation_epochs=(0, 1))
+    result = run(recipe)
+    assert [row["step"] for row in result.rows] == ["operations"] and result.kept is None
+    assert result.genotype == result.genotype_at(1) and len(result.genotype.reduce) == 4
+
+
+def test_the_forms_of_the_l2_term_pull_exponents_where_they_say():
+    rows = {}
+    for l2 in ("code", "paper", "conventional", "none"):
+        step = begun(dataclasses.replace(TINY, l2=l2, weight_decay=0.1))
+        for batch in step.search.batches(step.search.first, "any"):
+            step._step(batch, together=False)
+        rows[l2] = step.supernet.flat.shift.mean().item()
+    assert len(set(rows.values())) == 4
+    assert rows["code"] < rows["none"] < rows["conventional"]  # squares of P draw P up, squares of 2^P down
+
+
+# --- resume ----------------------------------------------------------------------------------------------------------
+
+
+def same(rows: list[dict], others: list[dict]) -> bool:
+    return [{**row, "seconds": 0} for row in rows] == [{**row, "seconds": 0} for row in others]
+
+
+def test_a_search_goes_on_bit_for_bit_from_either_step(found, tmp_path):
+    for stop in (1, 4):
+        part = run(folder=tmp_path, stop_after=stop)
+        assert (part.outcome, len(part.rows), part.genotype) == ("stopped", stop, None)
+    result = run(folder=tmp_path)
+    assert same(result.rows, found.rows) and result.genotype == found.genotype
+    other = dataclasses.replace(TINY, lr=0.2)
+    with pytest.raises(InputError, match=r"operations.pt was written with another recipe; give a new place"):
+        run(other, folder=tmp_path)
+    with pytest.raises(InputError, match="another seed"):
+        run(folder=tmp_path, seed=1)
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_its_step_begins_again(tmp_path, capsys):
+    recipe = dataclasses.replace(TINY, strategy="darts", operation_epochs=(1, 1))
+    run(recipe, folder=tmp_path, stop_after=1)
+    path = tmp_path / "operations.pt"
+    path.write_bytes(path.read_bytes()[:-100])
+    again = run(recipe, folder=tmp_path, stop_after=1)
+    assert "operations begins again" in capsys.readouterr().err
+    assert len(again.rows) == 1 and path.exists()
+
+
+def test_divergence_is_an_outcome():
+    result = run(dataclasses.replace(TINY, strategy="darts", space="real", lr=1e30))
+    assert result.outcome == "diverged" and "operations" in result.detail and result.genotype is None
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"strategy": "dart"}, "strategy='dart' is not known.*Did you mean 'darts'"),
+        ({"temperatures": (0, 1)}, r"temperatures\[0\]=0 is not allowed"),
+        ({"temperatures": 10}, "temperatures=10 is not allowed; it must be a pair"),
+        ({"shift_range": (-15, 0)}, "5 bits with a ternary sign hold P from -14 to 0"),
+        ({"operation_epochs": (3, 0)}, r"operation_epochs\[1\]=0 is not allowed"),
+        ({"l2": "l1"}, "l2='l1' is not known"),
+        ({"lr_min": 1.0}, "lr_min=1.0 is not allowed"),
+        ({"nodes": 0}, "nodes=0 is not allowed"),
+    ],
+)
+def test_recipes_that_cannot_be_run_are_refused(change, sentence):
+    with pytest.raises(InputError, match=sentence):
+        CellSearchRecipe(**change)
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "options", "sentence"),
+    [
+        (DATA.take(slice(0, 1)), HELD_OUT, {}, "train_data holds 1 examples; a search needs at least one for each"),
+        (DATA, HELD_OUT.take(slice(0, 0)), {}, "held_out holds no examples"),
+        (DATA, HELD_OUT, {"num_classes": 2}, "num_classes=2 is not allowed; labels go up to 2"),
+        (DATA, HELD_OUT, {"stop_after": 0}, "stop_after=0 is not allowed"),
+    ],
+)
+def test_data_that_cannot_be_searched_on_is_refused(train, held_out, options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        search_cells(TINY, train, held_out, **{"seed": 0, **options})
