@@ -1,6 +1,7 @@
 """Settings chosen on held-out images: what is tried, what is chosen, and that recipes hold what was chosen."""
 
 import hashlib
+import importlib
 import json
 
 import pandas as pd
@@ -8,7 +9,6 @@ import pytest
 
 from repro.errors import InputError
 from repro.papers import tuning
-from repro.papers.acghostnet.recipes import TUNED
 from repro.papers.data import load_splits
 from repro.paths import results_root
 from repro.runs import Outcome
@@ -31,11 +31,12 @@ def test_the_best_mean_over_seeds_is_chosen_and_a_divergence_puts_a_setting_out(
     assert tuning.best_settings(pd.DataFrame(rows, columns=tuning.COLUMNS)) == {"net": "a", "other": "c"}
 
 
-@pytest.mark.parametrize("path", sorted((results_root() / "tuning").glob("acghostnet-*.csv")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted((results_root() / "tuning").glob("*.csv")), ids=lambda p: p.stem)
 def test_recipes_hold_what_the_record_chose(path):
-    dataset = path.stem.removeprefix("acghostnet-")
+    paper, dataset = path.stem.split("-", 1)
+    tuned_by_dataset = importlib.import_module(f"repro.papers.{paper}.recipes").TUNED
     chosen, stored = tuning.best_settings(pd.read_csv(path)), json.loads(path.with_suffix(".json").read_text())
-    assert chosen == TUNED[dataset] == stored["chosen"]
+    assert chosen == tuned_by_dataset[dataset] == stored["chosen"]
     assert stored["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
