@@ -16,15 +16,16 @@ def readme():
 
 
 def test_the_code_example_runs_and_trains(readme):
-    (code,) = re.findall(r"```python\n(.*?)```", readme, re.S)
     names = {}
-    exec(code, names)
+    for code in re.findall(r"```python\n(.*?)```", readme, re.S):
+        exec(code, names)
     images, labels = torch.randn(4, 3, 8, 8), torch.randint(0, 10, (4,))
     loss = torch.nn.functional.cross_entropy(names["model"](images), labels)
     loss.backward()
     names["optimizer"].step()
     assert torch.isfinite(loss)
     assert names["converted"](images).shape == (4, 10, 4, 4)
+    assert names["deployed"](images).shape == (4, 10) and names["deployed"][0].out_channels == 8
 
 
 def test_the_make_targets_that_it_names_exist(readme):
