@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from repro import paths
-from repro.datasets import cifar, grey
+from repro.datasets import cifar, glyphs, grey
 from repro.datasets.cache import CachedSplit, cached, file_sha256
 from repro.datasets.registry import SPLITS, DatasetInfo, info
 from repro.datasets.source import Source, damaged
@@ -97,7 +97,7 @@ def load(
     """Load one split of a data set.
 
     Args:
-        name: "digits", "fashion-mnist", "cifar10" or "cifar100".
+        name: "digits", "glyphs", "fashion-mnist", "cifar10" or "cifar100".
         split: "train" or "test". For a validation part of the training data see `split_half`.
         root: the data root; default $REPRO_DATA, else data/raw.
         limit: keep this many images, classes in proportion (within one image), chosen by `subset_seed`; a smaller
@@ -195,6 +195,8 @@ def find(name: str, split: str, root: str | os.PathLike | None = None) -> Source
     split = check_choice("split", split, SPLITS)
     if entry.name == "digits":
         return grey.locate_digits(split, folder)
+    if entry.name == "glyphs":
+        return glyphs.locate(split, folder)
     if entry.name == "fashion-mnist":
         return grey.locate_fashion(split, folder)
     return cifar.locate(name, split, folder)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from repro.errors import check_choice
 
 SPLITS = ("train", "test")
+CLASSIFICATION, SEGMENTATION = TASKS = ("classification", "segmentation")
 
 _FASHION_URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/"
@@ -29,7 +30,10 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """One entry of the registry; `rows` counts the images of each split."""
+    """One entry of the registry; `rows` counts the images of each split.
+
+    task: whether a label is a class or a mask, a class per pixel. seed: of a data set that is drawn.
+    """
 
     name: str
     title: str
@@ -40,6 +44,8 @@ class DatasetInfo:
     files: tuple[RemoteFile, ...]
     class_names: tuple[str, ...] | None
     terms: str
+    task: str = CLASSIFICATION
+    seed: int | None = None
 
     @property
     def download_mib(self) -> float:
@@ -60,6 +66,18 @@ REGISTRY: dict[str, DatasetInfo] = {
             files=(),
             class_names=tuple("0123456789"),
             terms="CC BY 4.0 (UCI repository), distributed by scikit-learn",
+        ),
+        DatasetInfo(
+            name="glyphs",
+            title="digits turned, shifted and scribbled over, 16x16 grey (drawn from scikit-learn's)",
+            num_classes=10,
+            channels=1,
+            size=16,
+            rows={"train": 6000, "test": 4000},
+            files=(),
+            class_names=tuple("0123456789"),
+            terms="as digits",
+            seed=13,
         ),
         DatasetInfo(
             name="fashion-mnist",

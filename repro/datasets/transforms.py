@@ -153,6 +153,7 @@ _STANDARD = {
     "cifar100": (RandomCrop(4), RandomFlip()),
     "fashion-mnist": (RandomCrop(2), RandomFlip()),
     "digits": (RandomCrop(1),),  # a mirrored digit is another sign
+    "glyphs": (RandomCrop(1),),
 }
 
 

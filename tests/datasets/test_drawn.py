@@ -1,0 +1,102 @@
+"""The drawn data sets: the same pixels everywhere, made of what their descriptions say, and not solved by a line."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from repro.datasets import glyphs, load
+from repro.datasets.drawn import Stream, segments, to_bytes
+from repro.datasets.grey import locate_digits
+
+
+class Middle:
+    """A stream whose every number is the middle of its range: nothing is turned or shifted, noise is nothing."""
+
+    def uniform(self, low, high, *shape):
+        return np.full(shape, (low + high) / 2)
+
+    def noise(self, deviation, *shape):
+        return np.zeros(shape)
+
+    def turn(self, largest_tangent, *shape):
+        return np.ones(shape), np.zeros(shape)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPRO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield tmp_path_factory.mktemp("raw")
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    return load("glyphs", "train", folder), load("glyphs", "test", folder)
+
+
+def test_a_stream_depends_on_seed_and_split_and_keeps_its_ranges():
+    numbers = Stream(5, "train").uniform(-2.0, 3.0, 4, 500)
+    assert np.array_equal(numbers, Stream(5, "train").uniform(-2.0, 3.0, 4, 500))
+    assert not np.isin(numbers, Stream(5, "test").uniform(-2.0, 3.0, 4, 500)).any()
+    assert not np.isin(numbers, Stream(6, "train").uniform(-2.0, 3.0, 4, 500)).any()
+    assert numbers.min() >= -2 and numbers.max() < 3 and abs(numbers.mean() - 0.5) < 0.1
+    noise = Stream(5, "train").noise(0.25, 20000)
+    assert abs(noise.mean()) < 0.01 and abs(noise.std() - 0.25) < 0.01
+    cosine, sine = Stream(5, "train").turn(math.tan(math.radians(12.5)), 2000)
+    assert np.allclose(cosine**2 + sine**2, 1)
+    assert 24 < np.degrees(np.arctan2(sine, cosine)).max() <= 25
+
+
+def test_distances_from_strokes_by_hand():
+    one = np.array([1.0])
+    distance = segments(one, one, one, 4 * one, 6)[0]  # from (1, 1) to (1, 4)
+    assert np.allclose(distance[1, 1:5], 0) and np.allclose(distance[3, 1:5], 2)
+    assert math.isclose(distance[0, 0], math.sqrt(2)) and math.isclose(distance[4, 5], math.sqrt(10))
+    assert np.allclose(segments(one, one, one, one, 3)[0, 1], [1, 0, 1])  # a stroke of no length is a point
+
+
+def test_grey_values_are_rounded_half_up_and_cut_off():
+    assert to_bytes(np.array([-1.0, 0.5 / 255, 1.4 / 255, 1.0, 7.0])).tolist() == [0, 1, 1, 255, 255]
+
+
+def test_a_digit_in_the_middle_is_enlarged_and_nothing_else():
+    digit = np.zeros((1, 8, 8))
+    digit[0, 2:6, 3:5] = 1.0
+    large = glyphs.warped(digit, Middle())[0]
+    assert np.allclose(large, large[::-1]) and np.allclose(large, large[:, ::-1])
+    assert math.isclose(large.sum(), 8 * 1.5**2, rel_tol=0.02)  # an area of 8 pixels, 1.5 times as long and as wide
+    assert large[:, :5].max() == 0 and math.isclose(large[7, 7], 1.0)
+
+
+def test_glyphs_are_these_pixels_on_every_machine(both):
+    train, test = both
+    assert train.images.shape == (6000, 1, 16, 16) and test.images.shape == (4000, 1, 16, 16)
+    assert (train.fingerprint[:16], test.fingerprint[:16]) == ("71ae988f66ebe8b7", "4e1a9ecfd8798b31")
+    assert train.provenance["source"].startswith("glyphs 1 of scikit-learn") and "seed 13" in test.provenance["source"]
+    assert train.provenance["complete"] and train.provenance["files"] == []
+    assert min(np.bincount(train.labels)) > 580 and min(np.bincount(test.labels)) > 380
+
+
+def test_glyphs_of_a_split_come_from_every_digit_of_that_split_and_from_no_other(monkeypatch, folder):
+    monkeypatch.setattr(glyphs, "draw", lambda digits, stream: to_bytes(digits).repeat(2, 1).repeat(2, 2))
+    found, digits = {}, {}
+    for split in ("train", "test"):
+        base, made = locate_digits(split, folder).read(), glyphs.locate(split, folder).read()
+        digits[split] = {(image.tobytes(), label) for image, label in zip(base.images, base.labels)}
+        found[split] = Counter((image[:, ::2, ::2].tobytes(), label) for image, label in zip(made.images, made.labels))
+        assert found[split].keys() == digits[split]
+    assert set(found["train"].values()) == {4, 5} and set(found["test"].values()) == {11, 12}
+    assert not digits["train"] & digits["test"]
+
+
+def test_a_linear_rule_reads_some_glyphs_and_not_most(both):
+    train, test = (part.normalize(part.images[:2000]).flatten(1).double() for part in both)
+    labels = torch.nn.functional.one_hot(both[0].labels[:2000]).double()
+    ridge = train.T @ train + 200 * torch.eye(256, dtype=torch.double)
+    right = (test @ torch.linalg.solve(ridge, train.T @ labels)).argmax(1) == both[1].labels[:2000]
+    assert 0.2 < right.double().mean() < 0.5
