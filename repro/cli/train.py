@@ -43,12 +43,13 @@ def train(
     import torch
 
     from repro.datasets import REGISTRY
+    from repro.datasets.registry import CLASSIFICATION
     from repro.errors import check_choice, check_int
     from repro.models import create
     from repro.papers.data import DataRecipe, device, load_splits
     from repro.train import TrainRecipe, fit
 
-    check_choice("dataset", dataset, REGISTRY)
+    check_choice("dataset", dataset, [name for name, info in REGISTRY.items() if info.task == CLASSIFICATION])
     images = check_int("train_images", train_images, minimum=0) or None
     recipe = TrainRecipe(
         epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, adaptive=adaptive, eta=eta

@@ -29,7 +29,7 @@ ARRAYS = ("images", "labels")
 
 @dataclass
 class CachedSplit:
-    """One split: images (N, C, H, W) uint8 and labels (N,) int64 (memory-mapped, copy on write), and its record."""
+    """One split: images (N, C, H, W) uint8, labels (N,) int64 or masks (N, H, W) uint8, mapped copy on write."""
 
     images: np.ndarray
     labels: np.ndarray

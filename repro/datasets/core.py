@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from repro import paths
-from repro.datasets import cifar, glyphs, grey
+from repro.datasets import cifar, eyes, glyphs, grey
 from repro.datasets.cache import CachedSplit, cached, file_sha256
-from repro.datasets.registry import SPLITS, DatasetInfo, info
+from repro.datasets.registry import SEGMENTATION, SPLITS, DatasetInfo, info
 from repro.datasets.source import Source, damaged
-from repro.datasets.subset import area_resize, channel_stats, stratified_order
+from repro.datasets.subset import area_resize, channel_stats, middle_resize, stratified_order
 from repro.datasets.transforms import Normalize
 from repro.errors import InputError, MissingDataError, check_choice, check_int
 
@@ -28,7 +28,7 @@ class Dataset(torch.utils.data.Dataset):
 
     Attributes:
         images: (N, C, H, W) uint8, 0..255.
-        labels: (N,) int64, 0..num_classes-1.
+        labels: (N,) int64, 0..num_classes-1; of a segmentation set masks (N, H, W) uint8, 255 where nothing is said.
         mean, std: per channel, of the whole training split at this image size, on the scale 0..1.
         class_names: one name per class.
         provenance: where the data come from, JSON-able, without any folder of this machine.
@@ -70,7 +70,7 @@ class Dataset(torch.utils.data.Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(C, H, W) float32, normalised, and its label as an int64 scalar."""
+        """(C, H, W) float32, normalised, and its label as an int64 scalar, or its mask (H, W)."""
         return self.normalize(self.images[index][None])[0], self.labels[index]
 
     def subset(self, rows: np.ndarray | torch.Tensor, split: str | None = None, **record: object) -> Dataset:
@@ -94,19 +94,7 @@ def load(
     subset_seed: int = 0,
     size: int | None = None,
 ) -> Dataset:
-    """Load one split of a data set.
-
-    Args:
-        name: "digits", "glyphs", "fashion-mnist", "cifar10" or "cifar100".
-        split: "train" or "test". For a validation part of the training data see `split_half`.
-        root: the data root; default $REPRO_DATA, else data/raw.
-        limit: keep this many images, classes in proportion (within one image), chosen by `subset_seed`; a smaller
-            limit with the same seed is contained in a larger one. Rows keep their order.
-        size: resize to size x size by exact area averages; mean and std are those of the resized training split.
-    Returns:
-        A Dataset. Whole splits are memory-mapped from the cache, which the first call fills.
-    Raises: InputError for an unknown name or split or a bad number; MissingDataError if files are absent or damaged.
-    """
+    """One split of a data set: `repro.datasets.load`, but for parts (`limit`) of data whose labels are masks."""
     entry = info(name)
     split = check_choice("split", split, SPLITS)
     if size is not None:
@@ -144,7 +132,7 @@ def split_half(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
     The first half has the extra image if the number is odd. Splits are called e.g. "train/half-0" and "train/half-1".
     """
     check_int("seed", seed, minimum=0)
-    order = stratified_order(dataset.labels.numpy(), seed)
+    order = stratified_order(dataset.labels.numpy() if dataset.labels.ndim == 1 else np.zeros(len(dataset)), seed)
     middle = (len(order) + 1) // 2
     parts = (np.sort(order[:middle]), np.sort(order[middle:]))
     halves = (dataset.subset(rows, f"{dataset.split}/half-{i}", half_seed=int(seed)) for i, rows in enumerate(parts))
@@ -173,6 +161,8 @@ def batches(
     Everything runs in the calling thread on whole batches, so the result depends on the generator's state alone.
     """
     batch_size = check_int("batch_size", batch_size, minimum=1)
+    if transform is not None and dataset.labels.ndim > 1:
+        raise InputError("transform moves images alone; repro.train.segmentation has transforms that move masks along.")
     number = len(dataset)
     order = torch.randperm(number, generator=generator) if shuffle else None
     normalize = dataset.normalize
@@ -189,14 +179,17 @@ def batches(
         yield normalize(images), labels
 
 
+_DRAWN = {"glyphs": glyphs.locate_glyphs, "eyes": eyes.locate}
+
+
 def find(name: str, split: str, root: str | os.PathLike | None = None) -> Source | None:
     """Where a split lies, or None; MissingDataError if only a part of it is there."""
     entry, folder = info(name), paths.data_root(root)
     split = check_choice("split", split, SPLITS)
     if entry.name == "digits":
         return grey.locate_digits(split, folder)
-    if entry.name == "glyphs":
-        return glyphs.locate_glyphs(split, folder)
+    if entry.name in _DRAWN:
+        return _DRAWN[entry.name](split, folder)
     if entry.name == "fashion-mnist":
         return grey.locate_fashion(split, folder)
     return cifar.locate(name, split, folder)
@@ -227,7 +220,10 @@ def _stored(entry: DatasetInfo, split: str, size: int | None, root: Path) -> Cac
         original = _stored(entry, split, None, root)
         images = area_resize(original.images, size)
         meta = {k: v for k, v in original.meta.items() if k != "cache_files"}
-        return CachedSplit(images, np.array(original.labels), _with_stats({**meta, "size": size}, images))
+        labels = np.array(original.labels)
+        if entry.task == SEGMENTATION:
+            labels = middle_resize(labels, size)
+        return CachedSplit(images, labels, _with_stats({**meta, "size": size}, images))
 
     return cached(entry.name, split, size, sums, build)
 

@@ -74,7 +74,7 @@ def fetch(
     """
     entry = info(name)
     if not entry.files:
-        say(f"{name} comes with scikit-learn; there is nothing to fetch.")
+        say(f"{name} needs no files; there is nothing to fetch.")
         return []
     present = _presence(entry, root)
     if present.present and not force and _is_whole(entry, root):
@@ -167,7 +167,7 @@ def verify(name: str, root: str | os.PathLike | None = None) -> list[tuple[bool,
 
 def _verify_source(entry: DatasetInfo, source: Source) -> list[tuple[bool, str]]:
     if not source.files:
-        return [(True, f"{source.package} is installed")]
+        return [(True, f"{source.package} is here")]
     published = {file.file_name.removesuffix(".gz"): file for file in entry.files}
     lines = []
     for path in source.files:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from repro.errors import check_choice
 
 SPLITS = ("train", "test")
+CLASSIFICATION, SEGMENTATION = TASKS = ("classification", "segmentation")
 
 _FASHION_URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/"
@@ -29,7 +30,10 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """One entry of the registry; `rows` counts the images of each split."""
+    """One entry of the registry; `rows` counts the images of each split.
+
+    task: whether a label is a class or a mask, a class per pixel. seed: of a data set that is drawn.
+    """
 
     name: str
     title: str
@@ -40,6 +44,8 @@ class DatasetInfo:
     files: tuple[RemoteFile, ...]
     class_names: tuple[str, ...] | None
     terms: str
+    task: str = CLASSIFICATION
+    seed: int | None = None
 
     @property
     def download_mib(self) -> float:
@@ -71,6 +77,19 @@ REGISTRY: dict[str, DatasetInfo] = {
             files=(),
             class_names=tuple("0123456789"),
             terms="CC BY 4.0, as the digits they are drawn from",
+        ),
+        DatasetInfo(
+            name="eyes",
+            title="drawn eyes with masks of sclera, iris and pupil, 48x48 grey",
+            num_classes=4,
+            channels=1,
+            size=48,
+            rows={"train": 1000, "test": 400},
+            files=(),
+            class_names=("background", "sclera", "iris", "pupil"),
+            terms="drawn by this package",
+            task=SEGMENTATION,
+            seed=17,
         ),
         DatasetInfo(
             name="fashion-mnist",

@@ -49,7 +49,7 @@ def whole_labels(values: object, path: Path | str) -> np.ndarray:
 
 @dataclass
 class Decoded:
-    """One split in memory: images (N, C, H, W) uint8, labels (N,) int64, class names if the source has them."""
+    """One split in memory: images (N, C, H, W) uint8, labels (N,) int64 or masks (N, H, W) uint8, names if known."""
 
     images: np.ndarray
     labels: np.ndarray

@@ -161,13 +161,13 @@ def standard_augmentation(name: str, *, size: int | None = None, cutout: int = 0
     """The usual training transforms of a data set, for uint8 batches before they are normalised.
 
     Args:
-        name: a data set of the registry.
+        name: a data set of the registry whose labels are classes.
         size: the image size if the data were resized; the padding shrinks in proportion (at least 1 pixel).
         cutout: side of the Cutout square, 0 for none; `fill` is its value on the scale 0..255.
     """
     from repro.datasets.registry import REGISTRY
 
-    parts = _STANDARD[check_choice("dataset", name, REGISTRY)]
+    parts = _STANDARD[check_choice("dataset", name, _STANDARD)]
     if size is not None:
         check_int("size", size, minimum=1)
         crop = RandomCrop(max(1, round(parts[0].padding * size / REGISTRY[name].size)))

@@ -93,7 +93,7 @@ def _imagenet(split: str, side: int) -> ImageFolder:
 
 @functools.lru_cache(maxsize=4)
 def _sources(recipe: DataRecipe):
-    from repro.datasets import load
+    from repro.datasets.core import load
 
     train = load(recipe.dataset, "train", limit=recipe.train_images, size=recipe.size)
     return train, load(recipe.dataset, "test", limit=recipe.test_images, size=recipe.size)

@@ -27,6 +27,7 @@ CEILING_PCT, CEILING_WRONG, CHANCE_FACTOR, CHANCE_SD = 99.5, 5, 1.5, 3.0
 CLASSES = {
     "digits": 10,
     "glyphs": 10,
+    "eyes": 4,
     "fashionmnist": 10,
     "cifar10": 10,
     "cifar100": 100,
