@@ -246,17 +246,18 @@ class SupernetCell(nn.Module):
         self.input0 = (_Reduce if reduction_before else _Pointwise)(make, first, channels)
         self.input1 = _Pointwise(make, second, channels)
         self.groups = nn.ModuleList()
-        self.places: list[list[tuple[int, Tensor, Tensor]]] = []  # by state: group, rows and columns of coefficients
-        edges = edges_of(nodes)
+        self.states: list[list[EdgeGroup]] = []  # the groups that read each state
+        places, edges = [], edges_of(nodes)
         for state in range(nodes + 1):
             mine = [index for index, (_, source) in enumerate(edges) if source == state]
             stride = 2 if reduction and state < 2 else 1
-            self.places.append([])
+            self.states.append([])
             for operation in dict.fromkeys(name for index in mine for name in candidates[index] if name != "none"):
                 rows = [index for index in mine if operation in candidates[index]]
-                columns = [list(candidates[index]).index(operation) for index in rows]
-                self.places[state].append((len(self.groups), torch.tensor(rows), torch.tensor(columns)))
+                places += [row * len(candidates[0]) + list(candidates[row]).index(operation) for row in rows]
                 self.groups.append(EdgeGroup(make, operation, channels, stride, [edges[row] for row in rows]))
+                self.states[state].append(self.groups[-1])
+        self.register_buffer("places", torch.tensor(places), persistent=False)  # of each group's edges in coefficients
         reached = {node for group in self.groups for node in group.nodes}
         if len(reached) < nodes:
             node = min(set(range(nodes)) - reached) + 1
@@ -266,12 +267,13 @@ class SupernetCell(nn.Module):
     def forward(self, x0: Tensor, x1: Tensor, coefficients: Tensor, weights: list[Tensor]) -> Tensor:
         states = [module(self.make(F.relu(x)), weights) for module, x in ((self.input0, x0), (self.input1, x1))]
         sums: list[list[Tensor]] = [[] for _ in range(self.nodes)]
-        for state, places in enumerate(self.places):
+        parts = coefficients.flatten()[self.places].split([group.edges for group in self.groups])
+        factor_of = {group: part.view(1, -1, 1, 1, 1) for group, part in zip(self.groups, parts)}
+        for state, groups in enumerate(self.states):
             rounded = self.make(F.relu(states[state]))
             mixed: dict[tuple[int, ...], Tensor] = {}
-            for number, rows, columns in places:
-                group = self.groups[number]
-                factors = coefficients[rows, columns].view(1, -1, 1, 1, 1)
+            for group in groups:
+                factors = factor_of[group]
                 value = group(states[state], rounded, weights)
                 before = mixed.get(group.nodes)
                 mixed[group.nodes] = value * factors if before is None else torch.addcmul(before, value, factors)

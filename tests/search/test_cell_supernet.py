@@ -172,8 +172,8 @@ def test_a_cell_is_the_weighted_sum_over_edges_and_operations(reduction):
         for row, (into, source) in enumerate(edges):
             if into != node:
                 continue
-            for number, rows, _ in cell.places[source]:
-                group, edge = cell.groups[number], rows.tolist().index(row)
+            for group in cell.states[source]:
+                edge = group.nodes.index(node)
                 column = OPERATIONS.index(group.operation)
                 total = total + coefficients[row, column] * single(group, make.flat, edge)(states[source])
         states.append(total)
