@@ -71,7 +71,7 @@ SEARCHES = {
 """1.632 mJ is the energy of table 11's best network; all other sizes of the paper's search are ours."""
 SEARCH_SEEDS = {"smoke": (0,), "quick": (0,), "study": (0, 1, 2), "paper": (0,)}
 SEARCH_SCALE = {
-    "smoke": "One epoch on 64 images, six SubNets and three TargetNets: checks that everything runs, says nothing about "
+    "smoke": "One epoch on 64 images, six SubNets and three TargetNets: checks that everything runs, says nothing of "
     "the claims.",
     "quick": "A SuperNet of 100,000 weights for 16-pixel images, trained for 12 epochs on 2,000 glyphs; 84 SubNets "
     "with inherited weights, 26 TargetNets trained for one epoch each; 500 held-out glyphs judge.",
