@@ -25,6 +25,7 @@ MEASURED = ("empirical", "cost")
 CEILING_PCT, CEILING_WRONG, CHANCE_FACTOR, CHANCE_SD = 99.5, 5, 1.5, 3.0
 # By folded name; reading them from the registry of `repro.datasets` would load torch to show a board.
 CLASSES = {"digits": 10, "glyphs": 10, "eyes": 4, "fashionmnist": 10, "cifar10": 10, "cifar100": 100, "imagenet": 1000}
+CLASSES |= {"food101": 101, "flowers102": 102, "stanfordcars": 196, "pets": 37, "voc2012": 21, "openeds": 4}
 
 
 @dataclass(frozen=True, eq=False)
