@@ -49,7 +49,8 @@ def train(
     from repro.papers.data import DataRecipe, device, load_splits
     from repro.train import TrainRecipe, fit
 
-    check_choice("dataset", dataset, [name for name, info in REGISTRY.items() if info.task == CLASSIFICATION])
+    known = [name for name, info in REGISTRY.items() if info.task == CLASSIFICATION and not info.folders]
+    check_choice("dataset", dataset, known)
     images = check_int("train_images", train_images, minimum=0) or None
     recipe = TrainRecipe(
         epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, adaptive=adaptive, eta=eta

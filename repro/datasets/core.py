@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from repro import paths
-from repro.datasets import cifar, eyes, glyphs, grey
+from repro.datasets import cifar, eyes, folders, glyphs, grey
 from repro.datasets.cache import CachedSplit, cached, file_sha256
 from repro.datasets.registry import SEGMENTATION, SPLITS, DatasetInfo, info
 from repro.datasets.source import Source, damaged
@@ -190,15 +190,24 @@ def find(name: str, split: str, root: str | os.PathLike | None = None) -> Source
         return grey.locate_digits(split, folder)
     if entry.name in _DRAWN:
         return _DRAWN[entry.name](split, folder)
+    if entry.folders:
+        return folders.locate(entry, split, folder)
     if entry.name == "fashion-mnist":
         return grey.locate_fashion(split, folder)
     return cifar.locate(name, split, folder)
 
 
-def _find_or_explain(entry: DatasetInfo, split: str, root: Path) -> Source:
+def find_or_explain(entry: DatasetInfo, split: str, root: str | os.PathLike | None) -> Source:
+    """Where a split lies; MissingDataError that says what to do if it, or a part of it, is not there."""
+    root = paths.data_root(root)
     source = find(entry.name, split, root)
     if source is not None:
         return source
+    if entry.folders:
+        raise MissingDataError(
+            f"{entry.name} was not found at {entry.folders[0]} in the data root {root}; bring it yourself, in the "
+            "layout that data/README.md shows, or point $REPRO_DATA (or root=) at the folder that holds it."
+        )
     where = f"in the data root {root}" if root.is_dir() else f"because the data root {root} does not exist"
     places = "" if entry.name != "fashion-mnist" else " nor in Debian's folder (package dataset-fashion-mnist)"
     raise MissingDataError(
@@ -209,7 +218,9 @@ def _find_or_explain(entry: DatasetInfo, split: str, root: Path) -> Source:
 
 def _stored(entry: DatasetInfo, split: str, size: int | None, root: Path) -> CachedSplit:
     """The cached split at one size; a resized one is made from the cached original."""
-    source = _find_or_explain(entry, split, root)
+    source = find_or_explain(entry, split, root)
+    if entry.folders:
+        source.read()  # says how it is read
     files = [{"file": source.relative(f), "bytes": f.stat().st_size, "sha256": file_sha256(f)} for f in source.files]
     _check_sums(entry, source, files)
     sums = [file["sha256"] for file in files] or [source.package]

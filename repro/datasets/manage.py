@@ -12,6 +12,7 @@ from filelock import FileLock
 from repro import paths
 from repro.datasets import cache, cifar, grey
 from repro.datasets.core import find
+from repro.datasets.folders import FolderSource
 from repro.datasets.registry import REGISTRY, SPLITS, DatasetInfo, RemoteFile, info
 from repro.datasets.source import Source, content_sha256_of, sha256_of
 from repro.errors import InputError, MissingDataError
@@ -40,9 +41,12 @@ def _presence(entry: DatasetInfo, root: str | os.PathLike | None) -> Presence:
     def answer(present: bool, found: str, advice: str = "") -> Presence:
         return Presence(entry.name, entry.title, entry.download_mib, present, found, advice)
 
-    command = f"python -m repro data fetch {entry.name}"
+    command = _advice(entry)
     try:
         sources = [find(entry.name, split, root) for split in SPLITS]
+        for source in sources:
+            if isinstance(source, FolderSource):
+                source.listing()
     except MissingDataError as error:
         return answer(False, str(error), command)
     found = [source for source in sources if source is not None]
@@ -54,7 +58,15 @@ def _presence(entry: DatasetInfo, root: str | os.PathLike | None) -> Presence:
     return answer(True, places)
 
 
+def _advice(entry: DatasetInfo) -> str:
+    if entry.folders:
+        return f"bring it yourself, to {entry.folders[0]} in the data root"
+    return f"python -m repro data fetch {entry.name}"
+
+
 def _place(source: Source) -> str:
+    if isinstance(source, FolderSource):
+        return f"{source.kind} in {source.files[0]}"
     return f"{source.kind} in {source.files[0].parent}" if source.files else source.package
 
 
@@ -73,6 +85,11 @@ def fetch(
     Raises: InputError (unknown name, unwritable folder); MissingDataError (no network, broken off, wrong checksum).
     """
     entry = info(name)
+    if entry.folders:
+        raise MissingDataError(
+            f"{name} cannot be fetched from here; accept its authors' terms and unpack it to {entry.folders[0]} in "
+            f"the data root {paths.data_root(root)}."
+        )
     if not entry.files:
         say(f"{name} needs no files; there is nothing to fetch.")
         return []
@@ -154,7 +171,7 @@ def verify(name: str, root: str | os.PathLike | None = None) -> list[tuple[bool,
             continue
         if source is None:
             folder = paths.data_root(root)
-            lines.append((False, f"{name} ({split}) is not in {folder}; run `python -m repro data fetch {name}`."))
+            lines.append((False, f"{name} ({split}) is not in {folder}: {_advice(entry)}"))
         else:
             lines += _verify_source(entry, source)
     lines = list(dict.fromkeys(lines))  # one tarball holds both splits
@@ -168,6 +185,18 @@ def verify(name: str, root: str | os.PathLike | None = None) -> list[tuple[bool,
 def _verify_source(entry: DatasetInfo, source: Source) -> list[tuple[bool, str]]:
     if not source.files:
         return [(True, f"{source.package} is here")]
+    if isinstance(source, FolderSource):
+        try:
+            found = len(source.listing().images)
+        except MissingDataError as error:
+            return [(False, str(error))]
+        published = entry.rows[source.split]
+        return [
+            (
+                found == published,
+                f"{entry.name} ({source.split}) has {found} of {published} images in {source.files[0]}",
+            )
+        ]
     published = {file.file_name.removesuffix(".gz"): file for file in entry.files}
     lines = []
     for path in source.files:

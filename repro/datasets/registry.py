@@ -32,7 +32,8 @@ class RemoteFile:
 class DatasetInfo:
     """One entry of the registry; `rows` counts the images of each split.
 
-    task: whether a label is a class or a mask, a class per pixel. seed: of a data set that is drawn.
+    task: whether a label is a class or a mask, a class per pixel. folders: where below the data root a set may lie
+    that is brought by the user and read file by file. seed: of a data set that is drawn.
     """
 
     name: str
@@ -45,12 +46,32 @@ class DatasetInfo:
     class_names: tuple[str, ...] | None
     terms: str
     task: str = CLASSIFICATION
+    folders: tuple[str, ...] = ()
     seed: int | None = None
 
     @property
     def download_mib(self) -> float:
         """Size of the download in MiB; 0 for data that a dependency ships."""
         return sum(file.num_bytes for file in self.files) / 2**20
+
+
+def _files(
+    name: str, title: str, num_classes: int, rows: tuple[int, int], *folders: str, task: str = CLASSIFICATION
+) -> DatasetInfo:
+    """A set of many files, read in colour at 224x224 pixels unless asked otherwise; its users fetch it themselves."""
+    return DatasetInfo(
+        name=name,
+        title=title,
+        num_classes=num_classes,
+        channels=3,
+        size=224,
+        rows=dict(zip(SPLITS, rows, strict=True)),
+        files=(),
+        class_names=None,
+        terms="the authors'",
+        task=task,
+        folders=folders,
+    )
 
 
 REGISTRY: dict[str, DatasetInfo] = {
@@ -189,6 +210,27 @@ REGISTRY: dict[str, DatasetInfo] = {
             ),
             class_names=None,
             terms="no licence stated; cite Krizhevsky 2009",
+        ),
+        _files("food101", "dishes in 101 classes (Bossard et al. 2014)", 101, (75750, 25250), "food-101"),
+        _files("flowers102", "flowers in 102 classes (Nilsback and Zisserman 2008)", 102, (2040, 6149), "flowers-102"),
+        _files("stanford-cars", "cars in 196 classes (Krause et al. 2013)", 196, (8144, 8041), "stanford_cars"),
+        _files("pets", "cats and dogs in 37 breeds (Parkhi et al. 2012)", 37, (3680, 3669), "oxford-iiit-pet"),
+        _files(
+            "voc2012",
+            "photographs with masks of 20 kinds of objects (Everingham et al. 2012)",
+            21,
+            (1464, 1449),
+            "VOCdevkit/VOC2012",
+            task=SEGMENTATION,
+        ),
+        _files(
+            "openeds",
+            "infrared eyes with masks of sclera, iris and pupil (Garbin et al. 2019)",
+            4,
+            (8916, 2403),
+            "openeds",
+            "Semantic_Segmentation_Dataset",
+            task=SEGMENTATION,
         ),
     )
 }

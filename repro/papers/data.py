@@ -6,13 +6,16 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
-from repro.datasets import REGISTRY
+from repro.datasets import REGISTRY, SPLITS
+from repro.datasets.registry import SEGMENTATION
 from repro.errors import MissingDataError
 from repro.paths import data_root
 from repro.train.data import Batch, TensorData, prepare
+from repro.train.folders import open_folder
 from repro.train.imagefolder import ImageFolder
 
 IMAGENET = "imagenet"
@@ -100,23 +103,46 @@ def _sources(recipe: DataRecipe):
 
 
 def data_fingerprint(recipe: DataRecipe) -> str:
-    """Sixteen hex digits over both splits' contents; of ImageNet over its file names, as reading it takes an hour."""
-    if recipe.dataset != IMAGENET:
-        train, test = _sources(recipe)
+    """Sixteen hex digits over both splits' contents; over the file names of sets whose reading takes an hour."""
+    if not _lazy(recipe):
+        train, test = _whole_sources(recipe)
         return hashlib.sha256(f"{train.fingerprint}{test.fingerprint}".encode()).hexdigest()[:16]
     digest = hashlib.sha256()
-    for split in ("train", "val"):
-        files = _imagenet(split, recipe.facts["side"]).files
+    for files in _listed_files(recipe):
         digest.update("\n".join(f"{file.parent.name}/{file.name}" for file in files).encode())
     return digest.hexdigest()[:16]
+
+
+def _lazy(recipe: DataRecipe) -> bool:
+    """Whether the images are read file by file."""
+    return recipe.dataset == IMAGENET or bool(REGISTRY[recipe.dataset].folders)
+
+
+def _listed_files(recipe: DataRecipe) -> Iterator[list[Path]]:
+    if recipe.dataset == IMAGENET:
+        return (_imagenet(split, recipe.facts["side"]).files for split in ("train", "val"))
+    return (open_folder(recipe.dataset, split, size=recipe.size).files for split in SPLITS)
+
+
+def _whole_sources(recipe: DataRecipe):
+    """Both splits in memory, of classes or of masks."""
+    return _mask_sources(recipe) if REGISTRY[recipe.dataset].task == SEGMENTATION else _sources(recipe)
+
+
+@functools.lru_cache(maxsize=4)
+def _mask_sources(recipe: DataRecipe):
+    from repro.datasets import load
+
+    train = load(recipe.dataset, "train", limit=recipe.train_images, size=recipe.size)
+    return train, load(recipe.dataset, "test", limit=recipe.test_images, size=recipe.size)
 
 
 def data_source(recipe: DataRecipe) -> dict[str, str]:
     """What a record says of its images: name, fingerprint, source, and a note if they are not the originals."""
     about = {"dataset": recipe.dataset, "fingerprint": data_fingerprint(recipe)}
-    if recipe.dataset == IMAGENET:
+    if _lazy(recipe):
         return about | {"source": "folder of the user"}
-    known = _sources(recipe)[0].provenance
+    known = _whole_sources(recipe)[0].provenance
     return about | {name: known[name] for name in ("source", "note") if name in known}
 
 

@@ -17,6 +17,7 @@ from repro.runs import RunSpec, code_fingerprint
 
 KINDS = {
     "network": ("repro.papers.jobs:train_network", "Job"),
+    "segmentation": ("repro.papers.segmentation_jobs:train_segmentation", "SegmentationJob"),
     "weights": ("repro.papers.weight_distributions:train_and_fit", "WeightsRecipe"),
     "acghostnet_search": ("repro.papers.acghostnet.found:search", "SearchRun"),
     "acghostnet_supernet": ("repro.papers.acghostnet.ranking:train_shared", "SharedRun"),

@@ -34,7 +34,12 @@ CLASSES = {
     "pets": 37,
     "food101": 101,
     "flower102": 102,
+    "flowers102": 102,
     "cars": 196,
+    "stanfordcars": 196,
+    "voc": 21,
+    "voc2012": 21,
+    "openeds": 4,
     "imagenet": 1000,
 }
 
