@@ -55,7 +55,7 @@ class TwoStageRun:
     target: Budget
     trial: TrainRecipe
     networks: int = 1
-    sampling: str = "sandwich"
+    sampling: str = "random"
     choices: AugmentationSpace = field(default_factory=lambda: AugmentationSpace(operators=("shift", "adder")))
     depth: bool = True
     mutation: bool = True

@@ -12,7 +12,7 @@ from repro.errors import InputError
 from repro.layers import AdderConv2d, ShiftConv2d, ShiftLinear
 from repro.models import create
 from repro.papers.data import DataRecipe
-from repro.papers.shiftaddaug import found
+from repro.papers.shiftaddaug import f04, found
 from repro.papers.shiftaddaug.found import FoundJob, TwoStageRun
 from repro.papers.shiftaddaug.space import AugmentationSpace
 from repro.papers.shiftaddaug.two_stage import Budget, TargetSpace, find_subnet, find_target, inside_of
@@ -136,6 +136,11 @@ def test_a_search_is_a_run_whose_target_keeps_the_limit_and_is_trained_anew(monk
     wide, narrow = (blocks[blocks["network"] == name].reset_index(drop=True) for name in ("SubNet", "TargetNet"))
     assert (narrow["mid"] < wide["mid"]).all() and (narrow["out"] < wide["out"]).all()
     assert set(frames["seconds"]) == {"seed", "supernet", "subnet", "target"}
+    ours = f04.trained(RUN, [0], lambda specs: {key: ran(spec) for key, spec in specs.items()})
+    search, pictured = f04.draw(ours)
+    points = [len(dots.get_offsets()) for axes in search.figure.axes for dots in axes.collections]
+    assert sum(points) == (candidates["origin"] != "parent").sum() + 2  # and a ring in each panel
+    assert len(pictured.figure.axes[0].patches) == 4 * len(wide)
     for augmented in (True, False):
         job = FoundJob(RUN.data, TRAIN, subnet, target, augmented=augmented, calibration_images=64)
         tested = ran(found.found_spec(job, 0))
