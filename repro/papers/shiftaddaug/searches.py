@@ -23,7 +23,7 @@ PAPER_SPACE = ElasticSpace(
 """MCUNet's kernels, expansions and depths on ProxylessNAS's stages, widths so that TargetNets are as wide as w0.35."""
 
 _RATE = 0.2
-"""Of the small searches: 12 epochs on 1,000 glyphs brought networks of the SuperNet to 38 % held out, 0.05 to 18 %."""
+"""Of the small searches: after 12 epochs on 1,000 glyphs networks of the SuperNet had 38 % held out, with 0.05 18 %."""
 _GLYPHS = dataclasses.replace(SMALL, lr=_RATE, flip=False, crop_padding=1)
 _QUICK = TwoStageRun(
     data=DataRecipe("glyphs", train_images=2500, held_out=0.2),
@@ -71,8 +71,8 @@ SEARCHES = {
 """1.632 mJ is the energy of table 11's best network; all other sizes of the paper's search are ours."""
 SEARCH_SEEDS = {"smoke": (0,), "quick": (0,), "study": (0, 1, 2), "paper": (0,)}
 SEARCH_SCALE = {
-    "smoke": "One epoch on 64 images, six SubNets and three TargetNets: checks that everything runs, says nothing of "
-    "the claims.",
+    "smoke": "One epoch on 64 images, six SubNets and three TargetNets: checks that everything runs, says nothing "
+    "about the claims.",
     "quick": "A SuperNet of 100,000 weights for 16-pixel images, trained for 12 epochs on 2,000 glyphs; 84 SubNets "
     "with inherited weights, 26 TargetNets trained for one epoch each; 500 held-out glyphs judge.",
     "study": "A SuperNet of 100,000 weights for 16-pixel images, trained for 30 epochs; 450 SubNets with inherited "
