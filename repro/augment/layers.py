@@ -9,6 +9,11 @@ adder layer, M an ordinary one; weights of both parts lie in one tensor, so that
 
 How many input channels are there says the input; how many outputs are wanted says `active`. The bias of the target
 rows goes with MF, as the paper asks; the other rows keep theirs.
+
+Either way M is one convolution over all of X. A shift layer computes a convolution with rounded weights, so its filters
+stand in the target's place of that one; in the wider network all of X is then on the fixed-point grid (2^-17 away at
+16.16), in the target exactly what the target reads. An adder computes no product: zeros stand in its place, and what it
+computes of X_t is added to the first channels.
 """
 
 from __future__ import annotations
@@ -31,12 +36,13 @@ class _Wide(nn.Module):
 
     Args:
         layer: the multiplicative layer of the target network; its geometry is kept.
-        op: operator of the target part, "conv", "shift" or "adder".
+        op: operator of the target part, "conv", "shift", "adder" or "shiftadd". The adder half of "shiftadd" works on
+            the target's outputs alone: it is `add`, a layer of its own, and no exchange of channels moves it.
         channels: (inputs, outputs) of the widest network.
         around: operator of everything else: "conv", or `op` itself, which then computes the whole layer.
         remap: R of equation 5, a module that maps the raw weights of the target part, or None.
     Attributes: `multiplicative`: whether the target part is a convolution (still); `active`: outputs wanted.
-    State dict: `weight` (outputs, inputs, …) and `bias` (outputs,) of the widest network; `remap.*`.
+    State dict: `weight` (outputs, inputs, …) and `bias` (outputs,) of the widest network; `remap.*`, `add.weight`.
     """
 
     dim: int
@@ -46,6 +52,8 @@ class _Wide(nn.Module):
         self, layer: nn.Module, op: str, channels: tuple[int, int], around: str = "conv", remap: nn.Module | None = None
     ):
         super().__init__()
+        if around == op == "shiftadd":
+            raise InputError("around='same' is not allowed with op='shiftadd'; its adder half is the target's alone.")
         self.op, self.around, self.remap = op, around, remap
         self.multiplicative = op == "conv"
         self.depthwise = getattr(layer, "groups", 1) > 1
@@ -55,6 +63,7 @@ class _Wide(nn.Module):
         shape = (channels[1], 1 if self.depthwise else channels[0], *layer.weight.shape[2:])
         self.weight = nn.Parameter(layer.weight.new_empty(shape))
         self.bias = None if layer.bias is None else nn.Parameter(layer.bias.new_zeros(channels[1]))
+        self.add = self._plain(op, bias=False).add.to(layer.weight) if op == "shiftadd" else None
         self.reset_parameters()
 
     @torch.no_grad()
@@ -110,50 +119,43 @@ class _Wide(nn.Module):
         if op == "conv" or self.around == op:
             return self._compute(op, x, self._slice(inputs, outputs), bias)
         if (inputs, outputs) == self.target:
-            return self._compute(op, x, self.target_weight(), bias)
+            return self._compute(op, x, self.target_weight().contiguous(), bias)
         if op == "shift":
-            return self._fused(x, inputs, outputs, bias)
-        target_bias = None if bias is None else bias[:target_out]
-        y = self._compute(op, x.narrow(self.dim, 0, target_in), self.target_weight(), target_bias)
-        if inputs > target_in and not self.depthwise:
-            rest = x.narrow(self.dim, target_in, inputs - target_in)
-            y = y + self._compute("conv", rest, self.weight[:target_out, target_in:inputs], None)
-        if outputs == target_out:
-            return y
-        source = x.narrow(self.dim, target_in, inputs - target_in) if self.depthwise else x
-        rows = self.weight[target_out:outputs] if self.depthwise else self.weight[target_out:outputs, :inputs]
-        return torch.cat(
-            [y, self._compute("conv", source, rows, None if bias is None else bias[target_out:])], self.dim
-        )
+            weight = round_to_power_of_two(self.target_weight(), WEIGHT_BITS)
+            if bias is not None:
+                bias = torch.cat([fixed_point_round(bias[:target_out], *FIXED_POINT), bias[target_out:]])
+            return self._compute("conv", fixed_point_round(x, *FIXED_POINT), self._among(weight, x), bias)
+        weight = self.target_weight()
+        y = self._compute("conv", x, self._among(torch.zeros_like(weight), x), bias)
+        y_t = self._compute(op, _First.apply(x, target_in, self.dim), weight.contiguous(), None)
+        return _AddToFirst.apply(y, y_t, self.dim)
 
     def _slice(self, inputs: int, outputs: int) -> Tensor:
         weight = self.weight[:outputs] if self.depthwise else self.weight[:outputs, :inputs]
         return weight.contiguous()
 
-    def _fused(self, x: Tensor, inputs: int, outputs: int, bias: Tensor | None) -> Tensor:
-        """Shift in the target part: all of equation 4 is one filter bank over X, whose target columns are rounded."""
-        target_in, target_out = self.target
-        weight = round_to_power_of_two(self.target_weight(), WEIGHT_BITS)
-        if inputs > target_in and not self.depthwise:
-            weight = torch.cat([weight, self.weight[:target_out, target_in:inputs]], 1)
-        if outputs > target_out:
-            rows = self.weight[target_out:outputs] if self.depthwise else self.weight[target_out:outputs, :inputs]
-            weight = torch.cat([weight, rows], 0)
-        rounded = fixed_point_round(x.narrow(self.dim, 0, target_in), *FIXED_POINT)
+    def _among(self, block: Tensor, x: Tensor) -> Tensor:
+        """The active weights for an input `x`, with `block` in the place of the target's."""
+        (target_in, target_out), inputs = self.target, x.shape[self.dim]
+        if self.depthwise:
+            return torch.cat([block, self.weight[target_out:inputs]], 0)
         if inputs > target_in:
-            rounded = torch.cat([rounded, x.narrow(self.dim, target_in, inputs - target_in)], self.dim)
-        if bias is not None:
-            bias = torch.cat([fixed_point_round(bias[:target_out], *FIXED_POINT), bias[target_out:]])
-        return self._compute("conv", rounded, weight, bias)
+            block = torch.cat([block, self.weight[:target_out, target_in:inputs]], 1)
+        if self.active > target_out:
+            block = torch.cat([block, self.weight[target_out : self.active, :inputs]], 0)
+        return block
 
     @torch.no_grad()
     def deployed(self) -> nn.Module:
         """The target part as a layer of its own, R(W) written out."""
         op, outputs = ("conv" if self.multiplicative else self.op), self.target[1]
-        layer = self._plain(op)
-        layer.weight.copy_(self.target_weight())
+        layer = self._plain(op, bias=self.bias is not None)
+        first, last = (layer.shift, layer.add) if op == "shiftadd" else (layer, layer)
+        first.weight.copy_(self.target_weight())
+        if op == "shiftadd":
+            last.weight.copy_(self.add.weight)
         if self.bias is not None:
-            layer.bias.copy_(self.bias[:outputs])
+            last.bias.copy_(self.bias[:outputs])
         return layer.train(self.training).to(self.weight)
 
     def permute_(self, order: Tensor, *, outputs: bool, inputs: bool) -> None:
@@ -164,6 +166,44 @@ class _Wide(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.op}, target={self.target}, widest={self.widest}" + (", depthwise" if self.depthwise else "")
+
+
+def _format(x: Tensor) -> torch.memory_format:
+    last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+class _First(torch.autograd.Function):
+    """The first channels of `x`. Its gradient is laid out as `x` is; a slice's is not, which makes batch norm slow."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, count: int, dim: int) -> Tensor:
+        ctx.shape, ctx.place, ctx.format = x.shape, (dim, 0, count), _format(x)
+        return x.narrow(*ctx.place).contiguous(memory_format=ctx.format)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor):
+        like = {"dtype": gradient.dtype, "device": gradient.device}
+        whole = torch.empty(ctx.shape, memory_format=ctx.format, **like).zero_()
+        whole.narrow(*ctx.place).copy_(gradient)
+        return whole, None, None
+
+
+class _AddToFirst(torch.autograd.Function):
+    """`y` with `y_t` added to its first channels, in place."""
+
+    @staticmethod
+    def forward(ctx, y: Tensor, y_t: Tensor, dim: int) -> Tensor:
+        ctx.place = dim, 0, y_t.shape[dim]
+        y.narrow(*ctx.place).add_(y_t)
+        ctx.mark_dirty(y)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor):
+        return gradient, gradient.narrow(*ctx.place).contiguous(memory_format=_format(gradient)), None
 
 
 @torch.no_grad()
@@ -190,11 +230,11 @@ class WideConv2d(_Wide):
                 f"groups={layer.groups} of a convolution from {layer.in_channels} to {layer.out_channels} channels is "
                 "not allowed; an augmented layer is dense or depthwise."
             )
-        if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-            raise InputError(f"padding={layer.padding!r} ({layer.padding_mode}) is not allowed; give zeros as numbers.")
-        super().__init__(layer, op, channels, **options)
-        self.geometry = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
+        if layer.padding_mode != "zeros":
+            raise InputError(f"padding_mode={layer.padding_mode!r} is not allowed; an augmented layer pads with zeros.")
+        self.geometry = {name: getattr(layer, name) for name in ("stride", "padding", "dilation")}
         self.kernel_size = layer.kernel_size
+        super().__init__(layer, op, channels, **options)
 
     @staticmethod
     def _sizes(layer: nn.Conv2d) -> tuple[int, int]:
@@ -202,20 +242,20 @@ class WideConv2d(_Wide):
 
     def _compute(self, op: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         groups = x.shape[1] if self.depthwise else 1
-        compute = {"conv": functional.conv2d, "shift": self._shift, "adder": adder_conv2d}[op]
-        return compute(x, weight, bias, groups=groups, **self.geometry)
+        compute = {"conv": functional.conv2d, "adder": adder_conv2d}.get(op, self._shift)
+        if op != "shiftadd":
+            return compute(x, weight, bias, groups=groups, **self.geometry)
+        y = self.add(compute(x, weight, None, groups=groups, **self.geometry))
+        return y if bias is None else y + bias.view(-1, 1, 1)
 
     @staticmethod
     def _shift(x: Tensor, weight: Tensor, bias: Tensor | None, **geometry) -> Tensor:
         weight = round_to_power_of_two(weight, WEIGHT_BITS)
         return shift_conv2d(x, weight, bias, weight_bits=None, activation_bits=FIXED_POINT, **geometry)
 
-    def _plain(self, op: str) -> nn.Module:
-        inputs, outputs = self.target
-        groups = inputs if self.depthwise else 1
-        return make_conv2d(
-            op, inputs, outputs, self.kernel_size, groups=groups, bias=self.bias is not None, **self.geometry
-        )
+    def _plain(self, op: str, *, bias: bool) -> nn.Module:
+        groups = self.target[0] if self.depthwise else 1
+        return make_conv2d(op, *self.target, self.kernel_size, groups=groups, bias=bias, **self.geometry)
 
 
 class WideLinear(_Wide):
@@ -228,13 +268,16 @@ class WideLinear(_Wide):
         return layer.in_features, layer.out_features
 
     def _compute(self, op: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if op == "shiftadd":
+            y = self.add(self._compute("shift", x, weight, None))
+            return y if bias is None else y + bias
         if op == "shift":
             weight = round_to_power_of_two(weight, WEIGHT_BITS)
             return shift_linear(x, weight, bias, weight_bits=None, activation_bits=FIXED_POINT)
         return {"conv": functional.linear, "adder": adder_linear}[op](x, weight, bias)
 
-    def _plain(self, op: str) -> nn.Module:
-        return make_linear(op, *self.target, bias=self.bias is not None)
+    def _plain(self, op: str, *, bias: bool) -> nn.Module:
+        return make_linear(op, *self.target, bias=bias)
 
 
 class WideBatchNorm2d(nn.BatchNorm2d):

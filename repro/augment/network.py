@@ -11,20 +11,33 @@ The target's channels are the first ones of every wide layer; see `repro.augment
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, fx, nn
 
-from repro.augment.groups import channel_groups
+from repro.augment.groups import ACTIVATING, ACTIVATIONS, SUMS, Group, channel_groups
 from repro.augment.layers import WideBatchNorm2d, WideConv2d, WideLinear, permute
 from repro.augment.remapping import remapping
 from repro.errors import InputError, check_choice, check_int, check_number
-from repro.layers import AdderConv2d, AdderLinear, ShiftConv2d, ShiftLinear, convert
+from repro.layers import (
+    AdderConv2d,
+    AdderLinear,
+    ShiftAddConv2d,
+    ShiftAddLinear,
+    ShiftConv2d,
+    ShiftLinear,
+    convert,
+)
 from repro.layers.replace import replace_layers
+from repro.models import create
+from repro.models.build import Builder, Operator
+from repro.models.mobile import KEEP
+from repro.train.evaluate import reestimate_batch_norm
 
-OPS = ("conv", "shift", "adder")
+OPS = ("conv", "shift", "adder", "shiftadd")
 Multiples = float | Sequence[float]
 Remap = Callable[[str, str, nn.Module], "nn.Module | None"]
 
@@ -51,28 +64,41 @@ class Deepened(nn.Module):
         return x
 
 
+class _Part(nn.Module):
+    """A part of an augmented network as a network."""
+
+    def __init__(self, whole: nn.Module, part: str | Sample):
+        super().__init__()
+        self.whole, self.part = whole, part
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.whole(x, self.part)
+
+
 class AugmentedNetwork(nn.Module):
     """What `augment` returns.
 
     Attributes:
         network: the wide network; its layers have the target's names.
         groups: channels that are widened together (`repro.augment.groups.Group`).
-        units: names of the parts that mutate one after the other, from shallow to deep.
+        units: names of the parts that mutate one after the other, from shallow to deep: stem, blocks, head, classifier,
+            as far as they have something that does not multiply in the end.
     State dict: `network.*`, every weight of the widest network.
     """
 
     def __init__(
-        self, model: nn.Module, ops: dict[str, str], lists: dict[str, tuple[float, ...]], depth: int, around, remap
+        self, model: nn.Module, ops: dict[str, str], lists: dict[str, tuple[float, ...]], depth, around, remap
     ):
         super().__init__()
         self._template = [model]  # a list, so that its weights are none of this module's
-        wide = _deepened(model, depth) if depth else copy.deepcopy(model)
-        self.groups, self._joins = channel_groups(wide)
-        self._lists = lists
+        wide = copy.deepcopy(model) if depth == 0 else _deepened(model, depth)
+        self.groups, self._joins = channel_groups(wide, getattr(model, "unwidened", ()))
         self._target = tuple(group.base for group in self.groups)
-        widest = self.sizes(Sample(tuple(lists.get(group.kind, (1.0,))[-1] for group in self.groups)))
+        self._choices = tuple(lists.get(group.kind, (1.0,)) for group in self.groups)
+        widest = self.sizes(self.full)
         self.network = replace_layers(wide, self._widened(wide, ops, widest, around, remap))
-        self.units = list(dict.fromkeys(_unit(model, _target_name(name)) for name in self._joins))
+        mutating = (_target_name(name) for name, layer in self.wide_layers() if layer.op != "conv")
+        self.units = list(dict.fromkeys(_unit(model, name) for name in mutating))
         self._set(self._target)
 
     def _widened(self, wide: nn.Module, ops, widest, around, remap) -> dict[nn.Module, nn.Module]:
@@ -83,7 +109,8 @@ class AugmentedNetwork(nn.Module):
             kind = WideConv2d if isinstance(layer, nn.Conv2d) else WideLinear
             mapped = None if remap is None or op == "conv" else remap(_target_name(name), op, layer)
             beside = op if around == "same" else "conv"
-            new[layer] = kind(layer, op, (widest[read], widest[made]), around=beside, remap=mapped)
+            features = layer.weight.shape[1] // self.groups[read].base if kind is WideLinear else 1  # of each channel
+            new[layer] = kind(layer, op, (features * widest[read], widest[made]), around=beside, remap=mapped)
         for number, group in enumerate(self.groups):
             for name in group.others:
                 if isinstance(modules[name], nn.BatchNorm2d):
@@ -93,29 +120,47 @@ class AugmentedNetwork(nn.Module):
     # ------------------------------------------------------------------ which network
 
     def sizes(self, sample: Sample) -> tuple[int, ...]:
-        """Channels of every group in a sample; expansion and gates keep their ratio to what they are made from."""
+        """Channels of every group in a sample.
+
+        An expansion keeps its ratio to what it is made from, so its multiple and that of its input multiply. What is
+        hidden in a gate is a part of what it gates, but never less than in the target (`_hidden`).
+        Raises: InputError for another number of multiples, or one below 1: the target would be wider than the sample.
+        """
         if len(sample.multiples) != len(self.groups):
             raise InputError(
                 f"sample has {len(sample.multiples)} multiples; this network has {len(self.groups)} groups of channels."
             )
         sizes: list[int] = []
         for group, multiple in zip(self.groups, sample.multiples):
-            ratio = sizes[group.source] / self._base(group.source) if group.kind in ("expand", "gate") else 1.0
-            sizes.append(max(1, round(group.base * multiple * ratio)))
+            if not multiple >= 1:
+                raise InputError(
+                    f"multiple {multiple!r} of the channels of {group.name} is not allowed; it must be at least 1, or "
+                    "the target would be wider than the network around it."
+                )
+            if group.kind == "gate":
+                sizes.append(self._hidden(group, sizes[group.source], multiple))
+            else:
+                ratio = sizes[group.source] / self.groups[group.source].base if group.kind == "expand" else 1.0
+                sizes.append(round(group.base * multiple * ratio))
         return tuple(sizes)
 
-    def _base(self, number: int) -> int:
-        return self.groups[number].base
+    def _hidden(self, group: Group, gated: int, multiple: float) -> int:
+        """Channels hidden in a gate of `gated` channels.
+
+        NetAug: gated / reduction, at least 16; here at least what the target has. The reduction is that of the target,
+        or 4 where its own floor hides it (24 channels behind 16 hidden ones were not meant to be 1.5).
+        """
+        reduction = max(4.0, self.groups[group.source].base / group.base)
+        return max(group.base, round(multiple * gated / reduction))
 
     def sample(self, generator: torch.Generator, *, width: bool = True, expand: bool = True) -> Sample:
         """Draw one network around the target: every group's multiple by itself, each of its list alike likely.
 
         `width` or `expand` False keeps that kind as wide as the target (NetAug ends width augmentation half-way).
         """
-        drawn = []
-        for group in self.groups:
-            allowed = {"width": width, "expand": expand}.get(group.kind, False)
-            choices = self._lists[group.kind] if allowed else (1.0,)
+        allowed, drawn = {"width": width, "expand": expand}, []
+        for group, choices in zip(self.groups, self._choices):
+            choices = choices if allowed.get(group.kind, False) else choices[:1]
             place = int(torch.randint(len(choices), (1,), generator=generator)) if len(choices) > 1 else 0
             drawn.append(choices[place])
         return Sample(tuple(drawn))
@@ -123,31 +168,61 @@ class AugmentedNetwork(nn.Module):
     @property
     def full(self) -> Sample:
         """The widest network."""
-        return Sample(tuple(self._lists.get(group.kind, (1.0,))[-1] for group in self.groups))
+        return Sample(tuple(choices[-1] for choices in self._choices))
+
+    def widens(self, *kinds: str) -> bool:
+        """Whether a sample may be wider than the target in groups of these kinds ("width", "expand")."""
+        return any(group.kind in kinds and len(choices) > 1 for group, choices in zip(self.groups, self._choices))
 
     def _set(self, sizes: Sequence[int]) -> None:
-        modules = dict(self.network.named_modules())
-        for name, (_, made) in self._joins.items():
-            modules[name].active = sizes[made]
+        for name, layer in self.wide_layers():
+            layer.active = sizes[self._joins[name][1]]
 
     def forward(self, x: Tensor, part: str | Sample = "target") -> Tensor:
         """(N, C, H, W) to what the target gives.
 
         Args:
             part: "target", "full" (the widest network), or a sample.
+        Raises: InputError for another part, or a sample that does not lie between target and widest network.
         """
         if isinstance(part, Sample):
-            sizes, deep = self.sizes(part), True
+            sizes, deep = self._within(self.sizes(part)), True
         else:
             deep = check_choice("part", part, ("target", "full")) == "full"
             sizes = self.sizes(self.full) if deep else self._target
         self._set(sizes)
-        for number, block in enumerate(self._deepened()):
+        for number, block in enumerate(self._deepened):
             block.active = len(block.blocks_of_depth) if deep else self._kept[number]
         return self.network(x)
 
-    def _deepened(self) -> list[Deepened]:
-        return [module for module in self.network.modules() if isinstance(module, Deepened)]
+    def _within(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        for group, size, most in zip(self.groups, sizes, self.sizes(self.full)):
+            if size > most:
+                raise InputError(
+                    f"the sample has {size} channels of {group.name}; the widest network has {most}, so it must have "
+                    "no more."
+                )
+        return sizes
+
+    # Looked up once: both are asked for at every step.
+
+    @cached_property
+    def _wide(self) -> tuple[tuple[str, WideConv2d | WideLinear], ...]:
+        return tuple((name, self.network.get_submodule(name)) for name in self._joins)
+
+    @cached_property
+    def _deepened(self) -> tuple[Deepened, ...]:
+        return tuple(module for module in self.network.modules() if isinstance(module, Deepened))
+
+    # ------------------------------------------------------------------ batch norm
+
+    def reestimate_(self, batches: Iterable[Tensor], part: str | Sample = "target") -> int:
+        """Set batch norm to what a part of the network has on `batches` (`repro.train.reestimate_batch_norm`).
+
+        Every pass moves the shared statistics, so in training they are right for no part. Channels beyond the part
+        lose theirs. Returns: number of batches.
+        """
+        return reestimate_batch_norm(_Part(self, part), batches)
 
     # ------------------------------------------------------------------ mutation and depth
 
@@ -155,7 +230,7 @@ class AugmentedNetwork(nn.Module):
     def _kept(self) -> list[int]:
         """How many extra blocks the target still has behind each deepened block: the deepest are dropped first."""
         left, kept = self.extra_blocks_of_target, []
-        for block in self._deepened():
+        for block in self._deepened:
             kept.append(min(left, len(block.blocks_of_depth)))
             left -= kept[-1]
         return kept
@@ -165,7 +240,7 @@ class AugmentedNetwork(nn.Module):
     @property
     def extra_blocks(self) -> int:
         """Extra blocks in all."""
-        return sum(len(block.blocks_of_depth) for block in self._deepened())
+        return sum(len(block.blocks_of_depth) for block in self._deepened)
 
     def set_depth(self, count: int) -> None:
         """Let the target keep its first `count` extra blocks; from deep to shallow they leave it."""
@@ -181,8 +256,7 @@ class AugmentedNetwork(nn.Module):
 
     def wide_layers(self) -> Iterator[tuple[str, WideConv2d | WideLinear]]:
         """(name, layer) of every wide convolution and linear layer, in the order of execution."""
-        modules = dict(self.network.named_modules())
-        return ((name, modules[name]) for name in self._joins)
+        return iter(self._wide)
 
     # ------------------------------------------------------------------ important channels into the target
 
@@ -251,15 +325,27 @@ class AugmentedNetwork(nn.Module):
             if not _is_extra(name):
                 new[modules[_target_name(name)]] = wide[name].deployed()
         model = replace_layers(model, new)
-        ops = {layer.op for name, layer in self.wide_layers() if not layer.multiplicative}
-        if hasattr(model, "recipe") and len(ops) == 1:
-            model.recipe = {**model.recipe, "op": ops.pop()}
+        if hasattr(model, "recipe"):
+            model.recipe = {**model.recipe, **self._asked()}
         return model.train(self.training)
+
+    def _asked(self) -> dict:
+        """Those options that make `repro.models.create` build what is deployed now: op and keep."""
+        layers = {_target_name(name): layer for name, layer in self.wide_layers() if not _is_extra(name)}
+        ops = {name: layer.op for name, layer in layers.items() if not layer.multiplicative}
+        if len(set(ops.values())) == 1:
+            op = next(iter(ops.values()))
+            published = _published(self._template[0], op)
+            if ops == {name: kind for name, kind in _kinds(published).items() if kind != "conv"}:
+                return {"op": op, "keep": published.recipe["keep"]}
+        return {"op": ops or "conv", "keep": None}
 
     def parameter_counts(self) -> dict[str, int]:
         """{"deployed", "training"}: parameters of the target and of the widest network."""
         training = sum(parameter.numel() for parameter in self.network.parameters())
-        return {"deployed": sum(p.numel() for p in self._template[0].parameters()), "training": training}
+        target = sum(parameter.numel() for parameter in self._template[0].parameters())
+        second = [layer.add.weight.numel() for _, layer in self.wide_layers() if layer.add is not None]
+        return {"deployed": target + sum(second), "training": training}
 
 
 # ------------------------------------------------------------------ building
@@ -284,8 +370,8 @@ def augment(
     *,
     width: Multiples = 1.0,
     expand: Multiples = 1.0,
-    depth: int = 0,
-    op: str = "shift",
+    depth: int | Sequence[int] = 0,
+    op: Operator = "shift",
     remap: str | Remap | None = None,
     around: str = "conv",
 ) -> AugmentedNetwork:
@@ -293,80 +379,108 @@ def augment(
 
     Args:
         model: the target's structure: one of `repro.models`, or any module of dense and depthwise `Conv2d`,
-            `BatchNorm2d`, `Linear`, activations, pooling, additions and gates. Its weights are not used.
+            `BatchNorm2d`, `Linear`, activations, pooling, additions and gates. Its weights are not used. Outputs of
+            the layers named by its attribute `unwidened` are not widened, nor are those of the network.
         width: largest multiple of all channels but those inside inverted residuals, or a list with 1.0 in it.
         expand: the same for the channels inside inverted residuals; both multiply there.
-        depth: extra residual blocks behind the last one of each stage.
-        op: operator of the target: "conv" (NetAug), "shift" or "adder". Layers that the model's published form keeps
-            multiplicative stay so; of other models all layers are converted (`repro.layers.convert`).
+        depth: extra residual blocks behind the last one of each stage (a run of them in a Sequential), or a number for
+            each stage.
+        op: operator of the target: "conv" (NetAug), "shift", "adder" or "shiftadd". Layers that the model's published
+            form keeps multiplicative stay so; of other models all layers are converted (`repro.layers.convert`). Or
+            operators by role or layer name, as `repro.models.create` takes them.
         remap: R of equation 5: a name of `repro.augment.REMAPPINGS`, or (layer name, op, layer) -> module or None.
         around: operator of the augmented part: "conv", or "same" as the target's (ShiftAddAug table 7).
     Raises: InputError for a model that cannot be followed, an unknown op, multiples below 1, or depth without a block
         that could be repeated.
     """
-    check_choice("op", op, OPS)
+    if isinstance(op, str):
+        check_choice("op", op, OPS)
     check_choice("around", around, ("conv", "same"))
-    check_int("depth", depth, minimum=0)
+    if isinstance(depth, Sequence) and not isinstance(depth, str):
+        depth = tuple(check_int(f"depth[{stage}]", number, minimum=0) for stage, number in enumerate(depth))
+    else:
+        depth = check_int("depth", depth, minimum=0)
     remap = remapping(remap) if isinstance(remap, str) else remap
     lists = {"width": multiples("width", width), "expand": multiples("expand", expand)}
     return AugmentedNetwork(copy.deepcopy(model), _operators(model, op), lists, depth, around, remap)
 
 
-def _operators(model: nn.Module, op: str) -> dict[str, str]:
-    """Layer name -> operator in the deployed network."""
-    if op == "conv":
-        deployed = model
-    elif hasattr(model, "recipe"):
-        from repro.models import create
+_KINDS = {
+    **{ShiftConv2d: "shift", ShiftLinear: "shift", AdderConv2d: "adder", AdderLinear: "adder"},
+    **{ShiftAddConv2d: "shiftadd", ShiftAddLinear: "shiftadd"},
+}
 
-        recipe = dict(model.recipe)
-        name = recipe.pop("name")
-        with torch.device("meta"):
-            deployed = create(name, **{**recipe, "op": op, "keep": model.recipe["keep"] or None})
-    else:
-        deployed = convert(model, op)
-    kinds = {ShiftConv2d: "shift", ShiftLinear: "shift", AdderConv2d: "adder", AdderLinear: "adder"}
-    return {name: kinds.get(type(module), "conv") for name, module in deployed.named_modules()}
+
+def _kinds(model: nn.Module) -> dict[str, str]:
+    """Module name -> operator in a network as it is deployed."""
+    return {name: _KINDS.get(type(module), "conv") for name, module in model.named_modules()}
+
+
+def _published(model: nn.Module, op: Operator) -> nn.Module:
+    """A network of `repro.models`, by its recipe, with another operator; on the meta device."""
+    recipe = dict(model.recipe)
+    name = recipe.pop("name")
+    with torch.device("meta"):
+        return create(name, **{**recipe, "op": op, "keep": recipe["keep"] or None})
+
+
+def _operators(model: nn.Module, op: Operator) -> dict[str, str]:
+    """Layer name -> operator in the deployed network."""
+    roles = {name: module.cost_role for name, module in model.named_modules() if hasattr(module, "cost_role")}
+    if hasattr(model, "recipe"):
+        return _kinds(_published(model, op))
+    if isinstance(op, str) and not roles:
+        return _kinds(model if op == "conv" else convert(model, op))
+    build = Builder(op, keep=KEEP.get(op) if isinstance(op, str) else None)
+    return {name: build.operator(name, roles.get(name, "conv")) for name, _ in model.named_modules()}
 
 
 def _is_residual(block: nn.Module) -> bool:
-    """Whether a block computes x + f(x)."""
+    """Whether a block computes x + f(x), or an activation of it."""
+    if not list(block.children()):
+        return False
     try:
-        traced = fx.symbolic_trace(block)
+        graph = fx.Tracer().trace(block)
     except Exception:  # whatever a block that cannot be traced raises: it cannot be repeated
         return False
-    nodes = list(traced.graph.nodes)
-    image, last = nodes[0], nodes[-1].args[0]
-    if last.op != "call_function" or getattr(last.target, "__name__", "") not in ("add", "iadd"):
+    modules, nodes = dict(block.named_modules()), list(graph.nodes)
+    images = [node for node in nodes if node.op == "placeholder"]
+
+    def behind(node: fx.Node, passing: tuple[type, ...]) -> fx.Node:
+        """What a node gives, without modules of some kinds (and activations by function) in between."""
+        while (node.op == "call_module" and isinstance(modules[node.target], passing)) or (
+            passing is ACTIVATIONS and node.target in ACTIVATING
+        ):
+            node = node.args[0]
+        return node
+
+    last = nodes[-1].args[0]
+    if len(images) != 1 or not isinstance(last, fx.Node):
         return False
-
-    def plain(node):
-        module = traced.get_submodule(node.target) if node.op == "call_module" else None
-        return plain(node.args[0]) if isinstance(module, nn.Identity) else node
-
-    return image in [plain(node) for node in last.all_input_nodes]
+    added = behind(last, ACTIVATIONS)
+    shortcuts = [behind(node, (nn.Identity,)) for node in added.all_input_nodes]
+    return added.target in SUMS and len(shortcuts) == 2 and images[0] in shortcuts
 
 
-def _width_of(block: nn.Module) -> int:
-    return [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)][-1].num_features
-
-
-def _deepened(model: nn.Module, depth: int) -> nn.Module:
-    """A copy with `depth` more blocks behind the last residual block of each run of equal ones."""
-    wide, found = copy.deepcopy(model), False
+def _deepened(model: nn.Module, depth: int | Sequence[int]) -> nn.Module:
+    """A copy with more blocks at the end of each stage: behind the last of a run of residual blocks in a Sequential."""
+    wide, ends = copy.deepcopy(model), []
     for module in list(wide.modules()):
-        if type(module) is not nn.Sequential:
-            continue
-        residual = [_is_residual(block) for block in module]
-        for place, block in enumerate(list(module)):
-            follows = (
-                place + 1 < len(module) and residual[place + 1] and _width_of(module[place + 1]) == _width_of(block)
-            )
-            if residual[place] and not follows:
-                module[place] = Deepened(block, [copy.deepcopy(block) for _ in range(depth)])
-                found = True
-    if not found:
-        raise InputError(f"depth={depth} is not allowed; {type(model).__name__} has no residual block to repeat.")
+        if type(module) is nn.Sequential:
+            residual = [_is_residual(block) for block in module] + [False]
+            ends += [(module, at) for at in range(len(module)) if residual[at] and not residual[at + 1]]
+    if not ends:
+        raise InputError(
+            f"depth={depth} is not allowed; {type(model).__name__} has no residual block in a Sequential to repeat."
+        )
+    numbers = [depth] * len(ends) if isinstance(depth, int) else list(depth)
+    if len(numbers) != len(ends):
+        raise InputError(
+            f"depth has {len(numbers)} numbers; {type(model).__name__} has {len(ends)} stages with a residual block."
+        )
+    for (module, at), number in zip(ends, numbers):
+        if number:
+            module[at] = Deepened(module[at], [copy.deepcopy(module[at]) for _ in range(number)])
     return wide
 
 

@@ -10,19 +10,21 @@ augmentations run (never after the last one: the deployed channels would be untr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from repro.augment.layers import WideConv2d, WideLinear
 from repro.augment.network import AugmentedNetwork
-from repro.errors import InputError, check_choice, check_flag, check_number
+from repro.errors import InputError, check_choice, check_flag, check_int, check_number
 from repro.layers import AdderConv2d, AdderLinear
 from repro.train.data import Batch, generator_for
-from repro.train.loop import History, Trainer, fit
+from repro.train.evaluate import reestimate_batch_norm
+from repro.train.loop import FINISHED, History, Trainer, fit
 from repro.train.optim import rescaled
 from repro.train.recipe import TrainRecipe
 
@@ -122,12 +124,31 @@ class PlainTrainer(Trainer):
     """A network by itself, trained as an augmented one's target: norms and biases are not decayed.
 
     Adder filters take the adaptive rate where the recipe asks for it (`repro.train.optim`).
+
+    Args:
+        calibration_images: so many training images re-estimate batch norm, in one batch, before every test; 0 keeps the
+            running statistics.
     """
 
-    def __init__(self, model: nn.Module, recipe: TrainRecipe, **options):
+    def __init__(self, model: nn.Module, recipe: TrainRecipe, *, calibration_images: int = 0, **options):
         super().__init__(model, recipe, **options)
+        self.calibration_images = check_int("calibration_images", calibration_images, minimum=0)
+        if recipe.adaptive == "all":
+            raise InputError("adaptive='all' is not allowed; these trainings take 'adder' or 'none'.")
         self.optimizer = _optimizer(model, recipe)
         self._adders = [m.weight for m in model.modules() if isinstance(m, AdderConv2d | AdderLinear)]
+        self._data = None
+
+    def epoch(self, data, epoch: int, **options) -> dict[str, float]:
+        """As `Trainer.epoch`."""
+        self._data = data
+        return super().epoch(data, epoch, **options)
+
+    def evaluate(self, data) -> dict[str, float]:
+        """As `Trainer.evaluate`, with statistics of batch norm that are the network's own."""
+        if self.calibration_images and self._data is not None:
+            reestimate_batch_norm(self.model, self._data.input_batches(*[self.calibration_images] * 2))
+        return super().evaluate(data)
 
     def step(self, batch: Batch) -> tuple[float, int, int]:
         """As `Trainer.step`."""
@@ -168,6 +189,12 @@ class PlainTrainer(Trainer):
                 gradient.copy_(new)
 
 
+def _strided_pointwise(layer: WideConv2d | WideLinear) -> bool:
+    """Whether it is the one form of convolution that must not train on channels-last tensors on the CPU."""
+    pointwise = isinstance(layer, WideConv2d) and layer.kernel_size == (1, 1)
+    return pointwise and max(layer.geometry["stride"]) > 1 and layer.weight.device.type == "cpu"
+
+
 class AugmentedTrainer(PlainTrainer):
     """The target and a sample around it in every step (equation 3).
 
@@ -182,6 +209,9 @@ class AugmentedTrainer(PlainTrainer):
     def __init__(self, model: AugmentedNetwork, recipe: TrainRecipe, *, augmentation: AugmentRecipe, **options):
         super().__init__(model, recipe, **options)
         self.augmentation = augmentation
+        if self.channels_last and any(_strided_pointwise(layer) for _, layer in model.wide_layers()):
+            self.channels_last = False  # see `repro.train.loop.unsafe_in_channels_last`
+            model.to(memory_format=torch.contiguous_format)
         self._samples: torch.Generator | None = None
         self._widths = (True, True)
         self._augmented = [0.0, 0, 0]  # loss, right answers and examples of the samples of an epoch
@@ -193,7 +223,7 @@ class AugmentedTrainer(PlainTrainer):
         self._samples = generator_for("augmentation", self.seed, epoch)
         self._widths = (progress < asked.width_ends, progress < asked.expand_ends)
         moved = None
-        if asked.augmented and asked.reorder and all(self._widths):
+        if self._augments() and asked.reorder and all(self._widths):
             moved = sum(self.model.reorder_(self.optimizer).values())
         self._augmented = [0.0, 0, 0]
         row = super().epoch(data, epoch, **options)
@@ -202,13 +232,18 @@ class AugmentedTrainer(PlainTrainer):
             row |= {"augmented_loss": loss / count, "augmented_accuracy_pct": 100 * hits / count}
         return row | ({"moved": moved} if asked.augmented else {})
 
+    def _augments(self) -> bool:
+        """Whether there is (still) a network around the target."""
+        kinds = [kind for kind, runs in zip(("width", "expand"), self._widths) if runs]
+        return self.augmentation.augmented and (bool(self.model.extra_blocks) or self.model.widens(*kinds))
+
     def step(self, batch: Batch) -> tuple[float, int, int]:
         """As `Trainer.step`; what is returned is the target's."""
         model, asked = self.model, self.augmentation
         self._advance()
         images, labels, share = self._prepared(batch)
         teacher = None
-        if asked.augmented:
+        if self._augments():
             width, expand = self._widths
             sample = model.sample(self._samples, width=width, expand=expand)
             teacher = model(images, sample)
@@ -219,7 +254,7 @@ class AugmentedTrainer(PlainTrainer):
             self._augmented = [a + b for a, b in zip(self._augmented, (mean * len(labels), hits, len(labels)))]
         logits = self._logits(images)
         loss = self._cross_entropy(logits, labels)
-        if asked.distillation != "none":
+        if asked.distillation != "none" and teacher is not None:
             soft = distillation_loss(logits, teacher, asked.distillation)
             loss = (1 - asked.distillation_share) * loss + asked.distillation_share * soft
         penalties = [layer.penalty() for _, layer in model.wide_layers()]
@@ -236,19 +271,33 @@ class AugmentedTrainer(PlainTrainer):
             dropped = self.augmentation.depth.done(progress, self.model.extra_blocks)
             self.model.set_depth(self.model.extra_blocks - dropped)
 
+    def save(self, path: str | Path, identity: dict, **progress) -> None:
+        """As `Trainer.save`; the augmentation, too, must be that of a training that continues."""
+        super().save(path, identity | self._identity(), **progress)
+
+    def resume(self, path: str | Path | None, identity: dict) -> dict:
+        """As `Trainer.resume`."""
+        return super().resume(path, identity | self._identity())
+
+    def _identity(self) -> dict:
+        multiples = [list(choices) for choices in self.model._choices]
+        return {"augmentation": asdict(self.augmentation), "multiples": multiples}
+
     @torch.no_grad()
     def _rescale(self) -> None:
+        super()._rescale()  # adder halves of shiftadd layers, which are layers by themselves
         layers = [layer for layer in self._wide_adders if layer.weight.grad is not None and not layer.multiplicative]
         blocks = [layer.target_part(layer.weight.grad) for layer in layers]
         for layer, block, new in zip(layers, blocks, rescaled(blocks, self.recipe.eta)):
             block.copy_(new * layer.memory_scale())
 
 
-def fit_plain(model: nn.Module, train_data, recipe: TrainRecipe, *, seed: int, **options) -> History:
+def fit_plain(
+    model: nn.Module, train_data, recipe: TrainRecipe, *, seed: int, test_data=None, calibration_images=0, **options
+) -> History:
     """`repro.train.fit` with a `PlainTrainer`: a network by itself under the settings of an augmented one."""
-    return fit(
-        model, train_data, options.pop("test_data", None), recipe, seed=seed, trainer_class=PlainTrainer, **options
-    )
+    trainer = partial(PlainTrainer, calibration_images=calibration_images)
+    return fit(model, train_data, test_data, recipe, seed=seed, trainer_class=trainer, **options)
 
 
 def fit_augmented(
@@ -258,38 +307,20 @@ def fit_augmented(
     augmentation: AugmentRecipe,
     *,
     seed: int,
-    on_epoch: Callable[[dict], object] | None = None,
-    checkpoint: str | Path | None = None,
-    stop_after: int | None = None,
+    test_data=None,
+    calibration_images: int = 0,
+    **options,
 ) -> History:
-    """Train an augmented network in place; see `repro.train.fit` for what the arguments and the History are.
+    """Train an augmented network in place; see `repro.train.fit` for the History and what the other arguments are.
 
+    Args:
+        test_data: what the target, as it is then, is tested on after every epoch; None: no tests.
+        calibration_images: so many training images re-estimate its batch norm before (`PlainTrainer`).
     At the end all units are multiplication-free and the target has no extra block, whatever the windows say.
     """
-
-    class Bound(AugmentedTrainer):
-        def __init__(self, model, recipe, **options):
-            super().__init__(model, recipe, augmentation=augmentation, **options)
-
-    if checkpoint is not None:
-        checkpoint = Path(checkpoint)
-    history = fit(
-        model,
-        train_data,
-        None,
-        recipe,
-        seed=seed,
-        on_epoch=on_epoch,
-        checkpoint=checkpoint,
-        stop_after=stop_after,
-        trainer_class=Bound,
-    )
-    if history.outcome == "finished":
+    trainer = partial(AugmentedTrainer, augmentation=augmentation, calibration_images=calibration_images)
+    history = fit(model, train_data, test_data, recipe, seed=seed, trainer_class=trainer, **options)
+    if history.outcome == FINISHED:
         model.set_mutation(len(model.units))
         model.set_depth(0)
     return history
-
-
-def as_plain(augmentation: AugmentRecipe) -> dict:
-    """Plain values, for records."""
-    return asdict(augmentation)

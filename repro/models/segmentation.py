@@ -37,7 +37,12 @@ def dilated(spec: MobileSpec, output_stride: int) -> list[tuple[int, int]]:
 
 
 class SegmentationNet(nn.Module):
-    """(N, C, H, W) images -> (N, classes, H, W) scores, upsampled bilinearly from input / 8."""
+    """(N, C, H, W) images -> (N, classes, H, W) scores, upsampled bilinearly from input / 8.
+
+    `unwidened`: layers whose outputs network augmentation leaves as they are: it widens the backbone.
+    """
+
+    unwidened = ("branch.conv", "gate")
 
     def __init__(
         self, build: Builder, spec: MobileSpec, *, num_classes: int, output_stride: int, channels: int, in_channels: int

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from repro.augment.layers import WideBatchNorm2d, WideConv2d, WideLinear
+from repro.augment.network import OPS
 from repro.augment.remapping import LaplaceRemap
 from repro.errors import InputError
 
@@ -28,21 +30,23 @@ def adder(x, w):
     return -np.abs(x[:, None, :] - w[None]).sum(-1)
 
 
-def target_part(op, x, w):
+def target_part(op, x, w, second=None):
     return {
         "conv": lambda: product(x, w),
         "shift": lambda: product(fixed(x), powers(w)),
         "adder": lambda: adder(x, w),
+        "shiftadd": lambda: adder(product(fixed(x), powers(w)), second),
     }[op]()
 
 
-def equation_4(op, x, w, target, outputs, bias):
-    """Y_t = MF(X_t) + M(X_a), Y_a = M(X) of rows of inputs (positions, inputs); w (outputs, inputs)."""
-    inputs, rows = target
-    y_t = target_part(op, x[:, :inputs], w[:rows, :inputs]) + product(x[:, inputs:], w[:rows, inputs : x.shape[1]])
-    # A shift layer is fused: its augmented rows see the target's inputs rounded to the fixed-point grid, 2^-17 away.
-    seen = np.concatenate([fixed(x[:, :inputs]), x[:, inputs:]], 1) if op == "shift" else x
-    y_a = product(seen, w[rows:outputs, : x.shape[1]])
+def equation_4(op, x, layer, outputs):
+    """Y_t = MF(X_t) + M(X_a), Y_a = M(X) of rows of inputs (positions, inputs)."""
+    w, bias = layer.weight.detach().flatten(1).numpy(), layer.bias.detach().numpy()
+    second = None if layer.add is None else layer.add.weight.detach().flatten(1).numpy()
+    inputs, rows = layer.target
+    y_t = target_part(op, x[:, :inputs], w[:rows, :inputs], second)
+    y_t = y_t + product(x[:, inputs:], w[:rows, inputs : x.shape[1]])
+    y_a = product(x, w[rows:outputs, : x.shape[1]])
     return np.concatenate([y_t, y_a], 1) + bias[:outputs]
 
 
@@ -60,27 +64,33 @@ def randomised(layer):
     return layer
 
 
-@pytest.mark.parametrize("op", ["conv", "shift", "adder"])
+def inputs_of(*shape, alone):
+    """Where the target is inside a wider network, inputs lie on the fixed-point grid; alone it rounds any by itself."""
+    x = torch.randn(*shape, dtype=torch.float64)
+    return x if alone else (x * 65536).round() / 65536
+
+
+every_op = pytest.mark.parametrize("op", OPS)
+
+
+@every_op
 @pytest.mark.parametrize(("inputs", "outputs"), [(3, 4), (5, 4), (3, 7), (5, 9), (6, 9)])
 def test_dense_layers(op, inputs, outputs):
     layer = randomised(WideConv2d(nn.Conv2d(3, 4, 1), op, (6, 9)))
     layer.active = outputs
-    x = torch.randn(2, inputs, 3, 2, dtype=torch.float64)
-    rows = x.permute(0, 2, 3, 1).reshape(-1, inputs).numpy()
-    wanted = equation_4(
-        op, rows, layer.weight[..., 0, 0].detach().numpy(), (3, 4), outputs, layer.bias.detach().numpy()
-    )
+    x = inputs_of(2, inputs, 3, 2, alone=(inputs, outputs) == (3, 4))
+    wanted = equation_4(op, x.permute(0, 2, 3, 1).reshape(-1, inputs).numpy(), layer, outputs)
     y = layer(x).permute(0, 2, 3, 1).reshape(-1, outputs).detach().numpy()
     np.testing.assert_allclose(y, wanted, atol=1e-9)
 
 
-@pytest.mark.parametrize("op", ["conv", "shift", "adder"])
+@every_op
 @pytest.mark.parametrize(("inputs", "outputs"), [(3, 4), (5, 4), (6, 9)])
 def test_linear_layers(op, inputs, outputs):
     layer = randomised(WideLinear(nn.Linear(3, 4), op, (6, 9)))
     layer.active = outputs
-    x = torch.randn(5, inputs, dtype=torch.float64)
-    wanted = equation_4(op, x.numpy(), layer.weight.detach().numpy(), (3, 4), outputs, layer.bias.detach().numpy())
+    x = inputs_of(5, inputs, alone=(inputs, outputs) == (3, 4))
+    wanted = equation_4(op, x.numpy(), layer, outputs)
     np.testing.assert_allclose(layer(x).detach().numpy(), wanted, atol=1e-9)
 
 
@@ -88,7 +98,7 @@ def test_linear_layers(op, inputs, outputs):
 @pytest.mark.parametrize("channels", [3, 4, 7])
 def test_depthwise_layers(op, channels):
     layer = randomised(WideConv2d(nn.Conv2d(3, 3, 3, padding=1, groups=3, bias=False), op, (7, 7)))
-    x = torch.randn(2, channels, 5, 4, dtype=torch.float64)
+    x = inputs_of(2, channels, 5, 4, alone=channels == 3)
     padded = np.pad(x.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)))
     y = layer(x).detach().numpy()
     for channel in range(channels):
@@ -96,6 +106,28 @@ def test_depthwise_layers(op, channels):
         weight = layer.weight[channel, 0].detach().numpy().reshape(1, 9)
         wanted = target_part(op if channel < 3 else "conv", patches.reshape(-1, 9), weight)
         np.testing.assert_allclose(y[:, channel].reshape(-1), wanted[:, 0], atol=1e-9)
+
+
+@pytest.mark.parametrize("op", ["shift", "adder", "shiftadd"])
+def test_gradients_of_a_wide_layer_are_those_of_its_parts(op):
+    """Each part by itself, with torch's own slices and joins around the project's operators."""
+    layer = randomised(WideConv2d(nn.Conv2d(3, 4, 3, padding=1), op, (6, 9)))
+    layer.active = 8
+    x = inputs_of(2, 5, 4, 4, alone=False).contiguous(memory_format=torch.channels_last).requires_grad_()
+    target, bias = layer.deployed(), layer.bias
+    t, w = x[:, :3], layer.weight
+    y_t = target(t) + functional.conv2d(x[:, 3:], w[:4, 3:5], padding=1)
+    y_a = functional.conv2d(x, w[4:8, :5], bias[4:8], padding=1)
+    upstream = torch.randn(2, 8, 4, 4, dtype=torch.float64)
+    own = (target.shift if op == "shiftadd" else target).weight
+    wanted = torch.autograd.grad(torch.cat([y_t, y_a], 1), (x, w, own), upstream)
+    found = torch.autograd.grad(layer(x), (x, w), upstream)
+    close = {"rtol": 1e-5, "atol": 1e-5} if op != "shift" else {}  # the adder sums its gradients in float32
+    torch.testing.assert_close(found[0], wanted[0], **close)
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
+    whole = wanted[1].clone()
+    whole[:4, :3] += wanted[2]
+    torch.testing.assert_close(found[1], whole, **close)
 
 
 def test_the_same_operator_around_computes_the_whole_layer():

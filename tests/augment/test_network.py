@@ -1,5 +1,6 @@
 """A target inside a wider and deeper network: groups of channels, samples, reordering, mutation, depth, export."""
 
+import contextlib
 import copy
 import itertools
 
@@ -9,7 +10,10 @@ from torch import nn
 
 from repro.augment import Sample, augment
 from repro.errors import InputError
-from repro.layers import ShiftConv2d
+from repro.layers import ShiftConv2d, convert
+from repro.models import create, load_weights, save_weights
+from repro.models.build import Builder
+from repro.models.mobile import MobileNet
 from repro.papers.shiftaddaug.networks import SMALL, tiny
 
 
@@ -36,6 +40,17 @@ class Residual(nn.Module):
         x = x + self.back(torch.relu(self.inner(x)))
         x = x * torch.sigmoid(self.gate(x))
         return self.classifier(x.mean((2, 3)))
+
+
+class Block(nn.Module):
+    """A residual block that ends in an activation and has no norm."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return torch.relu(self.conv(x) + x)
 
 
 def images(n=4):
@@ -84,11 +99,125 @@ def test_a_network_of_a_user():
     assert augmented.network.first.weight.shape == (12, 3, 3, 3)
 
 
+def computed_alike(model, n=4, **options):
+    """Export of an augmented network of a user; its target computes the same numbers, bit for bit."""
+    torch.manual_seed(0)
+    augmented = augment(model, width=2.0, **options).eval()
+    x, exported = images(n), augmented.export_target()
+    assert torch.equal(exported(x), augmented(x))
+    with torch.no_grad():
+        assert torch.equal(exported(x), augmented(x))
+    assert augmented(x, "full").shape == exported(x).shape
+    return augmented, exported
+
+
+@pytest.mark.parametrize("op", ["shift", "adder", "shiftadd"])
+def test_a_users_network_with_flattened_pixels_deploys_the_layers_of_convert(op):
+    def build():
+        norm = nn.BatchNorm2d(4)
+        stem = [nn.Conv2d(3, 4, 3, padding="same", bias=False), norm, nn.ReLU(), nn.MaxPool2d(4)]
+        return nn.Sequential(*stem, nn.Flatten(), nn.Linear(64, 6, bias=False), nn.Linear(6, 2))
+
+    with pytest.warns(UserWarning, match="without a normalisation") if op != "shift" else contextlib.nullcontext():
+        augmented, exported = computed_alike(build(), op=op)
+        converted = convert(build(), op)
+    assert [type(m) for m in exported.modules()] == [type(m) for m in converted.modules()]
+    assert [tuple(v.shape) for v in exported.state_dict().values()] == [
+        tuple(v.shape) for v in converted.state_dict().values()
+    ]
+    assert [group.base for group in augmented.groups] == [3, 4, 6, 2]
+    assert augmented.network[5].weight.shape == (12, 8 * 16)  # sixteen features of every channel
+    assert augmented.parameter_counts()["deployed"] == sum(p.numel() for p in exported.parameters())
+
+
+def test_a_channel_is_all_its_flattened_features():
+    """Only channels of the target count: what a wide linear layer reads of the others is the last features."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(4 * 256, 2))
+    augmented = augment(model, width=2.0, op="conv").eval()
+    with torch.no_grad():
+        augmented.network[2].weight[:, 4 * 256 :] = 0
+    torch.testing.assert_close(augmented(images(), "full"), augmented(images()))
+
+
+def test_layers_that_are_called_twice_and_inputs_that_are_added():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.first, self.other = nn.BatchNorm2d(3), nn.Conv2d(3, 6, 1), nn.Conv2d(3, 6, 1)
+            self.shared, self.image = nn.Conv2d(6, 6, 1), nn.Conv2d(6, 3, 1)
+            self.last = nn.Linear(3, 2)
+
+        def forward(self, x):
+            x = self.norm(x)
+            y = self.shared(self.first(x)) * self.shared(self.other(x)).sigmoid() / 2
+            return self.last((x + self.image(y)).mean(dim=(2, 3)))
+
+    augmented, _ = computed_alike(Twice(), op="shift")
+    bases = {(group.kind, group.base) for group in augmented.groups}
+    assert bases == {("fixed", 3), ("width", 6), ("fixed", 2)}  # what is added to the image is as wide as it is
+
+
+@pytest.mark.parametrize("model", ["mobilenet_v2_seg", "proxylessnas_mobile_seg"])
+def test_segmentation_networks_widen_the_backbone_only(model):
+    torch.manual_seed(0)
+    augmented = augment(create(model, num_classes=4, channels=16), width=1.5, expand=1.5, depth=1, op="shift").eval()
+    exported = augmented.export_target()
+    assert torch.equal(exported(images(1)), augmented(images(1)))
+    assert augmented(images(1), "full").shape == (1, 4, 16, 16)
+    assert augmented.network.branch.conv.weight.shape[0] == 16 and augmented.network.stem.conv.weight.shape[0] == 24
+
+
+@pytest.mark.parametrize("op", ["conv", "shift", "adder", "shiftadd"])
+@pytest.mark.parametrize("mutated", ["all", "some"])
+def test_the_recipe_of_an_export_builds_it_again(op, mutated, tmp_path):
+    augmented = network(op=op).eval()
+    if mutated == "some":
+        augmented.set_mutation(len(augmented.units) // 2)
+    exported = augmented.export_target()
+    again = create(exported.recipe["name"], **{k: v for k, v in exported.recipe.items() if k != "name"}).eval()
+    assert [type(m) for m in again.modules()] == [type(m) for m in exported.modules()]
+    save_weights(exported, tmp_path / "deployed.safetensors")
+    load_weights(again, tmp_path / "deployed.safetensors")
+    assert torch.equal(again(images()), augmented(images()))
+
+
+def test_operators_by_role_and_networks_that_no_recipe_made():
+    augmented = network(op={"depthwise": "shift", "blocks.1.*": "adder"}).eval()
+    ops = {name: layer.op for name, layer in augmented.wide_layers()}
+    assert ops["blocks.1.expand.conv"] == "adder" and ops["blocks.2.depthwise.conv"] == "shift"
+    assert ops["blocks.2.expand.conv"] == "conv"
+    assert torch.equal(augmented.export_target()(images()), augmented(images()))
+    bare = MobileNet(Builder(), SMALL["MobileNetV2-w0.35"], num_classes=10)
+    kept = [name for name, layer in augment(bare, op="adder").wide_layers() if layer.op == "conv"]
+    assert kept == [*(f"blocks.{block}.depthwise.conv" for block in range(5)), "classifier"]
+
+
 def test_kinds_of_groups():
     kinds = [group.kind for group in network("MobileNetV3-w0.35").groups]
     assert kinds.count("gate") == 2 and kinds[0] == kinds[-1] == "fixed"
     expansions = [group for group in network().groups if group.kind == "expand"]
     assert [group.base for group in expansions] == [24, 24, 24, 36]
+
+
+def test_separable_convolutions_in_a_row_do_not_multiply_their_widths():
+    def separable(a, b):
+        return [nn.Conv2d(a, b, 1), nn.ReLU(), nn.Conv2d(b, b, 3, padding=1, groups=b), nn.ReLU()]
+
+    layers = [nn.Conv2d(3, 4, 3), *separable(4, 8), *separable(8, 8), *separable(8, 16), nn.Conv2d(16, 8, 1)]
+    augmented = augment(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)), expand=2.0)
+    assert [group.kind for group in augmented.groups] == ["fixed", *["width"] * 3, "expand", "width", "fixed"]
+
+
+def test_gates_hide_a_fourth_of_what_they_gate_and_no_less_than_in_the_target():
+    """NetAug: max(active / reduction, 16); the small network gates 24 and 36 channels by 16 hidden ones."""
+    augmented = network("MobileNetV3-w0.35", width=1.0, expand=(1.0, 2.0, 4.0))
+    gates = [place for place, group in enumerate(augmented.groups) if group.kind == "gate"]
+    gated = [augmented.groups[place].source for place in gates]
+    for multiple in (1.0, 2.0, 4.0):
+        wide = [multiple if group.kind == "expand" else 1.0 for group in augmented.groups]
+        sizes = augmented.sizes(Sample(tuple(wide)))
+        assert [sizes[place] for place in gates] == [max(16, round(sizes[place] / 4)) for place in gated]
+    assert augmented(images(), augmented.full).shape == (4, 10)
 
 
 def test_expansion_keeps_its_ratio_to_the_width_it_is_made_from():
@@ -151,6 +280,11 @@ def test_blocks_mutate_from_shallow_to_deep():
     assert torch.equal(partly(images()), augmented(images()))
 
 
+def test_what_multiplies_in_the_end_is_no_unit():
+    assert network(op="adder").units == ["stem", *(f"blocks.{block}" for block in range(5)), "head"]
+    assert network(op="conv").units == []
+
+
 def test_extra_blocks_leave_the_target_from_deep_to_shallow():
     augmented = network(depth=2).eval()
     assert augmented.extra_blocks == 4
@@ -164,6 +298,44 @@ def test_extra_blocks_leave_the_target_from_deep_to_shallow():
     assert torch.equal(augmented.export_target()(images()), plain)
 
 
+def test_extra_blocks_for_each_stage():
+    augmented = network(depth=(2, 0))
+    assert augmented.extra_blocks == 2 and augmented._kept == [0]
+    assert network(depth=(0, 1)).extra_blocks == 1
+    stages = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Sequential(Block(6), Block(6)), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    deep, _ = computed_alike(nn.Sequential(*stages, nn.Linear(6, 2)), depth=3, op="shift")
+    assert deep.extra_blocks == 3 and isinstance(deep.network[1][0], Block)
+    with pytest.raises(InputError, match=r"depth has 3 numbers; MobileNet has 2 stages"):
+        network(depth=(1, 1, 1))
+
+
+def test_samples_between_target_and_widest_network():
+    augmented = network()
+    ones = (1.0,) * len(augmented.groups)
+    assert augmented.sizes(Sample(ones)) == tuple(group.base for group in augmented.groups)
+    assert hash(Sample(ones)) == hash(Sample(ones)) and torch.equal(
+        augmented(images(), Sample(ones)), augmented(images())
+    )
+    with pytest.raises(
+        InputError, match=r"multiple 0\.9 of the channels of stem\.conv is not .* the target would be wider"
+    ):
+        augmented(images(), Sample((1.0, 0.9, *ones[2:])))
+    with pytest.raises(InputError, match=r"24 channels of stem\.conv; the widest network has 18"):
+        augmented(images(), Sample((1.0, 3.0, *ones[2:])))
+
+
+@pytest.mark.parametrize("part", ["target", "full"])
+def test_batch_norm_is_re_estimated_for_a_part(part):
+    augmented = trained_a_little(network())
+    assert augmented.reestimate_([images(64)], part) == 1
+    after = augmented.network.stem.norm.running_mean.clone()
+    x = nn.functional.conv2d(images(64), torch.zeros(1, 3, 1, 1))  # the norm's own input, by hand
+    y = augmented.network.stem.conv(images(64))
+    channels = 8 if part == "target" else 18
+    assert x.shape[1] == 1 and y.shape[1] in (8, 18)
+    torch.testing.assert_close(after[:channels], y.mean((0, 2, 3))[:channels], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -172,6 +344,8 @@ def test_extra_blocks_leave_the_target_from_deep_to_shallow():
         ({"op": "shfit"}, "Did you mean 'shift'"),
         ({"depth": -1}, "depth=-1"),
         ({"remap": "laplac"}, "Did you mean 'laplace'"),
+        ({"op": "shiftadd", "around": "same"}, "around='same' is not allowed with op='shiftadd'"),
+        ({"depth": (1, -2)}, r"depth\[1\]=-2"),
     ],
     ids=str,
 )
@@ -192,10 +366,32 @@ def test_what_cannot_be_followed_is_named():
 
     with pytest.raises(InputError, match="'cat' in the forward of Joined"):
         augment(Joined())
+    with pytest.raises(InputError, match=r"'cat' in the forward of Sequential \(module '0'\)"):
+        augment(nn.Sequential(Joined(), nn.Conv2d(8, 2, 1)))
+    for part, name in (
+        (lambda x: x.mean(1, keepdim=True), "mean"),
+        (lambda x: x.mean(), "mean"),
+        (lambda x: torch.flatten(x), "flatten"),
+        (lambda x: x[:, 2:], "getitem"),
+        (lambda x: x.view(-1, 4), "view"),
+        (lambda x: x.softmax(1), "softmax"),
+    ):
+
+        class Part(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.conv = nn.Conv2d(3, 4, 1)
+
+            def forward(self, x):
+                return self.part(self.conv(x))
+
+        Part.part = staticmethod(part)
+        with pytest.raises(InputError, match=f"'{name}' in the forward of Part"):
+            augment(Part())
     with pytest.raises(InputError, match="module '1' is a GroupNorm"):
         augment(nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4)))
-    with pytest.raises(InputError, match="takes 36 features of 4 channels"):
-        augment(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(36, 2)))
+    with pytest.raises(InputError, match="takes 37 features of 4 channels"):
+        augment(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(37, 2)))
     with pytest.raises(InputError, match="no residual block"):
         augment(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)), depth=1)
     with pytest.raises(InputError, match="sample has 1 multiples"):

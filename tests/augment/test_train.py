@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from repro.augment import AugmentRecipe, Window, augment, fit_augmented, fit_plain
@@ -12,6 +13,7 @@ from repro.errors import InputError
 from repro.papers.shiftaddaug.networks import tiny
 from repro.train import TensorData, TrainRecipe
 from repro.train.data import Batch
+from repro.train.evaluate import evaluate, reestimate_batch_norm
 
 RECIPE = TrainRecipe(
     epochs=3, batch_size=16, lr=0.1, nesterov=True, weight_decay=0.01, label_smoothing=0.1, channels_last=False, eta=0.2
@@ -100,6 +102,63 @@ def test_without_an_augmented_pass_the_target_trains_as_by_itself():
     fit_augmented(model, data(), RECIPE, AugmentRecipe(augmented=False), seed=0)
     for name, value in model.export_target().state_dict().items():
         torch.testing.assert_close(alone.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_training_continues_only_under_the_augmentation_it_began_with(tmp_path):
+    fit_augmented(network(), data(), RECIPE, AugmentRecipe(), seed=1, checkpoint=tmp_path / "c", stop_after=1)
+    with pytest.raises(InputError, match="another augmentation"):
+        fit_augmented(network(), data(), RECIPE, AugmentRecipe(alpha=0.5), seed=1, checkpoint=tmp_path / "c")
+    torch.manual_seed(0)
+    other = augment(tiny("MobileNetV2-Tiny", "small", in_channels=1, num_classes=10), width=(1, 1.6), expand=1.6)
+    with pytest.raises(InputError, match="another multiples"):
+        fit_augmented(other, data(), RECIPE, AugmentRecipe(), seed=1, checkpoint=tmp_path / "c")
+
+
+def test_the_target_is_tested_with_its_own_batch_norm():
+    model = network()
+    history = fit_augmented(
+        model, data(), RECIPE, AugmentRecipe(), seed=0, test_data=data(20), calibration_images=32, evaluate_every=2
+    )
+    assert ["test_loss" in row for row in history.rows] == [False, True, True]
+    deployed = model.export_target()
+    assert evaluate(deployed, data(20))["loss"] == pytest.approx(history.rows[-1]["test_loss"], rel=1e-5)
+    reestimate_batch_norm(deployed, [data().images])  # the statistics of the training images, and no others
+    assert evaluate(deployed, data(20))["loss"] == pytest.approx(history.rows[-1]["test_loss"], rel=1e-5)
+    stale = fit_augmented(network(), data(), RECIPE, AugmentRecipe(), seed=0, test_data=data(20)).rows[-1]["test_loss"]
+    assert stale != pytest.approx(history.rows[-1]["test_loss"], rel=1e-3)
+    plain = fit_plain(network().export_target(), data(), RECIPE, seed=0, test_data=data(20), calibration_images=32)
+    assert plain.rows[-1]["test_accuracy_pct"] >= 0
+
+
+def test_where_both_augmentations_have_ended_the_target_is_alone():
+    over = AugmentRecipe(width_ends=0.0, expand_ends=0.5)
+    rows = fit_augmented(network(), data(), RECIPE, over, seed=0).rows
+    assert ["augmented_loss" in row for row in rows] == [True, True, False] and rows[0]["moved"] is None
+    deep = fit_augmented(network(depth=1), data(), RECIPE, over, seed=0).rows
+    assert all("augmented_loss" in row for row in deep)  # extra blocks are still around the target
+
+
+def test_strided_pointwise_convolutions_do_not_train_on_channels_last_tensors():
+    """The form that has corrupted the heap (`repro.train.loop.unsafe_in_channels_last`), in a wide layer too."""
+    layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1, stride=2), nn.BatchNorm2d(4)]
+    recipe = TrainRecipe(epochs=1, batch_size=16)
+    for stride, fast in ((2, False), (1, True)):
+        layers[2].stride = (stride, stride)
+        model = augment(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)), width=2.0)
+        assert trainer(model, recipe).channels_last is fast
+
+
+def test_the_adder_half_of_shiftadd_layers_takes_the_adaptive_rate():
+    model = network("shiftadd")
+    recipe = TrainRecipe(epochs=1, batch_size=16, lr=0.01, momentum=0.0, weight_decay=0.0, channels_last=False, eta=0.2)
+    halves = {name: layer.add.weight for name, layer in model.wide_layers() if layer.add is not None}
+    before = {name: weight.clone() for name, weight in halves.items()}
+    trainer(model, recipe).step(Batch(data(16).images, data(16).labels, 1.0))
+    assert len(halves) == 11  # stem, four expansions, five projections, head
+    for name, weight in halves.items():
+        assert float((weight - before[name]).square().mean().sqrt()) == pytest.approx(0.002, rel=1e-3)
+    with pytest.raises(InputError, match="adaptive='all'"):
+        trainer(network(), TrainRecipe(adaptive="all"))
 
 
 def test_divergence_is_an_outcome():
