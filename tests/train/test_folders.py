@@ -207,7 +207,7 @@ def test_a_damaged_list_is_named(root, name, file, content, message):
 def test_lists_of_other_images_than_there_are_labels_for_are_refused(root):
     top, _ = written(root, "flowers102")
     savemat(top / "setid.mat", {"trnid": [[6, 1]], "valid": [[7]], "tstid": [[2]]})
-    with pytest.raises(MissingDataError, match="it names images beyond the 6 of imagelabels.mat"):
+    with pytest.raises(MissingDataError, match=r"it names images beyond the 6 of imagelabels\.mat"):
         open_folder("flowers102", "train")
     savemat(top / "setid.mat", {"trnid": [[6, 1]], "tstid": [[2]]})
     with pytest.raises(MissingDataError, match="it has no valid"):
