@@ -85,7 +85,7 @@ def test_the_target_is_the_first_channels_of_the_first_blocks():
     target = network.export_target().state_dict()
     assert torch.equal(target["blocks.3.project.conv.weight"], given["blocks.4.project.conv.weight"][:5, :7])
     assert torch.equal(target["blocks.2.depthwise.norm.running_var"], given["blocks.2.depthwise.norm.running_var"][:9])
-    assert [len(block.blocks_of_depth) for block in network._deepened()] == [1, 1]
+    assert [len(block.blocks_of_depth) for block in network._deepened] == [1, 1]
 
 
 def test_samples_lie_between_the_target_and_the_network_around():
