@@ -144,7 +144,7 @@ def test_the_lookup_knows_every_part_of_a_published_network():
 
 @pytest.mark.parametrize("sampling", ["random", "sandwich"])
 def test_training_teaches_many_networks_and_resumes(tmp_path, sampling):
-    train = data()
+    train = data(32)
     asked = {"seed": 0, "networks": 2, "sampling": sampling}
     whole, stopped, resumed = network(), network(), network()
     history = fit_elastic(whole, train, RECIPE, **asked)

@@ -117,12 +117,14 @@ def ran(spec):
     return outcome_of(spec, *attempt(spec, False))
 
 
-def test_a_search_is_a_run_whose_target_keeps_the_limit_and_is_trained_anew(monkeypatch):
-    spec = found.spec(RUN, 0)
-    with monkeypatch.context() as patch:  # killed behind the first stage
-        patch.setattr(found, "find_target", None)
-        assert ran(spec).state == "failed" and (spec.folder / "checkpoint" / "subnet.json").exists()
-    outcome = ran(spec)
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPRO_RUNS", str(tmp_path_factory.mktemp("searched")))
+        return ran(found.spec(RUN, 0))
+
+
+def test_a_search_is_a_run_whose_target_keeps_the_limit_and_is_trained_anew(outcome):
     assert outcome.value["outcome"] == "done"
     subnet, target = found.networks(outcome)
     costs = found.costs_of(RUN.data)
@@ -136,7 +138,7 @@ def test_a_search_is_a_run_whose_target_keeps_the_limit_and_is_trained_anew(monk
     wide, narrow = (blocks[blocks["network"] == name].reset_index(drop=True) for name in ("SubNet", "TargetNet"))
     assert (narrow["mid"] < wide["mid"]).all() and (narrow["out"] < wide["out"]).all()
     assert set(frames["seconds"]) == {"seed", "supernet", "subnet", "target"}
-    ours = f04.trained(RUN, [0], lambda specs: {key: ran(spec) for key, spec in specs.items()})
+    ours = f04.trained(RUN, [0], lambda specs: dict.fromkeys(specs, outcome))
     search, pictured = f04.draw(ours)
     points = [len(dots.get_offsets()) for axes in search.figure.axes for dots in axes.collections]
     assert sum(points) == (candidates["origin"] != "parent").sum() + 2  # and a ring in each panel
@@ -147,15 +149,14 @@ def test_a_search_is_a_run_whose_target_keeps_the_limit_and_is_trained_anew(monk
         assert tested.value["examples"] == 64 and tested.value["outcome"] in ("done", "dead")
 
 
-def test_a_search_that_is_stopped_between_its_stages_ends_as_if_it_had_not_been():
-    whole = ran(found.spec(RUN, 0)).value
+def test_a_search_that_is_stopped_between_its_stages_ends_as_if_it_had_not_been(outcome, tmp_path):
     seen = []
 
     class Killed(BaseException):
         pass
 
     class Context:
-        checkpoint = found.spec(RUN, 0).folder.parent / "stopped"
+        checkpoint = tmp_path
 
         def log(self, **row):
             seen.append(row)
@@ -169,7 +170,7 @@ def test_a_search_that_is_stopped_between_its_stages_ends_as_if_it_had_not_been(
             found.search(RUN, 0, Context())
     again = found.search(RUN, 0, Context())
     assert len(seen) == 1  # the SuperNet was trained once
-    assert again | {"seconds": 0} == whole | {"seconds": 0}
+    assert again | {"seconds": 0} == outcome.value | {"seconds": 0}
 
 
 @pytest.mark.parametrize("stage", ["SubNet", "TargetNet"])
