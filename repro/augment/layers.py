@@ -119,7 +119,7 @@ class _Wide(nn.Module):
         if op == "conv" or self.around == op:
             return self._compute(op, x, self._slice(inputs, outputs), bias)
         if (inputs, outputs) == self.target:
-            return self._compute(op, x, self.target_weight().contiguous(), bias)
+            return self._compute(op, x, _laid_out(self.target_weight()), bias)
         if op == "shift":
             weight = round_to_power_of_two(self.target_weight(), WEIGHT_BITS)
             if bias is not None:
@@ -127,12 +127,12 @@ class _Wide(nn.Module):
             return self._compute("conv", fixed_point_round(x, *FIXED_POINT), self._among(weight, x), bias)
         weight = self.target_weight()
         y = self._compute("conv", x, self._among(torch.zeros_like(weight), x), bias)
-        y_t = self._compute(op, _First.apply(x, target_in, self.dim), weight.contiguous(), None)
+        y_t = self._compute(op, _First.apply(x, target_in, self.dim), _laid_out(weight), None)
         return _AddToFirst.apply(y, y_t, self.dim)
 
     def _slice(self, inputs: int, outputs: int) -> Tensor:
         weight = self.weight[:outputs] if self.depthwise else self.weight[:outputs, :inputs]
-        return weight.contiguous()
+        return _laid_out(weight)
 
     def _among(self, block: Tensor, x: Tensor) -> Tensor:
         """The active weights for an input `x`, with `block` in the place of the target's."""
@@ -166,6 +166,11 @@ class _Wide(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.op}, target={self.target}, widest={self.widest}" + (", depthwise" if self.depthwise else "")
+
+
+def _laid_out(weight: Tensor) -> Tensor:
+    """A weight in the layout of a new layer's: strides of a dimension of one, too, decide how a convolution adds up."""
+    return weight.contiguous().view(-1).view(weight.shape)
 
 
 def _format(x: Tensor) -> torch.memory_format:

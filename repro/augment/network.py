@@ -336,7 +336,7 @@ class AugmentedNetwork(nn.Module):
         if len(set(ops.values())) == 1:
             op = next(iter(ops.values()))
             published = _published(self._template[0], op)
-            if ops == {name: kind for name, kind in _kinds(published).items() if kind != "conv"}:
+            if ops == {name: kind for name, kind in _kinds(published).items() if kind != "conv" and name in layers}:
                 return {"op": op, "keep": published.recipe["keep"]}
         return {"op": ops or "conv", "keep": None}
 

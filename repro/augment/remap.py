@@ -66,21 +66,26 @@ def to_laplacian(weight: Tensor, mean: Tensor | float, std: Tensor | float, scal
 class _ToLaplacian(torch.autograd.Function):
     """Standard scores z to -b sign(z) ln(2 P(Z > |z|)), which is the paper's ln(1 - 2|p - 1/2|).
 
-    Its slope is b times the hazard of the Gaussian at |z|; as one node it costs a third of what torch derives.
+    Its slope is b times the hazard of the Gaussian at |z|; as one node it costs a third of what torch derives. Near 0
+    ln(1 - erf), else ln erfc: torch's log_ndtr takes three times as long and loses the small weights, which rounding to
+    powers of two sees (2 % of a float32 score of 1e-5); it is asked only where erfc underflows.
     """
 
     @staticmethod
     def forward(ctx, z: Tensor, scale: Tensor | float) -> Tensor:
-        tail = torch.special.log_ndtr(z.abs().neg_())
+        u = z.abs().mul_(math.sqrt(0.5))
+        tail = torch.where(u < 0.5, torch.log1p(-torch.erf(u)), torch.erfc(u).log_())
+        far = u > 9.0
+        tail[far] = torch.special.log_ndtr(-z[far].abs()) + math.log(2.0)
         ctx.save_for_backward(z, tail)
         ctx.scale = scale
-        return torch.copysign(tail + math.log(2.0), z).mul_(scale)
+        return torch.copysign(tail, z).mul_(scale)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         z, tail = ctx.saved_tensors
-        hazard = torch.exp(-0.5 * z * z - tail - 0.5 * math.log(2.0 * math.pi))
+        hazard = torch.exp(-0.5 * z * z - tail + 0.5 * math.log(2.0 / math.pi))
         return gradient * hazard * ctx.scale, None
 
 

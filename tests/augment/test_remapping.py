@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import special, stats
 from torch import nn
 
 from repro.augment import REMAPPINGS, gaussian_to_laplacian, laplace_scales, remapping
+from repro.augment.remap import to_laplacian
 from repro.augment.remapping import FittedRemap, KernelRemap, LaplaceRemap, PenaltyOnly, normal_scores
 from repro.errors import InputError
 from repro.layers import AdderConv2d
@@ -31,6 +32,22 @@ def test_r_is_finite_far_out_and_its_gradient_is_that_of_a_difference():
     assert remapped.isfinite().all() and remapped.diff().gt(0).all() and remapped[2] == 0
     w = (torch.randn(20, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2).requires_grad_()
     assert torch.autograd.gradcheck(lambda v: gaussian_to_laplacian(v, 0.4, mean=0.1, std=0.9), w)
+
+
+def test_r_is_right_for_every_size_of_weight_in_float32():
+    """Relative error, by scipy's logarithms in float64: next to zero, where formulas meet, and beyond erfc's range."""
+    sizes = np.array([1e-30, 1e-7, 1e-4, 0.3, 0.705, 0.709, 1.0, 4.0, 12.7, 12.8, 13.5, 40.0], dtype=np.float32)
+    z = np.concatenate([-sizes, sizes])
+    wanted = -np.sign(z) * np.log1p(-special.erf(np.abs(z.astype(np.float64)) / np.sqrt(2)).clip(max=0.99))
+    wanted = np.where(
+        np.abs(z) < 1, wanted, -np.sign(z) * (special.log_ndtr(-np.abs(z.astype(np.float64))) + np.log(2))
+    )
+    scores = torch.from_numpy(z).requires_grad_()
+    found = to_laplacian(scores, 0.0, 1.0, 1.0)
+    np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=1e-6)
+    found.sum().backward()
+    hazard = np.exp(stats.norm.logpdf(z.astype(np.float64)) - stats.norm.logsf(np.abs(z.astype(np.float64))))
+    np.testing.assert_allclose(scores.grad.numpy(), hazard, rtol=2e-4)  # exponents of some -800 in float32
 
 
 def test_what_r_does_to_shift_weights():
