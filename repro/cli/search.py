@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -37,9 +36,8 @@ def cells(
     from repro.models.genotypes import write_genotype
     from repro.papers.autoshiftnet import found
 
-    run = found.recipe_of(preset, dataset or None)
     changes = {"strategy": strategy, "space": space, "reset": reset, "l2": l2}
-    run = dataclasses.replace(run, search=dataclasses.replace(run.search, **changes))
+    run = found.variant(found.recipe_of(preset, dataset or None), **changes)
     if picture is not None and picture.suffix not in (".svg", ".png", ".pdf"):
         raise InputError(f"picture={str(picture)!r} is not allowed; its name must end in .svg, .png or .pdf.")
     spec = found.spec(run, check_int("seed", seed, minimum=0))

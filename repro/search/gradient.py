@@ -51,7 +51,7 @@ class CellSearchRecipe:
         space: "shift" (every layer has P and S) or "real".
         layers, channels, nodes: of the supernet, see `CellSupernet`.
         operation_epochs, topology_epochs: of each step: first weights only, then weights and architecture.
-        lr, lr_min: cosine per epoch over all epochs of the search.
+        lr, lr_min: cosine per epoch over the epochs of both steps.
         reset: at the start of step two the rate begins again: "whole" (the cosine of the whole search, from its start;
             figure 2), "own" (a cosine over step two) or "none" (it goes on falling).
         l2: form of the L2 term of P and S (`adaptive_l2`), with weight_decay / 2; all else has decoupled decay.
@@ -137,9 +137,12 @@ class CellSearchRecipe:
 
 
 def search_rate(recipe: CellSearchRecipe, epoch: int) -> float:
-    """Learning rate of the supernet's weights in an epoch (from 0) of the whole search (AutoShiftNet figure 2)."""
+    """Learning rate of the supernet's weights in an epoch (from 0) of the whole search (AutoShiftNet figure 2).
+
+    "darts" has the rates of step one of the search in two steps, which it is compared with.
+    """
     first = sum(recipe.operation_epochs)
-    length = recipe.epochs
+    length = first + sum(recipe.topology_epochs)
     if epoch >= first and recipe.reset != "none":
         epoch -= first
         length = sum(recipe.topology_epochs) if recipe.reset == "own" else length

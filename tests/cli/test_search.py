@@ -14,13 +14,12 @@ from repro.models import create
 from repro.models.genotypes import genotype, read_genotype
 from repro.papers.autoshiftnet import found
 from repro.papers.autoshiftnet.recipes import SEARCHES
-from repro.runs import Outcome
 
 
 @pytest.fixture
-def call(capsys, monkeypatch, tmp_path):
+def call(capsys, monkeypatch, shared_smoke_runs):
     """The command in this very process: (exit code, stdout, stderr)."""
-    monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("REPRO_RUNS", str(shared_smoke_runs))
     here, threads = runs.engine, torch.get_num_threads()
     monkeypatch.setattr(runs, "engine", lambda _, **options: here("torchrun", threads=1, **options))
 
@@ -59,14 +58,6 @@ def test_a_search_prints_cells_that_the_network_takes_and_is_not_done_twice(call
 def test_what_cannot_be_searched_is_refused_in_one_sentence(call, arguments, message):
     code, _, err = call(*arguments)
     assert code == 2 and message in err and len(err.strip().splitlines()) == 1
-
-
-def test_a_search_that_failed_has_nothing_and_one_that_diverged_no_cells():
-    spec = found.spec(SEARCHES["smoke", "digits"], 0)
-    assert found.found(Outcome(spec, "failed", None, "out of memory")) is None
-    plain = {"outcome": "diverged", "detail": "epoch 1", "genotype": None, "kept": None, "rows": []}
-    result = found.found(Outcome(spec, "done", plain, ""))
-    assert (result.outcome, result.detail, result.genotype) == ("diverged", "epoch 1", None)
 
 
 def test_every_preset_has_a_search():

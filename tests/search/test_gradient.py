@@ -82,6 +82,12 @@ def test_the_rate_begins_again_with_step_two(reset, rates):
     assert {epoch: round(search_rate(recipe, epoch), 4) for epoch in rates} == rates
 
 
+def test_darts_has_the_rates_of_step_one():
+    darts = dataclasses.replace(PAPER, strategy="darts")
+    assert darts.epochs == 30
+    assert all(search_rate(darts, epoch) == search_rate(PAPER, epoch) for epoch in range(30))
+
+
 def test_the_temperature_is_one_until_the_topology_is_searched():
     assert PAPER.epochs == 70
     assert [search_temperature(PAPER, epoch) for epoch in (0, 30, 49, 50, 69)] == [1, 1, 1, 10, 0.02]

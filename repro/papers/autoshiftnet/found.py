@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from repro.errors import InputError, check_choice
 from repro.papers.autoshiftnet.recipes import SEARCHES, CellRun
 from repro.papers.data import device, load_splits
@@ -13,6 +15,11 @@ from repro.search.gradient import CellSearch, search_cells
 def spec(recipe: CellRun, seed: int) -> RunSpec:
     """One search."""
     return spec_of("autoshiftnet_search", recipe, seed)
+
+
+def variant(recipe: CellRun, **changes: object) -> CellRun:
+    """The same search with other fields of its `CellSearchRecipe`."""
+    return dataclasses.replace(recipe, search=dataclasses.replace(recipe.search, **changes))
 
 
 def recipe_of(preset: str, dataset: str | None = None) -> CellRun:

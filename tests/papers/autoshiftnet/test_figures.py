@@ -1,0 +1,63 @@
+"""Figures 2 and 4: the schedule as the search takes it, and accuracies during searches that are given here."""
+
+from __future__ import annotations
+
+import pytest
+
+from repro.models.genotypes import NAMED
+from repro.papers import computed, entry
+from repro.papers.autoshiftnet import f04
+from repro.papers.autoshiftnet.recipes import SEARCHES
+from repro.runs import Outcome
+
+
+def test_figure_2_is_the_rate_of_every_epoch_and_begins_again_at_epoch_31():
+    frame = computed("autoshiftnet_f02")
+    rates = frame.pivot(index="epoch", columns="setting", values="lr")
+    assert len(rates) == 70 and rates.loc[1].tolist() == [0.01] * 3
+    assert rates.loc[31, "reset"] == 0.01 and rates.loc[31, "no reset"] < rates.loc[30, "no reset"]
+    assert rates.loc[70].round(4).to_dict() == {"reset": 0.0047, "reset, own cosine": 0.0010, "no reset": 0.0010}
+    figure = entry("autoshiftnet_f02").draw(frame)[0].figure
+    assert [len(axes.lines) for axes in figure.axes] == [3, 1]
+
+
+def test_figure_4_keeps_the_accuracy_of_every_epoch_of_both_settings():
+    asked = {}
+
+    def run(specs):
+        asked.update(specs)
+        row = {"step": "topology", "phase": "search", "lr": 0.1, "train_accuracy_pct": 50.0}
+        outcomes = {}
+        for (setting, seed), spec in specs.items():
+            rows = [{**row, "epoch": e, "held_out_accuracy_pct": 40.0 + e + (setting == "reset")} for e in (1, 2)]
+            plain = {
+                "outcome": "done",
+                "detail": "",
+                "genotype": NAMED["darts_v1"].as_dict(),
+                "kept": None,
+                "rows": rows,
+            }
+            outcomes[setting, seed] = Outcome(spec, "done" if seed < 2 else "failed", plain if seed < 2 else None, "")
+        return outcomes
+
+    frame = f04.trained(SEARCHES["quick", "digits"], [0, 1, 2], run)
+    assert {spec.recipe.search.reset for spec in asked.values()} == {"whole", "none"}
+    assert frame.groupby("setting")["accuracy_pct"].agg(["mean", "count"]).to_dict("index") == {
+        "reset": {"mean": 43.0, "count": 2},
+        "no reset": {"mean": 42.0, "count": 2},
+    }
+    assert len(frame.attrs["extra"]["epochs"]) == 8
+    drawing = f04.draw(frame)[0]
+    assert [len(axes.lines) for axes in drawing.figure.axes] == [4, 4]
+    assert [text.get_text() for legend in drawing.figure.legends for text in legend.get_texts()] in (
+        [["reset", "no reset"]] + [["no reset", "reset"]]
+    ) or [text.get_text() for text in drawing.figure.axes[0].get_legend().get_texts()] == ["reset", "no reset"]
+
+
+def test_without_finished_searches_figure_4_has_no_rows():
+    frame = f04.trained(
+        SEARCHES["quick", "digits"], [0], lambda specs: {k: Outcome(s, "failed", None, "") for k, s in specs.items()}
+    )
+    assert frame.empty and list(frame.columns) == ["setting", "seed", "accuracy_pct"]
+    with pytest.raises(KeyError):
+        frame.attrs["extra"]["epochs"]["epoch"]
