@@ -31,9 +31,12 @@ def trained(recipe, seeds, run):
     names = ("epoch", "step", "phase", "lr", "train_accuracy_pct", "held_out_accuracy_pct")
     frame.attrs["extra"] = {
         "epochs": pd.DataFrame(
-            {"setting": setting, "seed": seed, **{name: row[name] for name in names}}
-            for (setting, seed), search in known.items()
-            for row in search.rows
+            [
+                (setting, seed, *(row[name] for name in names))
+                for (setting, seed), search in known.items()
+                for row in search.rows
+            ],
+            columns=["setting", "seed", *names],
         )
     }
     return frame
@@ -50,7 +53,8 @@ def draw(ours):
                 label = setting if place == 0 else None
                 axes.plot(mine["epoch"], mine[column], color=colour, linewidth=1.2, label=label)
         axes.set(xlabel="epoch of the search", ylabel="accuracy of the supernet (%)", title=title)
-    legend_below(figure, panels[0, 0])
+    if panels[0, 0].lines:
+        legend_below(figure, panels[0, 0])
     caption = "Accuracy of the mixed supernet in every epoch; it falls where step two begins with new weights."
     return [Drawing(figure, caption)]
 
