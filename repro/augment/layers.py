@@ -291,7 +291,8 @@ class WideBatchNorm2d(nn.BatchNorm2d):
     def __init__(self, norm: nn.BatchNorm2d, channels: int):
         super().__init__(channels, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
         self.target = norm.num_features
-        self.to(norm.running_mean if norm.track_running_stats else norm.weight)
+        for tensor in norm.state_dict().values():
+            self.to(tensor.device, tensor.dtype if tensor.is_floating_point() else None)
         self.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -309,8 +310,9 @@ class WideBatchNorm2d(nn.BatchNorm2d):
         """The norm of the target's channels."""
         norm = nn.BatchNorm2d(self.target, self.eps, self.momentum, self.affine, self.track_running_stats)
         for name, value in self.state_dict().items():
+            norm.to(value.device, value.dtype if value.ndim else None)
             getattr(norm, name).copy_(value[: self.target] if value.ndim else value)
-        return norm.train(self.training).to(next(iter(self.state_dict().values())))
+        return norm.train(self.training)
 
     def permute_(self, order: Tensor) -> None:
         """Exchange channels in place."""

@@ -246,6 +246,13 @@ class AugmentedNetwork(nn.Module):
         """Let the target keep its first `count` extra blocks; from deep to shallow they leave it."""
         self.extra_blocks_of_target = check_int("count", count, minimum=0, maximum=self.extra_blocks)
 
+    @property
+    def mutated(self) -> int:
+        """How many units are multiplication-free now."""
+        layers = [(name, layer) for name, layer in self.wide_layers() if layer.op != "conv"]
+        left = {_unit(self._template[0], _target_name(name)) for name, layer in layers if layer.multiplicative}
+        return sum(unit not in left for unit in self.units)
+
     def set_mutation(self, count: int) -> None:
         """Make the first `count` units of the target multiplication-free; the others compute convolutions (still)."""
         check_int("count", count, minimum=0, maximum=len(self.units))

@@ -218,7 +218,10 @@ class AugmentedTrainer(PlainTrainer):
         self._wide_adders = [layer for _, layer in model.wide_layers() if layer.op == "adder"]
 
     def epoch(self, data, epoch: int, **options) -> dict[str, float]:
-        """As `Trainer.epoch`; the row also has augmented_loss, augmented_accuracy_pct and moved (channels, or None)."""
+        """As `Trainer.epoch`; the row also has augmented_loss, augmented_accuracy_pct and moved (channels, or None).
+
+        And, after the epoch's last step, mutated (units) and extra_blocks (of the target), where there are windows.
+        """
         progress, asked = epoch / max(1, self.recipe.epochs), self.augmentation
         self._samples = generator_for("augmentation", self.seed, epoch)
         self._widths = (progress < asked.width_ends, progress < asked.expand_ends)
@@ -230,6 +233,10 @@ class AugmentedTrainer(PlainTrainer):
         loss, hits, count = self._augmented
         if count:
             row |= {"augmented_loss": loss / count, "augmented_accuracy_pct": 100 * hits / count}
+        if asked.mutation is not None:
+            row["mutated"] = self.model.mutated
+        if asked.depth is not None:
+            row["extra_blocks"] = self.model.extra_blocks_of_target
         return row | ({"moved": moved} if asked.augmented else {})
 
     def _augments(self) -> bool:
@@ -261,6 +268,11 @@ class AugmentedTrainer(PlainTrainer):
         loss = share * sum((each for each in penalties if each is not None), loss)
         loss.backward()
         return self._finish(loss, logits, labels, images)
+
+    def evaluate(self, data) -> dict[str, float]:
+        """As `PlainTrainer.evaluate`, of the target as it is after the steps so far."""
+        self._advance()
+        return super().evaluate(data)
 
     def _advance(self) -> None:
         """Mutation and the loss of extra blocks, by how many steps are done."""

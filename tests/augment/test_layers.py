@@ -163,6 +163,18 @@ def test_a_wide_norm_uses_and_tracks_the_channels_that_are_there():
     assert (norm.running_var[4:] == 1).all() and len(norm.deployed().running_mean) == 3
 
 
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("tracked", [False, True])
+def test_a_wide_norm_without_some_of_its_tensors(affine, tracked):
+    norm = nn.BatchNorm2d(3, affine=affine, track_running_stats=tracked).double().eval()
+    wide, x = WideBatchNorm2d(norm, 5), torch.randn(6, 3, 3, 3, dtype=torch.float64)
+    deployed = wide.deployed()
+    assert torch.equal(deployed(x), norm(x)) and torch.equal(wide(x), norm(x))
+    assert {name: v.dtype for name, v in deployed.state_dict().items()} == {
+        name: v.dtype for name, v in norm.state_dict().items()
+    }
+
+
 def test_grouped_convolutions_that_are_not_depthwise_are_refused():
     with pytest.raises(InputError, match="groups=2"):
         WideConv2d(nn.Conv2d(4, 4, 3, groups=2), "shift", (8, 8))

@@ -272,10 +272,13 @@ def test_reordering_brings_the_largest_projection_weights_into_the_target_and_mo
 def test_blocks_mutate_from_shallow_to_deep():
     augmented = network()
     assert augmented.units == ["stem", "blocks.0", "blocks.1", "blocks.2", "blocks.3", "blocks.4", "head", "classifier"]
+    assert augmented.mutated == 8
     augmented.set_mutation(0)
+    assert augmented.mutated == 0
     multiplicative = copy.deepcopy(augmented).eval().export_target()
     assert not any(isinstance(m, ShiftConv2d) for m in multiplicative.modules())
     augmented.set_mutation(2)
+    assert augmented.mutated == 2
     mutated = {name for name, layer in augmented.wide_layers() if not layer.multiplicative}
     assert mutated == {"stem.conv", "blocks.0.depthwise.conv", "blocks.0.project.conv"}
     partly = augmented.eval().export_target()

@@ -130,6 +130,15 @@ def test_the_target_is_tested_with_its_own_batch_norm():
     assert plain.rows[-1]["test_accuracy_pct"] >= 0
 
 
+def test_windows_up_to_the_end_are_over_at_the_last_test():
+    """No step follows the end of the training; what is tested then is what is deployed."""
+    asked = AugmentRecipe(mutation=Window(0.0, 1.0), depth=Window(0.5, 1.0))
+    model = network(depth=1)
+    rows = fit_augmented(model, data(), RECIPE, asked, seed=0, test_data=data(20), calibration_images=32).rows
+    assert [row["mutated"] for row in rows] == [2, 4, 6] and [row["extra_blocks"] for row in rows] == [2, 1, 1]
+    assert evaluate(model.export_target(), data(20))["loss"] == pytest.approx(rows[-1]["test_loss"], rel=1e-5)
+
+
 def test_where_both_augmentations_have_ended_the_target_is_alone():
     over = AugmentRecipe(width_ends=0.0, expand_ends=0.5)
     rows = fit_augmented(network(), data(), RECIPE, over, seed=0).rows
