@@ -17,7 +17,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from repro.augment.groups import channel_groups
+from repro.augment.groups import Group, channel_groups
 from repro.augment.layers import WideBatchNorm2d
 from repro.augment.network import AugmentedNetwork, Deepened, Remap, Sample, _operators, _target_name, _unit, multiples
 from repro.errors import InputError
@@ -70,6 +70,10 @@ class InsideNetwork(AugmentedNetwork):
         """As `AugmentedNetwork.sizes`, and never wider than the network around."""
         return tuple(map(min, super().sizes(sample), self._widest))
 
+    def _hidden(self, group: Group, gated: int, multiple: float) -> int:
+        """What is hidden in a gate is as wide as in the network around, whose ratio need not be the target's."""
+        return round(group.base * multiple * gated / self.groups[group.source].base)
+
     def sample(self, generator: torch.Generator, *, width: bool = True, expand: bool = True) -> Sample:
         """As `AugmentedNetwork.sample`."""
         allowed = {"width": width, "expand": expand, "gate": expand}
@@ -78,11 +82,6 @@ class InsideNetwork(AugmentedNetwork):
             choices = choices if allowed.get(group.kind, False) else choices[:1]
             drawn.append(choices[int(torch.randint(len(choices), (1,), generator=generator))])
         return Sample(tuple(drawn))
-
-    @property
-    def full(self) -> Sample:
-        """The network around."""
-        return Sample(tuple(choices[-1] for choices in self._choices))
 
     def export_target(self) -> nn.Module:
         """As `AugmentedNetwork.export_target`."""

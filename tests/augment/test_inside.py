@@ -57,6 +57,17 @@ def test_the_widest_network_is_the_one_around_bit_for_bit():
     assert given.stem.conv.weight.abs().sum() > 0  # a copy
 
 
+def test_gates_are_as_wide_as_those_of_the_network_around():
+    def gated(spec, *hidden):
+        blocks = [dataclasses.replace(block, se=se) for block, se in zip(spec.blocks, hidden)]
+        return dataclasses.replace(spec, blocks=tuple(blocks))
+
+    given = around(gated(AROUND, 0, 16, 20, 0, 9, 0))
+    network = augment_inside(gated(TARGET, 0, 4, 9, 0, 5, 0), KEEP, given, op="conv").eval()
+    assert torch.equal(network(images(), "full"), given(images()))
+    assert torch.equal(network.export_target()(images()), network(images()))
+
+
 @pytest.mark.parametrize("op", ["conv", "shift", "adder", {"stem": "shift", "blocks.1.expand.*": "adder"}], ids=str)
 def test_the_exported_target_computes_the_targets_numbers_bit_for_bit(op):
     network = inside(op, remap=remapping("laplace")).eval()
