@@ -76,7 +76,8 @@ class _ToLaplacian(torch.autograd.Function):
         u = z.abs().mul_(math.sqrt(0.5))
         tail = torch.where(u < 0.5, torch.log1p(-torch.erf(u)), torch.erfc(u).log_())
         far = u > 9.0
-        tail[far] = torch.special.log_ndtr(-z[far].abs()) + math.log(2.0)
+        if far.any():
+            tail[far] = torch.special.log_ndtr(-z[far].abs()) + math.log(2.0)
         ctx.save_for_backward(z, tail)
         ctx.scale = scale
         return torch.copysign(tail, z).mul_(scale)
