@@ -60,7 +60,7 @@ def test_presets_fit_the_kind_and_smoke_judges_nothing_measured():
 
 
 def test_data_sets_are_known_and_stand_in_order_of_preference():
-    order = ("cifar100", "cifar10", "multi30k", "digits")
+    order = ("cifar100", "cifar10", "multi30k", "glyphs", "digits")
     assert set(order) - {"multi30k"} <= set(REGISTRY)
     for claim_id, listed in CRITERIA["datasets"].items():
         names = [name for name in listed.split(";") if name]

@@ -361,11 +361,11 @@ def test_texts_are_judged_search_by_search():
 def test_divergence_counts_only_when_it_is_repeated():
     runs = published("shiftaddaug_t03")[["model", "method", "status"]]
     for seeds, status in ((1, "undecided"), (2, "undecided"), (3, "reproduced")):
-        repeated = with_facts(pd.concat([runs.assign(seed=seed) for seed in range(seeds)]))
+        repeated = with_facts(pd.concat([runs.assign(seed=seed) for seed in range(seeds)]), dataset="glyphs")
         verdict = judge("shiftaddaug-c28", {"shiftaddaug_t03": repeated})
         assert (verdict.status, verdict.seeds) == (status, seeds)
     others = runs.assign(status="diverged")
-    ours = with_facts(pd.concat([others.assign(seed=seed) for seed in range(3)]))
+    ours = with_facts(pd.concat([others.assign(seed=seed) for seed in range(3)]), dataset="glyphs")
     assert judge("shiftaddaug-c28", {"shiftaddaug_t03": ours}).status == NOT_INFORMATIVE
 
 
