@@ -65,11 +65,6 @@ def spec(job: SegmentationJob, seed: int) -> RunSpec:
     return spec_of("segmentation", job, seed, model=job.model)
 
 
-def specs(job_by_row: Mapping[Any, SegmentationJob], seeds: Sequence[int]) -> dict[tuple[Any, int], RunSpec]:
-    """{(row, seed): spec}: every job with every seed."""
-    return {(row, seed): spec(job, seed) for row, job in job_by_row.items() for seed in seeds}
-
-
 @functools.lru_cache(maxsize=4)
 def mask_splits(recipe: DataRecipe) -> MaskSplits:
     """The recipe's images and masks; a set of files is read batch by batch."""

@@ -68,7 +68,6 @@ def test_a_spec_names_images_and_code_of_its_network():
         and spec.uses == ("repro.models.segmentation",)
     )
     assert data_source(DATA)["source"] == "eyes 1, seed 17"
-    assert set(jobs.specs({"a": JOB}, (0, 1))) == {("a", 0), ("a", 1)}
 
 
 def test_settings_are_chosen_on_training_images_alone():

@@ -1,4 +1,7 @@
-"""What the tables of ShiftAddAug have in common: methods in rows, one training each, accuracies in one column."""
+"""What the tables of ShiftAddAug have in common: methods in rows, one training each, accuracies in one column.
+
+Runs are shared: a method on a model is one training, whichever tables show it.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ from repro.papers import jobs
 from repro.papers.shiftaddaug.counts import MODELS
 from repro.papers.shiftaddaug.methods import ADD, Method
 from repro.papers.shiftaddaug.networks import SMALL
-from repro.papers.shiftaddaug.recipes import MethodsRecipe
+from repro.papers.shiftaddaug.recipes import SCALE, SEEDS, MethodsRecipe, presets
 from repro.papers.shiftaddaug.training import spec
+from repro.papers.table import Table
 from repro.runs import Outcome
 
 Outcomes = dict[tuple[str, str, int], Outcome]
@@ -109,3 +113,41 @@ def target_costs(recipe: MethodsRecipe, model: str, op: str) -> dict[str, float]
         "energy_mj": cost.energy_mj,
         "latency_ms": cost.latency_ms,
     }
+
+
+def comparison(
+    title: str,
+    methods: Mapping[str, Method],
+    models: Sequence[str],
+    *,
+    flags: Callable[[Method], dict[str, int]] | None = None,
+    statuses: bool = False,
+    stands_for: Mapping[str, str] | None = None,
+) -> Table:
+    """The entry of a table that shows some methods on some models, known by method, model and data set.
+
+    Args:
+        flags: method -> what the table says of it in columns of its own.
+        statuses: as `method_rows`.
+        stands_for: data set of ours -> the printed one in whose rows it is read.
+    """
+
+    def trained(recipe, seeds, run):
+        """One row per model, method and seed."""
+
+        def key(model, row):
+            own = {} if flags is None else flags(methods[row])
+            return {"method": row, **own, "model": model, "dataset": recipe.data.dataset}
+
+        frame = method_rows(recipe, train_all(recipe, seeds, run, methods), key, statuses=statuses)
+        frame.attrs["stands_for"] = dict(stands_for or {})
+        return frame
+
+    return Table(
+        title=title,
+        trained=trained,
+        recipes=presets(models),
+        seeds=SEEDS,
+        scale=SCALE,
+        keeps=("examples", "losses"),
+    )

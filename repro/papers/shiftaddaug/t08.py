@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from repro.papers.shiftaddaug.comparing import method_rows, train_all
+from repro.papers.shiftaddaug.comparing import comparison
 from repro.papers.shiftaddaug.methods import AUGSHIFT
-from repro.papers.shiftaddaug.recipes import SCALE, SEEDS, THREE_MODELS, presets
-from repro.papers.table import Table
+from repro.papers.shiftaddaug.recipes import THREE_MODELS
 
 METHODS = {
     row: dataclasses.replace(AUGSHIFT, remap=remap)
@@ -23,21 +22,4 @@ METHODS = {
     }.items()
 }
 
-
-def trained(recipe, seeds, run):
-    """Five remappings on each model; "Ours" is AugShift of table 3."""
-
-    def key(model, row):
-        return {"method": row, "model": model, "dataset": recipe.data.dataset}
-
-    return method_rows(recipe, train_all(recipe, seeds, run, METHODS), key, statuses=True)
-
-
-TABLE = Table(
-    title="Ways of remapping weights between operators",
-    trained=trained,
-    recipes=presets(THREE_MODELS),
-    seeds=SEEDS,
-    scale=SCALE,
-    keeps=("examples", "losses"),
-)
+TABLE = comparison("Ways of remapping weights between operators", METHODS, THREE_MODELS, statuses=True)

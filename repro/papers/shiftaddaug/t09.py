@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from repro.papers.shiftaddaug.comparing import method_rows, train_all
+from repro.papers.shiftaddaug.comparing import comparison
 from repro.papers.shiftaddaug.methods import SHIFT, SHIFT_AROUND_SHIFT
-from repro.papers.shiftaddaug.recipes import SCALE, SEEDS, THREE_MODELS, presets
-from repro.papers.table import Table
+from repro.papers.shiftaddaug.recipes import THREE_MODELS
 
 METHODS = {
     "Direct trained": SHIFT,
@@ -18,21 +17,4 @@ METHODS = {
     "w/. weight sharing": SHIFT_AROUND_SHIFT,
 }
 
-
-def trained(recipe, seeds, run):
-    """Three methods on each model; all but the second are runs of tables 3 and 7."""
-
-    def key(model, row):
-        return {"method": row, "model": model, "dataset": recipe.data.dataset}
-
-    return method_rows(recipe, train_all(recipe, seeds, run, METHODS), key)
-
-
-TABLE = Table(
-    title="Augmentation with and without weight sharing",
-    trained=trained,
-    recipes=presets(THREE_MODELS),
-    seeds=SEEDS,
-    scale=SCALE,
-    keeps=("examples", "losses"),
-)
+TABLE = comparison("Augmentation with and without weight sharing", METHODS, THREE_MODELS)

@@ -4,31 +4,11 @@ Below `paper` one data set stands for a column; glyphs are read in the column of
 
 from __future__ import annotations
 
-from repro.papers.shiftaddaug.comparing import method_rows, train_all
+from repro.papers.shiftaddaug.comparing import comparison
 from repro.papers.shiftaddaug.methods import AUGSHIFT, SHIFT
-from repro.papers.shiftaddaug.recipes import SCALE, SEEDS, STANDS_FOR, presets
-from repro.papers.table import Table
+from repro.papers.shiftaddaug.recipes import STANDS_FOR
 
 METHODS = {"Shift": SHIFT, "AugShift": AUGSHIFT}
 MODELS = ("MobileNetV3-w0.35", "ProxylessNAS-w0.35", "MobileNetV2-Tiny")
 
-
-def trained(recipe, seeds, run):
-    """Two methods on each model, all of them runs of table 3."""
-
-    def key(model, row):
-        return {"model": model, "method": row, "dataset": recipe.data.dataset}
-
-    frame = method_rows(recipe, train_all(recipe, seeds, run, METHODS), key)
-    frame.attrs["stands_for"] = STANDS_FOR
-    return frame
-
-
-TABLE = Table(
-    title="Direct and augmented shift networks on more data sets",
-    trained=trained,
-    recipes=presets(MODELS),
-    seeds=SEEDS,
-    scale=SCALE,
-    keeps=("examples", "losses"),
-)
+TABLE = comparison("Shift and AugShift on more data sets", METHODS, MODELS, stands_for=STANDS_FOR)
