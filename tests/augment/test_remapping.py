@@ -123,6 +123,7 @@ def test_steps_through_the_slope_of_r_end_in_a_few_weights_and_even_ones_do_not(
         assert walked(name)[0] < 0.36
 
 
+@pytest.mark.filterwarnings("ignore:adder layers without a normalisation")
 def test_adder_filters_without_r_outweigh_every_channel_that_could_replace_them():
     """Importance is a column's L1 norm: 0.8 a weight in N(0, 1), a tenth of it or less elsewhere, so nothing moves."""
     torch.manual_seed(0)
