@@ -28,7 +28,7 @@ from repro.train.loop import FINISHED, History, Trainer, fit
 from repro.train.optim import rescaled
 from repro.train.recipe import TrainRecipe
 
-DISTILLATIONS = ("none", "kl", "soft_ce")
+DISTILLATIONS = ("none", "kl", "soft_ce", "kl_mean")
 """How the target also learns from the augmented network's outputs (supplement table 1)."""
 
 
@@ -68,8 +68,8 @@ class AugmentRecipe:
         reorder: bring important channels into the target at the start of an epoch.
         mutation: when the target's units turn multiplication-free; None: they are from the start.
         depth: when the target loses its extra blocks; None: it never has them.
-        distillation: "none"; "kl" or "soft_ce": L(target) = (1 - share) CE(label) + share KD(augmented, detached), the
-            augmented pass first.
+        distillation: "none"; "kl", "soft_ce" or "kl_mean" (`distillation_loss`): L(target) = (1 - share) CE(label) +
+            share KD(augmented, detached), the augmented pass first.
         distillation_share: share of the distillation, alpha of supplement table 1.
     """
 
@@ -98,11 +98,16 @@ def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor, kind: str) ->
     """Loss of outputs (B, classes) against a teacher's, who gets no gradient, mean over the batch.
 
     "soft_ce": - sum_c p_c log q_c.  "kl": sum_c p_c (log p_c - log q_c), the same but for the teacher's entropy, so
-    with the same gradient.
+    with the same gradient.  "kl_mean": "kl" over the number of classes, which is what torch's KLDivLoss does where no
+    reduction is asked for; with a share of 0.9 and 100 classes next to nothing of the loss is left.
+
+    Another form of the whole loss is one of these at another rate: CE + a KD is (1 + a) ((1 - s) CE + s KD) with the
+    share s = a / (1 + a), and a share of 1 is distillation alone.
     """
     wanted = teacher.detach().softmax(dim=1)
-    if kind == "kl":
-        return F.kl_div(logits.log_softmax(dim=1), wanted, reduction="batchmean")
+    if kind.startswith("kl"):
+        loss = F.kl_div(logits.log_softmax(dim=1), wanted, reduction="batchmean")
+        return loss / logits.shape[1] if kind == "kl_mean" else loss
     return F.cross_entropy(logits, wanted)
 
 
@@ -200,7 +205,8 @@ class AugmentedTrainer(PlainTrainer):
 
     The adaptive rate of adder filters normalises the sum of both gradients, over the target part of the wide weight
     and once a step, so that alpha keeps its meaning. With R the step in the remapped weights, not in those in memory,
-    has the root mean square eta.
+    has the root mean square eta, as far as R is a straight line: on Gaussian weights it is 1.31 eta through r's slope,
+    0.85 eta with even steps (`repro.augment.remapping.LaplaceRemap`).
 
     Args:
         augmentation: an AugmentRecipe.

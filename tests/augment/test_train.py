@@ -175,16 +175,29 @@ def test_divergence_is_an_outcome():
     assert fit_augmented(network("conv"), data(), wild, AugmentRecipe(), seed=0).outcome == "diverged"
 
 
-def test_kl_and_soft_cross_entropy_have_the_same_gradient():
+def test_kl_and_soft_cross_entropy_have_the_same_gradient_and_kl_mean_that_over_the_classes():
     logits, teacher = torch.randn(6, 4, dtype=torch.float64), torch.randn(6, 4, dtype=torch.float64)
     p, log_q = teacher.softmax(1), logits.log_softmax(1)
-    gradients = []
+    gradients = {}
     for kind, entropy in (("kl", (p * p.log()).sum(1).mean()), ("soft_ce", 0.0)):
         student = logits.clone().requires_grad_()
-        loss = distillation_loss(student, teacher, kind)
+        loss = distillation_loss(student, teacher.requires_grad_(), kind)
         assert float(loss) == pytest.approx(float(entropy - (p * log_q).sum(1).mean()))
-        gradients += torch.autograd.grad(loss, student)
-    torch.testing.assert_close(*gradients)
+        (gradients[kind],) = torch.autograd.grad(loss, student)
+        assert torch.autograd.grad(distillation_loss(student, teacher, kind), teacher, allow_unused=True) == (None,)
+    torch.testing.assert_close(gradients["kl"], gradients["soft_ce"])
+    torch.testing.assert_close(gradients["kl"], (logits.softmax(1) - p.detach()) / 6)  # by hand
+    student = logits.clone().requires_grad_()
+    loss = distillation_loss(student, teacher, "kl_mean")
+    torch.testing.assert_close(loss, nn.functional.kl_div(log_q, p, reduction="none").mean())
+    torch.testing.assert_close(torch.autograd.grad(loss, student)[0], gradients["kl"] / 4)
+
+
+def test_other_forms_of_the_distilled_loss_are_a_share_at_another_rate():
+    logits, teacher, labels = torch.randn(6, 4), torch.randn(6, 4), torch.arange(6) % 4
+    ce, soft = functional.cross_entropy(logits, labels), distillation_loss(logits, teacher, "kl")
+    share = 0.9 / (1 + 0.9)
+    torch.testing.assert_close(ce + 0.9 * soft, (1 + 0.9) * ((1 - share) * ce + share * soft))
 
 
 def test_windows():

@@ -19,7 +19,7 @@ from repro.augment import (
     laplace_scales,
     remapping,
 )
-from repro.augment.remapping import ADDER_SCALE
+from repro.augment.remapping import ADDER_SCALE, FITTED
 from repro.layers import AdderConv2d
 from repro.papers import jobs
 from repro.papers.data import DataRecipe, device, load_splits
@@ -111,7 +111,7 @@ def wide_network(job: TinyJob, seed: int, context: RunContext) -> AugmentedNetwo
     method, model = job.method, _tiny(job)
     remap = None
     if method.remap is not None:
-        trained = _trained_alone(job, seed, context) if method.remap == "linear_skip_freeze" else None
+        trained = _trained_alone(job, seed, context) if method.remap in FITTED else None
         remap = remapping(method.remap, adder_scale=method.adder_scale or ADDER_SCALE, trained=trained)
     torch.manual_seed(seed)
     return augment(
