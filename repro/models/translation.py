@@ -265,7 +265,7 @@ class TranslationTransformer(nn.Module):
         encoder_types = config.encoder_types or (ATTENTION,) * len(config.encoder_ffn)
         decoder_types = config.decoder_types or (ATTENTION,) * len(config.decoder_ffn)
         self.encoder = nn.ModuleList(
-            EncoderLayer(build.at("encoder", i), block, memory, ffn, heads, config.qkv, _kernel(i), dropout)
+            EncoderLayer(build.at("encoder", i), block, memory, ffn, heads, config.qkv, kernel_in_time(i), dropout)
             for i, (block, ffn, heads) in enumerate(zip(encoder_types, config.encoder_ffn, config.encoder_heads))
         )
         self.decoder = nn.ModuleList(
@@ -278,7 +278,7 @@ class TranslationTransformer(nn.Module):
                 config.self_heads[i],
                 config.cross_heads[i],
                 config.qkv,
-                _kernel(i),
+                kernel_in_time(i),
                 CROSS_LAYERS[config.cross[i]],
                 dropout,
             )
@@ -335,7 +335,8 @@ class TranslationTransformer(nn.Module):
         return self.classifier(x)[:, 0]
 
 
-def _kernel(layer: int) -> int:
+def kernel_in_time(layer: int) -> int:
+    """Taps of the light branch of a layer, counted from 0."""
     return TIME_KERNELS[min(layer, len(TIME_KERNELS) - 1)]
 
 
