@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import nn
 
-from repro.datasets import load
+from repro.datasets import Vocabulary, load
 from repro.datasets.cache import folder_of_caches
 from repro.errors import InputError, MissingDataError
 from repro.models import load_weights, save_weights
@@ -66,6 +66,11 @@ def a_checkpoint(folder: Path):
 def a_file_of_weights(folder: Path):
     path = save_weights(network(), folder / "w.safetensors")
     return path, lambda: (load_weights(again := network(), path), again.state_dict())
+
+
+def a_vocabulary(folder: Path):
+    path = Vocabulary.learn(["ein Hund", "eine Katze"], 30).save(folder / "v")
+    return path, lambda: Vocabulary.load(path).fingerprint
 
 
 def a_run(file: str):
@@ -131,6 +136,7 @@ def refuse():
 KINDS = {
     "checkpoint": a_checkpoint,
     "weights": a_file_of_weights,
+    "vocabulary": a_vocabulary,
     "result": a_run("result.json"),
     "config": a_run("config.json"),
     "metrics": a_run("metrics.jsonl"),

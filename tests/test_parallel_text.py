@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 
 import pytest
 
 from repro.datasets import load_parallel
+from repro.datasets.grammar import _ADJECTIVES, _NOUNS, _VERBS, _Clause, _Phrase
 from repro.errors import InputError, MissingDataError
 
 PAIRS = {"en": ["A dog.", "Two\u2028 men."], "de": ["Ein Hund.", "Zwei Männer."]}
@@ -63,3 +65,40 @@ def test_absent_damaged_and_unequal_files_are_refused(root):
     german.write_bytes(gzip.compress(b"Ein Hund.\n"))
     with pytest.raises(MissingDataError, match="do not have the same number of lines"):
         load_parallel("multi30k", "val", root)
+
+
+def test_what_is_put_together_by_hand_needs_a_translation_of_each_sentence(root):
+    text = load_parallel("multi30k", "val", root)
+    with pytest.raises(InputError, match=r"unequal numbers of sentences \(\{'en': 2, 'de': 1\}\)"):
+        dataclasses.replace(text, sentences=(text.of("en"), text.of("de")[:1]))
+    with pytest.raises(InputError, match="language='fr' is not known; allowed are: en, de"):
+        text.of("fr")
+
+
+def test_the_first_sentences_are_a_text_of_their_own(root):
+    text = load_parallel("multi30k", "val", root)
+    first = text.first(1)
+    assert first.of("de") == ("Ein Hund.",) and first.provenance["rows"] == 1
+    assert first.fingerprint != text.fingerprint == text.first(2).fingerprint
+    with pytest.raises(InputError, match="rows=3 is not allowed"):
+        text.first(3)
+
+
+def test_the_grammar_needs_no_file_and_keeps_test_sentences_out_of_training(tmp_path):
+    splits = {
+        split: load_parallel("grammar", split, tmp_path, languages=("en", "de", "fr")) for split in ("train", "test")
+    }
+    assert [len(text) for text in splits.values()] == [6000, 300]
+    assert splits["train"].provenance["generated"] is True
+    for language in ("en", "de", "fr"):
+        assert not set(splits["train"].of(language)) & set(splits["test"].of(language))
+
+
+def test_the_grammar_inflects_as_german_and_french_do():
+    boys, cat = _Phrase("a", False, _ADJECTIVES[0], _NOUNS[5]), _Phrase("the", True, _ADJECTIVES[4], _NOUNS[1])
+    clause = _Clause(cat, _VERBS[0], boys, ("", "", ""), "perfect", True)
+    assert clause.english() == "the funny cats have not seen a small boy"
+    assert clause.german("main") == "die lustigen Katzen haben einen kleinen Jungen nicht gesehen"
+    assert clause.german("inverted").startswith("haben die lustigen Katzen einen")
+    assert clause.german("last").endswith("nicht gesehen haben")
+    assert clause.french() == "les chats drôles n'ont pas vu un petit garçon"

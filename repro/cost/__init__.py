@@ -4,6 +4,7 @@
     layer_cost(op, ...)                             one layer on the row-stationary accelerator
     model_cost(model, input_size, accounting=...)   a whole model on it
     translation_cost(config, ...)                   the translation networks of ShiftAddNAS
+    LatencyPredictor().fit(features, latencies)     latency learned from features of a path (path_features)
     skeleton(name, ...)                             a model without memory for its weights
     traced(name, pixels, ...)                       the same with its layers, kept for further pricing
     repro.cost.trace.trace(model, input_size)       its layers as they run; count and layers_cost take them
@@ -14,6 +15,7 @@ measured.
 
 from repro.cost.counting import CONVENTIONS, Convention, Count, count, operation_energy_pj
 from repro.cost.eyeriss import ACCOUNTINGS, Hardware, LayerCost, layer_cost
+from repro.cost.latency_predictor import LatencyPredictor, path_features
 from repro.cost.model import DEPTHWISE, ModelCost, layers_cost, model_cost
 from repro.cost.skeleton import skeleton, traced
 from repro.cost.trace import Layer
@@ -35,6 +37,7 @@ __all__ = [
     "Convention",
     "Count",
     "Hardware",
+    "LatencyPredictor",
     "Layer",
     "LayerCost",
     "ModelCost",
@@ -46,6 +49,7 @@ __all__ = [
     "model_cost",
     "operation_energies",
     "operation_energy_pj",
+    "path_features",
     "saving_ratio_table",
     "skeleton",
     "traced",

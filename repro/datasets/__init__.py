@@ -13,6 +13,7 @@ from repro.datasets.loading import load
 from repro.datasets.manage import Presence, fetch, list_datasets, verify
 from repro.datasets.parallel import ParallelText, load_parallel
 from repro.datasets.registry import REGISTRY, SPLITS, DatasetInfo, info
+from repro.datasets.vocabulary import Vocabulary
 
 __all__ = [
     "REGISTRY",
@@ -21,6 +22,7 @@ __all__ = [
     "DatasetInfo",
     "ParallelText",
     "Presence",
+    "Vocabulary",
     "batches",
     "fetch",
     "find",

@@ -29,6 +29,9 @@ from repro.models.translation_configs import (
 LIGHT_OPERATORS = {"conv": (None, None), "add": (None, "adder"), "shiftadd": ("shift", "adder")}
 KEEP = ("attention", "classifier")
 
+State = dict[str, Tensor]
+"""What a decoder layer keeps of the tokens before and of the source; the first axis is the sentence."""
+
 
 class MultiHeadAttention(nn.Module):
     """softmax(q k^T / sqrt(d)) v with query width `qkv` whatever the embedding widths."""
@@ -48,14 +51,33 @@ class MultiHeadAttention(nn.Module):
 
     def forward(self, x: Tensor, memory: Tensor, blocked: Tensor | None = None) -> Tensor:
         """x (N, T, E), memory (N, S, E'), blocked True where a query must not look, broadcast to (N, 1, T, S)."""
-        q, k, v = (
-            project(source).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (N, heads, tokens, d)
-            for project, source in ((self.query, x), (self.key, memory), (self.value, memory))
-        )
-        scores = self.scores(q, k.transpose(2, 3)) / math.sqrt(q.shape[-1])
+        return self.attend(self._heads(self.query(x)), *self.keys_and_values(memory), blocked)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (N, heads, tokens, d)
+
+    def keys_and_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """What queries are compared with and what they gather, both (N, heads, S, d)."""
+        return self._heads(self.key(memory)), self._heads(self.value(memory))
+
+    def attend(self, query: Tensor, keys: Tensor, values: Tensor, blocked: Tensor | None) -> Tensor:
+        """Queries (N, heads, T, d) to outputs (N, T, E)."""
+        scores = self.scores(query, keys.transpose(2, 3)) / math.sqrt(query.shape[-1])
         if blocked is not None:
             scores = scores.masked_fill(blocked, torch.finfo(scores.dtype).min)
-        return self.out(self.context(scores.softmax(dim=-1), v).transpose(1, 2).flatten(2))
+        return self.out(self.context(scores.softmax(dim=-1), values).transpose(1, 2).flatten(2))
+
+    def step(self, x: Tensor, state: State) -> Tensor:
+        """Self-attention of one more token (N, 1, E) to those before it, which `state` holds."""
+        query, (keys, values) = self._heads(self.query(x)), self.keys_and_values(x)
+        if "keys" in state:
+            keys, values = torch.cat([state["keys"], keys], 2), torch.cat([state["values"], values], 2)
+        state["keys"], state["values"] = keys, values
+        return self.attend(query, keys, values, None)
+
+    def look(self, x: Tensor, state: State) -> Tensor:
+        """Attention of one token (N, 1, E) to a memory whose keys and values `state` holds."""
+        return self.attend(self._heads(self.query(x)), state["memory keys"], state["memory values"], state["blocked"])
 
 
 class LightBranch(nn.Module):
@@ -78,13 +100,25 @@ class LightBranch(nn.Module):
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
         """`padding` is True at tokens that are not there, (N, T)."""
-        n, t, e = x.shape
         x = F.glu(self.linear1(x), dim=-1)
         if padding is not None:
             x = x.masked_fill(padding[:, :, None], 0.0)
+        return self._mix(F.pad(x, (0, 0, *self.pad)))
+
+    def step(self, x: Tensor, state: State) -> Tensor:
+        """One more token (N, 1, E) of a causal branch; `state` holds as many before it as the kernel sees."""
+        x = F.glu(self.linear1(x), dim=-1)
+        seen = state.get("seen")
+        window = F.pad(x, (0, 0, *self.pad)) if seen is None else torch.cat([seen, x], dim=1)
+        state["seen"] = window[:, 1:]
+        return self._mix(window)
+
+    def _mix(self, x: Tensor) -> Tensor:
+        """(N, T + kernel - 1, E) -> (N, T, E)."""
+        n, t, e = x.shape
         x = x.transpose(1, 2).reshape(n, self.heads, e // self.heads, t).transpose(1, 2)
-        x = F.pad(x.reshape(-1, self.heads, 1, t), self.pad)  # (N E/heads, heads, 1, T + kernel - 1)
-        x = self.mixing(x).reshape(n, e // self.heads, self.heads, t).transpose(1, 2).reshape(n, e, t)
+        x = self.mixing(x.reshape(-1, self.heads, 1, t))  # (N E/heads, heads, 1, T)
+        x = x.reshape(n, e // self.heads, self.heads, -1).transpose(1, 2).reshape(n, e, -1)
         return self.linear2(self.norm(x.transpose(1, 2)))
 
 
@@ -109,6 +143,12 @@ class TokenMixer(nn.Module):
             return self.light(x, padding)
         first, second = x.chunk(2, dim=-1)
         return torch.cat([self.attention(first, first, blocked), self.light(second, padding)], dim=-1)
+
+    def step(self, x: Tensor, state: State) -> Tensor:
+        """One more token, (N, 1, E), of a causal mixer."""
+        branches = [branch for branch in (self.attention, self.light) if branch is not None]
+        parts = x.chunk(len(branches), dim=-1)
+        return torch.cat([branch.step(part, state) for branch, part in zip(branches, parts)], dim=-1)
 
 
 class FeedForward(nn.Module):
@@ -168,10 +208,24 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, memories: list[Tensor], future: Tensor, padding: Tensor) -> Tensor:
         x = self.norm1(x + self.dropout(self.mixer(x, future, None)))
-        looked = memories[-self.looks :]
-        blocked = padding.repeat(1, len(looked))[:, None, None, :]
-        x = self.norm2(x + self.dropout(self.cross(x, torch.cat(looked, dim=1), blocked)))
+        x = self.norm2(x + self.dropout(self.cross(x, *self._looked(memories, padding))))
         return self.norm3(x + self.dropout(self.feedforward(x)))
+
+    def _looked(self, memories: list[Tensor], padding: Tensor) -> tuple[Tensor, Tensor]:
+        looked = memories[-self.looks :]
+        return torch.cat(looked, dim=1), padding.repeat(1, len(looked))[:, None, None, :]
+
+    def start(self, memories: list[Tensor], padding: Tensor) -> State:
+        """The state before the first token: what it will see of the encoder."""
+        memory, blocked = self._looked(memories, padding)
+        keys, values = self.cross.keys_and_values(memory)
+        return {"memory keys": keys, "memory values": values, "blocked": blocked}
+
+    def step(self, x: Tensor, state: State) -> Tensor:
+        """One more token, (N, 1, E); evaluation only."""
+        x = self.norm1(x + self.mixer.step(x, state))
+        x = self.norm2(x + self.cross.look(x, state))
+        return self.norm3(x + self.feedforward(x))
 
 
 def sinusoids(tokens: int, embed: int, like: Tensor) -> Tensor:
@@ -211,7 +265,7 @@ class TranslationTransformer(nn.Module):
         encoder_types = config.encoder_types or (ATTENTION,) * len(config.encoder_ffn)
         decoder_types = config.decoder_types or (ATTENTION,) * len(config.decoder_ffn)
         self.encoder = nn.ModuleList(
-            EncoderLayer(build.at("encoder", i), block, memory, ffn, heads, config.qkv, _kernel(i), dropout)
+            EncoderLayer(build.at("encoder", i), block, memory, ffn, heads, config.qkv, kernel_in_time(i), dropout)
             for i, (block, ffn, heads) in enumerate(zip(encoder_types, config.encoder_ffn, config.encoder_heads))
         )
         self.decoder = nn.ModuleList(
@@ -224,7 +278,7 @@ class TranslationTransformer(nn.Module):
                 config.self_heads[i],
                 config.cross_heads[i],
                 config.qkv,
-                _kernel(i),
+                kernel_in_time(i),
                 CROSS_LAYERS[config.cross[i]],
                 dropout,
             )
@@ -233,7 +287,7 @@ class TranslationTransformer(nn.Module):
         self.classifier = build.linear("classifier", "classifier", embed, target_vocabulary, bias=False)
 
     @staticmethod
-    def _embed(embedding: nn.Embedding, tokens: Tensor) -> Tensor:
+    def _embed(embedding: nn.Embedding, tokens: Tensor, place: int = 0) -> Tensor:
         try:
             x = embedding(tokens) * math.sqrt(embedding.embedding_dim)
         except IndexError as error:
@@ -241,7 +295,7 @@ class TranslationTransformer(nn.Module):
                 f"token ids run from {int(tokens.min())} to {int(tokens.max())}; "
                 f"allowed are 0 to {embedding.num_embeddings - 1}."
             ) from error
-        return x + sinusoids(tokens.shape[1], embedding.embedding_dim, x)
+        return x + sinusoids(place + tokens.shape[1], embedding.embedding_dim, x)[place:]
 
     def encode(self, source: Tensor) -> tuple[list[Tensor], Tensor]:
         """(N, S) token ids -> outputs of all encoder layers, (N, S, E) each, and where the source is padding (N, S)."""
@@ -265,27 +319,42 @@ class TranslationTransformer(nn.Module):
         """Scores (N, T, vocabulary) for source (N, S) and the target shifted right (N, T)."""
         return self.decode(target, *self.encode(source))
 
-    @torch.no_grad()
-    def translate(self, source: Tensor, *, begin: int, end: int, max_tokens: int = 100) -> Tensor:
-        """Greedy translation, (N, at most max_tokens) ids; `pad` after `end`."""
-        check_int("max_tokens", max_tokens, minimum=1)
-        for name, token in (("begin", begin), ("end", end)):
-            check_int(name, token, minimum=0, maximum=self.target_embedding.num_embeddings - 1)
-        memories, padding = self.encode(source)
-        target = torch.full((source.shape[0], 1), begin, dtype=torch.long, device=source.device)
-        finished = torch.zeros(source.shape[0], dtype=torch.bool, device=source.device)
-        for _ in range(max_tokens):
-            best = self.decode(target, memories, padding)[:, -1].argmax(dim=-1)
-            best = best.masked_fill(finished, self.pad)
-            target = torch.cat([target, best[:, None]], dim=1)
-            finished |= best == end
-            if bool(finished.all()):
-                break
-        return target[:, 1:]
+    def start(self, source: Tensor) -> list[State]:
+        """Encode (N, S) token ids: the state of each decoder layer before the first target token."""
+        encoded = self.encode(source)
+        return [layer.start(*encoded) for layer in self.decoder]
+
+    def step(self, tokens: Tensor, place: int, states: list[State]) -> Tensor:
+        """Scores (N, vocabulary) of what follows target token number `place` (from 0), (N,), in evaluation mode.
+
+        `states` come from `start` and advance by a token. Each layer computes the operator that `decode` does.
+        """
+        x = self._embed(self.target_embedding, tokens[:, None], place)
+        for layer, state in zip(self.decoder, states):
+            x = layer.step(x, state)
+        return self.classifier(x)[:, 0]
 
 
-def _kernel(layer: int) -> int:
+def kernel_in_time(layer: int) -> int:
+    """Taps of the light branch of a layer, counted from 0."""
     return TIME_KERNELS[min(layer, len(TIME_KERNELS) - 1)]
+
+
+@torch.no_grad()
+def xavier(model: TranslationTransformer) -> TranslationTransformer:
+    """Initialise for training, in place: Xavier uniform for linear layers, N(0, 1 / width) for embeddings and output.
+
+    On Multi30k it learns clearly faster than N(0, 0.01^2). Adder, shift and convolution layers keep what they have.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, 0.0, module.embedding_dim**-0.5)
+        elif type(module) is nn.Linear:
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    nn.init.normal_(model.classifier.weight, 0.0, model.classifier.in_features**-0.5)
+    return model
 
 
 @register("translation", keep={"adder": KEEP, "shift": KEEP, "shiftadd": KEEP}, paper="ShiftAddNAS table 3")

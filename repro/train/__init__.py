@@ -1,5 +1,6 @@
 """Training loops, optimisers, recipes, checkpoints, evaluation."""
 
+from repro.train.bleu_score import bleu, bleu_interval
 from repro.train.checkpoint import load_checkpoint, save_checkpoint
 from repro.train.data import TensorData, prepare
 from repro.train.diagnose import profile_step
@@ -15,6 +16,8 @@ __all__ = [
     "TensorData",
     "TrainRecipe",
     "Trainer",
+    "bleu",
+    "bleu_interval",
     "evaluate",
     "fit",
     "load_checkpoint",

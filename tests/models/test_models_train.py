@@ -11,7 +11,7 @@ from repro.models.cells import drop_path
 from repro.models.genotypes import AMOEBANET, OPERATIONS, Genotype, genotype
 from repro.models.mobile import mobile_spec
 from repro.models.segmentation import dilated
-from repro.models.translation_configs import SPACE, translation_config
+from repro.models.translation_configs import DECODER_TYPES, SPACE, translation_config
 
 CONFIG = {
     "encoder_ffn": (16,) * 4,
@@ -223,7 +223,8 @@ def test_attention_weighs_all_pixels():
 
 def make_translation(**options) -> torch.nn.Module:
     torch.manual_seed(0)
-    return create("translation", config=CONFIG, source_vocabulary=11, target_vocabulary=13, **options).eval()
+    options = {"config": CONFIG, "source_vocabulary": 11, "target_vocabulary": 13} | options
+    return create("translation", **options).eval()
 
 
 def test_decoder_does_not_see_the_future_nor_padding():
@@ -240,26 +241,23 @@ def test_decoder_does_not_see_the_future_nor_padding():
 
 
 def test_tokens_outside_the_vocabulary_are_one_sentence():
-    model, source, target = make_translation(), torch.ones(1, 3, dtype=torch.long), torch.ones(1, 2, dtype=torch.long)
+    model, target = make_translation(), torch.ones(1, 2, dtype=torch.long)
     for bad in (-1, 11):
         with pytest.raises(InputError, match=rf"token ids run from .*{bad}.*; allowed are 0 to 10\."):
             model(torch.tensor([[1, bad]]), target)
-    for options in ({"max_tokens": -1}, {"begin": -1}, {"end": 13}):
-        with pytest.raises(InputError, match=f"{next(iter(options))}="):
-            model.translate(source, **{"begin": 1, "end": 2, **options})
     with pytest.raises(InputError, match="pad=11 is not allowed"):
         make_translation(pad=11)
 
 
-def test_greedy_translation_follows_the_best_scores():
-    model = make_translation()
-    source = torch.randint(1, 11, (3, 6))
-    words = model.translate(source, begin=1, end=2, max_tokens=4)
-    prefix = torch.cat([torch.ones(3, 1, dtype=torch.long), words[:, :-1]], dim=1)
-    best = model(source, prefix).argmax(dim=-1)
-    ended = (prefix[:, 1:] == 2).cumsum(1) > 0
-    assert torch.equal(words[:, :1], best[:, :1])
-    assert torch.equal(words[:, 1:][~ended], best[:, 1:][~ended])
+@pytest.mark.parametrize("decoder_type", DECODER_TYPES)
+def test_decoding_token_by_token_computes_the_trained_operator(decoder_type):
+    config = {**CONFIG, "decoder_types": (decoder_type,) * len(CONFIG["decoder_ffn"])}
+    model = make_translation(config=config)
+    source, target = torch.randint(1, 11, (3, 6)), torch.randint(1, 13, (3, 9))
+    source[1, 4:] = 0
+    states = model.start(source)
+    scores = torch.stack([model.step(target[:, place], place, states) for place in range(9)], dim=1)
+    torch.testing.assert_close(scores, model(source, target), rtol=1e-4, atol=1e-4)
 
 
 def test_every_network_of_the_elastic_space_can_be_built():

@@ -1,0 +1,138 @@
+"""Beam search: the most likely translations of a network, found token by token with what earlier tokens left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from repro.datasets.vocabulary import BEGIN, END, PAD, Vocabulary
+from repro.errors import InputError, check_int, check_number
+from repro.models.translation import TranslationTransformer
+
+
+@torch.no_grad()
+def beam_search(
+    model: TranslationTransformer,
+    source: Tensor,
+    *,
+    beam: int = 4,
+    length_penalty: float = 0.6,
+    max_tokens: int | None = None,
+) -> tuple[list[list[int]], list[float]]:
+    """The best translation of each sentence, ids without END, and its score.
+
+    A score is the log-likelihood of the tokens, END among them, over their number to the power `length_penalty`. A
+    sentence is done when `beam` translations of it have ended; the longest ones must end at `max_tokens`.
+
+    Args:
+        model: evaluated as it is in evaluation mode; its mode is put back.
+        source: (N, S) token ids, filled up with PAD.
+        beam: unfinished translations kept per sentence; 1 is greedy.
+        length_penalty: 0 prefers short translations, larger values longer ones.
+        max_tokens: the most in a translation, END among them; None: 10 more than 1.5 times the source.
+    Raises: InputError for a number out of range or ids outside the vocabulary.
+    """
+    check_int("beam", beam, minimum=1)
+    check_number("length_penalty", length_penalty, minimum=0)
+    max_tokens = 10 + source.shape[1] * 3 // 2 if max_tokens is None else check_int("max_tokens", max_tokens, minimum=1)
+    training = model.training
+    model.eval()
+    try:
+        return _search(model, source, beam, length_penalty, max_tokens)
+    finally:
+        model.train(training)
+
+
+def _search(model, source, beam, length_penalty, max_tokens):
+    count, device = len(source), source.device
+    states = [
+        {key: tensor.repeat_interleave(beam, 0) for key, tensor in state.items()} for state in model.start(source)
+    ]
+    first_row = torch.arange(count, device=device)[:, None] * beam
+    tokens = torch.full((count, beam, 1), BEGIN, device=device)  # BEGIN and what follows
+    sums = torch.full((count, beam), -math.inf, device=device, dtype=model.classifier.weight.dtype)
+    sums[:, 0] = 0.0  # all are the same so far
+    best: list[list[int]] = [[] for _ in range(count)]
+    scores, ended = [-math.inf] * count, [0] * count
+    for place in range(max_tokens):
+        logits = model.step(tokens[:, :, -1].flatten(), place, states).unflatten(0, (count, beam))
+        total = sums[:, :, None] + logits.log_softmax(dim=-1)
+        total[:, :, [PAD, BEGIN]] = -math.inf
+        if place + 1 == max_tokens:
+            total[:, :, :END] = total[:, :, END + 1 :] = -math.inf
+        words = total.shape[2]
+        likely, index = total.flatten(1).topk(min(2 * beam, beam * words))  # the best, END or not
+        ends = index % words == END
+        for row, rank in (ends & likely.isfinite())[:, :beam].nonzero().tolist():
+            score = likely[row, rank].item() / (place + 1) ** length_penalty
+            if ended[row] < beam and score > scores[row]:
+                best[row], scores[row] = tokens[row, index[row, rank] // words, 1:].tolist(), score
+            ended[row] += 1
+        if min(ended) >= beam:
+            break
+        sums, kept = likely.masked_fill(ends, -math.inf).topk(beam)
+        chosen = index.gather(1, kept)
+        parents = chosen // words
+        tokens = torch.cat(
+            [tokens.gather(1, parents[:, :, None].expand(-1, -1, place + 1)), chosen[:, :, None] % words], 2
+        )
+        rows = (first_row + parents).flatten()
+        for state in states:
+            for key in state.keys() & {"keys", "values", "seen"}:  # the source is the same for all of a sentence
+                state[key] = state[key].index_select(0, rows)
+    return best, scores
+
+
+def translate(
+    model: TranslationTransformer,
+    sentences: Sequence[str],
+    source: Vocabulary,
+    target: Vocabulary,
+    *,
+    beam: int = 4,
+    length_penalty: float = 0.6,
+    batch_tokens: int = 4096,
+) -> list[str]:
+    """Translations of sentences, in their order, by `beam_search`.
+
+    Args:
+        source, target: vocabularies that the network was trained with.
+        batch_tokens: source tokens of a batch, filling and all beams included; changes speed only.
+    Raises: InputError for the vocabulary of another network, or a number out of range.
+    """
+    check_vocabularies(model, source, target)
+    check_int("batch_tokens", batch_tokens, minimum=1)
+    encoded = [[*source.encode(sentence), END] for sentence in sentences]
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+    device, found = model.classifier.weight.device, {}
+    while order:
+        longest = len(encoded[order[-1]])
+        rows = max(1, batch_tokens // (longest * check_int("beam", beam, minimum=1)))
+        order, batch = order[:-rows], order[-rows:]
+        filled = torch.tensor([encoded[i] + [PAD] * (longest - len(encoded[i])) for i in batch], device=device)
+        best, _ = beam_search(model, filled, beam=beam, length_penalty=length_penalty)
+        found.update(zip(batch, map(target.decode, best)))
+    return [found[i] for i in range(len(encoded))]
+
+
+def check_vocabularies(model: TranslationTransformer, source: Vocabulary, target: Vocabulary) -> None:
+    """InputError unless these are the vocabularies that the network was trained with, or could be."""
+    trained = getattr(model, "vocabularies", (None, None))
+    for name, vocabulary, rows, known in zip(
+        ("source", "target"),
+        (source, target),
+        (model.source_embedding.num_embeddings, model.target_embedding.num_embeddings),
+        trained,
+    ):
+        if rows != len(vocabulary):
+            raise InputError(
+                f"the {name} vocabulary has {len(vocabulary)} pieces and the network {rows}; "
+                "it is the vocabulary of another network."
+            )
+        if known is not None and known != vocabulary.fingerprint:
+            raise InputError(
+                f"the {name} vocabulary is that of another network: it has other pieces than the one of its training."
+            )

@@ -1,0 +1,103 @@
+"""Beam search against greedy decoding and against trying everything."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from repro.datasets.vocabulary import BEGIN, END, PAD, Vocabulary
+from repro.errors import InputError
+from repro.models import create
+from repro.train.beam import beam_search, check_vocabularies, translate
+
+CONFIG = {
+    "encoder_ffn": (8,),
+    "encoder_heads": (2,),
+    "decoder_ffn": (8, 8),
+    "self_heads": (2, 1),
+    "cross_heads": (1, 2),
+    "cross": (-1, -1),
+    "decoder_types": ("attention+conv", "attention+conv"),
+    "encoder_embed": 8,
+    "decoder_embed": 8,
+    "qkv": 8,
+}
+
+
+def network(words=7, seed=0):
+    torch.manual_seed(seed)
+    model = create("translation", config=CONFIG, source_vocabulary=9, target_vocabulary=words)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 0.0, 0.4)
+    return model.double()
+
+
+SOURCE = torch.tensor([[5, 6, 7, END], [8, END, PAD, PAD]])
+
+
+def everything(model, source, max_tokens, length_penalty):
+    """Score and words of the best of all translations that end within `max_tokens`, each scored as a whole."""
+    allowed = [word for word in range(model.target_embedding.num_embeddings) if word not in (PAD, BEGIN, END)]
+    scored = []
+    for length in range(max_tokens):
+        words = torch.tensor([(*each, END) for each in itertools.product(allowed, repeat=length)])
+        before = torch.cat([torch.full((len(words), 1), BEGIN), words[:, :-1]], dim=1)
+        likelihoods = model(source.expand(len(words), -1), before).log_softmax(-1).gather(2, words[:, :, None])
+        scores = likelihoods.sum((1, 2)) / (length + 1) ** length_penalty
+        scored.append((scores.max().item(), words[scores.argmax()].tolist()))
+    return max(scored)
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.5])
+def test_a_beam_that_drops_nothing_finds_the_best_of_all(length_penalty):
+    model = network().eval()
+    found, scores = beam_search(model, SOURCE, beam=80, length_penalty=length_penalty, max_tokens=4)
+    for row in range(2):
+        score, words = everything(model, SOURCE[row][SOURCE[row] != PAD], 4, length_penalty)
+        assert [*found[row], END] == words and scores[row] == pytest.approx(score)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_beam_is_greedy(seed):
+    model = network(seed=seed).eval()
+    found, _ = beam_search(model, SOURCE, beam=1, max_tokens=6)
+    for row in range(2):
+        words = [BEGIN]
+        while len(words) < 6 and words[-1] != END:
+            scores = model(SOURCE[row : row + 1], torch.tensor([words]))[0, -1]
+            scores[[PAD, BEGIN]] = -torch.inf
+            words.append(scores.argmax().item())
+        assert found[row] == [word for word in words[1:] if word != END]
+
+
+def test_a_sentence_is_translated_the_same_alone_and_in_a_batch():
+    model = network(words=9, seed=3)
+    together, scores = beam_search(model, SOURCE, beam=3)
+    alone, score = beam_search(model, SOURCE[1:, :2], beam=3, max_tokens=16)
+    assert together[1] == alone[0] and scores[1] == pytest.approx(score[0]) and model.training
+
+
+def test_translations_come_in_the_order_of_the_sentences_whatever_the_batches():
+    source, target = Vocabulary.learn(["ab ba aab"], 9), Vocabulary.learn(["x y z"], 8)
+    torch.manual_seed(0)
+    model = create("translation", config=CONFIG, source_vocabulary=len(source), target_vocabulary=len(target)).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    sentences = ["a b", "aab ba ab ba", "b"]
+    texts = translate(model, sentences, source, target, beam=2)
+    assert texts == translate(model, sentences, source, target, beam=2, batch_tokens=1) and len(set(texts)) > 1
+    with pytest.raises(
+        InputError, match="the source vocabulary has 8 pieces and the network 9; it is the vocabulary of"
+    ):
+        check_vocabularies(model, target, source)
+    model.vocabularies = (source.fingerprint, target.fingerprint)
+    with pytest.raises(InputError, match="the target vocabulary is that of another network"):
+        translate(model, sentences, source, Vocabulary.learn(["u v w"], 8))
+
+
+@pytest.mark.parametrize("option", [{"beam": 0}, {"length_penalty": -1}, {"max_tokens": 0}])
+def test_numbers_out_of_range_are_one_sentence(option):
+    with pytest.raises(InputError, match=f"{next(iter(option))}="):
+        beam_search(network(), SOURCE, **option)
