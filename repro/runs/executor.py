@@ -30,6 +30,9 @@ from repro.runs.store import execute, find_status, load_result, record_failure
 NO_GUARD = 87
 """Exit status of a worker that found itself running the caller's script from the top."""
 
+CLOCK_TICK_S = 1.0
+"""How far a file's date may lie behind the time of day when it was written."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -230,12 +233,13 @@ class _Feeder:
             while todo or running:
                 while todo and len(running) < workers and not stopping:
                     index = _take(self.specs, todo)
+                    now = time.time()
                     try:
                         future = pool.submit(attempt, self.specs[index], self.fresh)
                     except BrokenProcessPool:  # a worker died since the last look
                         return set(running.values()) or {index}
                     running[future] = index
-                    sent[future] = time.time()
+                    sent[future] = now
                 if not running:
                     break
                 processes = list((getattr(pool, "_processes", None) or {}).values())
@@ -283,7 +287,8 @@ class _Feeder:
                 began = (self.specs[index].folder / "config.json").stat().st_mtime
             except OSError:
                 continue
-            if began >= sent[future] and time.time() - began > self.time_limit_s:
+            # Files are dated by a clock that ticks slowly, so a run may seem to begin just before it was sent.
+            if began >= sent[future] - CLOCK_TICK_S and time.time() - max(began, sent[future]) > self.time_limit_s:
                 late.append(index)
         if late:
             _kill(pool)

@@ -8,17 +8,19 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import psutil
 import pytest
 from filelock import FileLock
+from tqdm import tqdm
 
 from repro.errors import InputError
 from repro.paths import repo_root
 from repro.runs import RunSpec, execute, find_status, forecast_s, run_many
-from repro.runs.executor import default_workers
+from repro.runs.executor import _Feeder, default_workers
 from tests.runs.run_functions import SumRecipe
 
 
@@ -51,6 +53,21 @@ def test_leaving_hanging_and_what_cannot_be_sent_are_outcomes_of_that_run():
     assert "cannot be sent to a worker" in outcomes[0].message
     assert outcomes[2].message == "it took longer than 3 s and was ended" and outcomes[4].message == "SystemExit: 3"
     assert find_status(specs[2]).message == outcomes[2].message
+
+
+@pytest.mark.parametrize("lag_s, ends", [(0.004, True), (60, False)])
+def test_a_run_is_late_also_when_its_folder_is_dated_just_before_it_was_sent(lag_s, ends):
+    """Files carry the clock's last tick; what an earlier attempt left there is much older."""
+    spec = specs_of("hang_on_one", [1])[0]
+    sent = time.time() - 30
+    config = spec.folder / "config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text("{}")
+    os.utime(config, (sent - lag_s, sent - lag_s))
+    outcomes = {}
+    feeder = _Feeder([spec], outcomes, 1, False, 3, tqdm(disable=True))
+    assert feeder._end_late(types.SimpleNamespace(_processes={}), {"run": 0}, {"run": sent}) is ends
+    assert [outcome.state for outcome in outcomes.values()] == (["failed"] if ends else [])
 
 
 def test_a_worker_that_dies_before_the_next_run_is_sent_costs_no_run(monkeypatch):
