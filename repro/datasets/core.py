@@ -179,7 +179,7 @@ def batches(
         yield normalize(images), labels
 
 
-_DRAWN = {"glyphs": glyphs.locate_glyphs, "eyes": eyes.locate}
+_DRAWN = {"glyphs": glyphs.locate, "eyes": eyes.locate}
 
 
 def find(name: str, split: str, root: str | os.PathLike | None = None) -> Source | None:

@@ -98,6 +98,7 @@ REGISTRY: dict[str, DatasetInfo] = {
             files=(),
             class_names=tuple("0123456789"),
             terms="CC BY 4.0, as the digits they are drawn from",
+            seed=11,
         ),
         DatasetInfo(
             name="eyes",
