@@ -57,7 +57,10 @@ CONTROLS = {
     "Shift, own start": dataclasses.replace(SHIFT, own_start=True),
     "AugShift without HWS": HYBRID,
     "AugShift, W + small Laplace": dataclasses.replace(AUGSHIFT, remap="small_laplace"),
+    "AugShift, FC by quantiles": dataclasses.replace(AUGSHIFT, remap="quantile"),
     "AugAdd without HWS": dataclasses.replace(AUGADD, remap=None),
+    "AugAdd, r with even steps": dataclasses.replace(AUGADD, remap="laplace_even"),
+    "AugAdd, r's scale alone": dataclasses.replace(AUGADD, remap="scaled"),
 }
 """Rows that the paper does not have: what else could explain a gain."""
 
