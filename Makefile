@@ -6,10 +6,12 @@ SEEDS   ?=
 TABLES  ?=
 FRESH   ?=
 JOBS    ?=
+ENGINE  ?=
+GPUS    ?=
 ALLOW_ROOT ?=
 
 # A variable that is misspelt, or a switch that is neither on nor off, is refused before anything starts.
-VARIABLES := PYTHON PRESET DATASET SEEDS TABLES FRESH JOBS ALLOW_ROOT
+VARIABLES := PYTHON PRESET DATASET SEEDS TABLES FRESH JOBS ENGINE GPUS ALLOW_ROOT
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 UNKNOWN := $(filter-out $(VARIABLES) MAKE% -*-%,$(GIVEN))
 ifneq ($(UNKNOWN),)
@@ -29,13 +31,14 @@ endif
 VENV := .venv
 BIN  := $(VENV)/bin
 RUN  := $(BIN)/python -m repro
-REQUEST = --preset "$(PRESET)" --dataset "$(DATASET)" --seeds "$(SEEDS)" --tables "$(TABLES)" $(if $(filter 1,$(FRESH)),--fresh)
+REQUEST = --preset "$(PRESET)" --dataset "$(DATASET)" --seeds "$(SEEDS)" --tables "$(TABLES)" $(if $(filter 1,$(FRESH)),--fresh) \
+  $(if $(ENGINE),--engine "$(ENGINE)") $(if $(GPUS),--gpus "$(GPUS)")
 export JOBS
 
 # Each target is one step or hands its parallelism to JOBS; running two of them side by side gains nothing.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help env tables figures reference test test-faults test-gpu lab app bench lint clean
+.PHONY: help env env-cluster tables figures reference test test-faults test-cluster test-gpu lab app bench lint clean
 
 help:  ## print the targets and variables
 	@echo "Targets"
@@ -47,6 +50,8 @@ help:  ## print the targets and variables
 	@echo "  TABLES=$(TABLES)         for example 'acghostnet_t06 acghostnet_t03' (default: all)"
 	@echo "  FRESH=$(FRESH)          1 repeats finished runs"
 	@echo "  JOBS=$(JOBS)           processes side by side (default: the number of cores)"
+	@echo "  ENGINE=$(ENGINE)         local (default), or ray for the nodes of the cluster at RAY_ADDRESS (needs make env-cluster)"
+	@echo "  GPUS=$(GPUS)           GPUs of a node for each run (ENGINE=ray)"
 	@echo "  ALLOW_ROOT=$(ALLOW_ROOT)     1 lets 'make lab' run as root, as containers do"
 	@echo "  PYTHON=$(PYTHON)   the interpreter the environment is made from (3.11 or newer)"
 
@@ -89,6 +94,12 @@ test: $(VENV)/.installed-test  ## run the tests on this machine's cores
 test-faults: $(VENV)/.installed-test  ## kill runs and damage stored files many times (minutes; 'test' does a few)
 	@REPRO_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/test_faults.py tests/test_datasets.py \
 	  tests/runs tests/train/test_imagefolder.py
+
+env-cluster: $(VENV)/.installed-test  ## add Ray to .venv, for ENGINE=ray
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
+
+test-cluster: env-cluster  ## kill workers, nodes and drivers of a small Ray cluster on this machine (minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/runs/test_cluster.py
 
 test-gpu: $(VENV)/.installed-test  ## run the full grid of kernel tests on a CUDA device
 	@$(BIN)/python -m pytest -m gpu

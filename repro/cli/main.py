@@ -24,7 +24,10 @@ PresetOption = Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")
 DatasetOption = Annotated[str, typer.Option(help="Data set; empty for the preset's default.")]
 SeedsOption = Annotated[str, typer.Option(help="Seeds, for example '0 1 2'; empty for the preset's default.")]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Repeat finished runs.")]
-EngineOption = Annotated[str, typer.Option(help="Where training runs; local is this machine.")]
+EngineOption = Annotated[
+    str, typer.Option(help="Where training runs: local (this machine), ray ($RAY_ADDRESS's nodes) or torchrun.")
+]
+GpusOption = Annotated[float, typer.Option(help="GPUs of a node for each run (engine ray).")]
 TimeLimitOption = Annotated[
     float | None,
     typer.Option(help="Seconds after which a run is ended and has failed (engine local); none by default."),
@@ -67,6 +70,7 @@ def tables(
     fresh: FreshOption = False,
     engine: EngineOption = "local",
     time_limit: TimeLimitOption = None,
+    gpus: GpusOption = 0,
     reference: ReferenceOption = False,
 ) -> None:
     """Train what is missing, then execute the notebooks and write their HTML pages into output/pages/."""
@@ -88,7 +92,7 @@ def tables(
     if reference:
         _write_reference()
     request = {"preset": preset, "dataset": dataset or None, "seeds": seed_list or None, "fresh": fresh}
-    failures = _train(trained, **request, engine=engine, time_limit_s=time_limit)
+    failures = _train(trained, **request, engine=engine, time_limit_s=time_limit, gpus=gpus)
     parameters = {"preset": preset, "dataset": dataset, "seeds": seed_list, "tables": wanted, "interactive": False}
     results = [_execute(name, parameters, fresh) for name in names]
     notebooks.note_missing_pages()
@@ -163,6 +167,7 @@ def table(
     fresh: FreshOption = False,
     engine: EngineOption = "local",
     time_limit: TimeLimitOption = None,
+    gpus: GpusOption = 0,
     reference: ReferenceOption = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV only.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX tabular only.")] = False,
@@ -178,7 +183,8 @@ def table(
     if reference:
         _write_reference()
     request = {"preset": preset, "dataset": dataset or None, "seeds": parse_seeds(seeds) or None}
-    frame = run_table(table_id, **request, columns=columns, fresh=fresh, engine=engine, time_limit_s=time_limit)
+    request |= {"engine": engine, "time_limit_s": time_limit, "gpus": gpus}
+    frame = run_table(table_id, **request, columns=columns, fresh=fresh)
     if os.environ.get("RANK", "0") != "0":
         return  # torchrun: the first process speaks for all
     keep(frame)
@@ -195,6 +201,7 @@ def tune(
     dataset: Annotated[str, typer.Option(help="Data set of the study preset.")] = "cifar10",
     engine: EngineOption = "local",
     time_limit: TimeLimitOption = None,
+    gpus: GpusOption = 0,
     reference: ReferenceOption = False,
 ) -> None:
     """Choose training settings for each kind of network on held-out training images, by its own quality."""
@@ -204,7 +211,7 @@ def tune(
     wanted = tuning.tuning_of(paper, dataset)
     if reference:
         _write_reference()
-    run = runs.engine(engine, time_limit_s=time_limit)
+    run = runs.engine(engine, time_limit_s=time_limit, gpus=gpus)
     tuned = tuning.tune(wanted, run)
     provenance = runs.provenance(preset="study", dataset=dataset, seeds=list(wanted.seeds), runs=len(run.outcomes))
     tuning.keep_tuning(paper, dataset, tuned, provenance)

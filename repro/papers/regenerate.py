@@ -46,6 +46,7 @@ def run_table(
     fresh: bool = False,
     progress: bool | None = None,
     time_limit_s: float | None = None,
+    gpus: float = 0,
 ) -> pd.DataFrame:
     """Regenerate one table or figure; finished runs are reused.
 
@@ -56,7 +57,7 @@ def run_table(
         dataset: a data set the preset has a recipe for (default: the preset's).
         seeds: whole numbers (default: the preset's).
         columns: "all", or "analytic" for those that follow from the architecture and need no training.
-        engine, workers, fresh, progress, time_limit_s: see `repro.runs.engine`.
+        engine, workers, fresh, progress, time_limit_s, gpus: see `repro.runs.engine`.
     Returns:
         a frame in the schema of the published CSV, one row per key and seed. `attrs` holds table_id, preset, dataset,
         seeds, scale, provenance, failed and, where the entry has more to show, `extra` frames.
@@ -79,6 +80,7 @@ def run_table(
         fresh=fresh,
         progress=progress,
         time_limit_s=time_limit_s,
+        gpus=gpus,
     )
 
 

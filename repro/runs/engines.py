@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-import abc
 import os
 import sys
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from repro.errors import InputError, check_choice, check_int
+from repro.errors import InputError, check_choice, check_int, check_number
+from repro.runs.abstract import Engine
 from repro.runs.executor import Outcome, announce, attempt, finished, outcome_of, run_many
 from repro.runs.spec import RunSpec
 from repro.runs.store import RunContext
-
-Key = TypeVar("Key", bound=Hashable)
-
-
-class Engine(abc.ABC):
-    """Does runs and keeps every outcome it has given; what it has given it does not do again."""
-
-    def __init__(self) -> None:
-        self._given: dict[Path, Outcome] = {}
-
-    @property
-    def outcomes(self) -> list[Outcome]:
-        """Every outcome so far, each once, in the order in which they were asked for."""
-        return list(self._given.values())
-
-    def __call__(self, specs: Mapping[Key, RunSpec]) -> dict[Key, Outcome]:
-        """Do all runs that are not finished; equal specs are one run. A run that fails has an outcome that says so."""
-        folders = {key: spec.folder for key, spec in specs.items()}
-        asked = {folders[key]: spec for key, spec in specs.items() if folders[key] not in self._given}
-        if asked:
-            self._given.update(zip(asked, self._do(list(asked.values())), strict=True))
-        return {key: self._given[folder] for key, folder in folders.items()}
-
-    @abc.abstractmethod
-    def _do(self, specs: Sequence[RunSpec]) -> list[Outcome]:
-        """The outcome of each spec, in order; no two have the same folder."""
 
 
 class LocalEngine(Engine):
@@ -124,7 +97,7 @@ class TorchrunEngine(Engine):
         return heard
 
 
-ENGINES = ("local", "torchrun")
+ENGINES = ("local", "ray", "torchrun")
 
 
 def engine(
@@ -136,28 +109,49 @@ def engine(
     progress: bool | None = None,
     known: Mapping[str, float] | None = None,
     time_limit_s: float | None = None,
+    gpus: float = 0,
 ) -> Engine:
     """The engine of that name.
 
     Args:
-        name: "local" (worker processes on this machine) or "torchrun" (the processes that torchrun started).
-        workers: runs side by side (default: the cores divided by `threads`); torchrun does one after another.
+        name: "local" (worker processes on this machine), "ray" (the nodes of the cluster at $RAY_ADDRESS, else one that
+            is started here; see `repro.runs.cluster`) or "torchrun" (the processes that torchrun started).
+        workers: runs side by side (default: the cores divided by `threads`); torchrun does one after another, and a
+            cluster with an address has its own number.
         threads: torch threads of each process.
         fresh: run again even what is finished.
         progress: show a progress bar (default: if stderr is a terminal or a notebook).
         known: seconds by recipe digest or kind, for the forecast; see `forecast_s`.
         time_limit_s: a run that takes longer is ended and has failed (local only).
-    Raises: InputError for another name, or workers or a time limit with torchrun.
+        gpus: of a cluster's node for each run that does not say so itself (ray only).
+    Raises: InputError for another name, or an option that the engine does not have; BackendError without Ray.
     """
     check_choice("engine", name, ENGINES)
     check_int("threads", threads, minimum=1)
+    if gpus and name != "ray":
+        raise InputError(f"gpus={gpus!r} is not allowed with engine={name!r}; only a cluster hands them out.")
     if name == "local":
         if workers is not None:
             check_int("workers", workers, minimum=1)
         options = {"threads": threads, "fresh": fresh, "progress": progress, "known": known}
         return LocalEngine(workers=workers, time_limit_s=time_limit_s, **options)
     if time_limit_s is not None:
-        raise InputError(f"time_limit_s={time_limit_s!r} is not allowed with engine='torchrun'.")
+        raise InputError(f"time_limit_s={time_limit_s!r} is not allowed with engine={name!r}.")
+    if name == "ray":
+        from repro.runs.cluster import RayEngine
+
+        address = os.environ.get("RAY_ADDRESS", "").strip() or None
+        if address and workers is not None:
+            raise InputError(f"workers={workers!r} is not allowed with RAY_ADDRESS={address!r}; its nodes have cores.")
+        return RayEngine(
+            address=address,
+            workers=None if workers is None else check_int("workers", workers, minimum=1),
+            threads=threads,
+            gpus=check_number("gpus", gpus, minimum=0),
+            fresh=fresh,
+            progress=progress,
+            known=known,
+        )
     if workers is not None:
         raise InputError(f"workers={workers!r} is not allowed with engine='torchrun'; give torchrun --nproc-per-node.")
     return TorchrunEngine(threads=threads, fresh=fresh, known=known)

@@ -136,6 +136,7 @@ class RunSpec:
         uses: modules ("repro.models.ghostnet") or definitions ("repro.search.cars:search") that the result depends on
             and that the function chooses by name, where reading the code does not show them.
         parallel: whether the function can share its work among the processes of torchrun; not part of what the run is.
+        gpus: how many it asks of a cluster's node, 0 for the engine's own number; not part of what the run is.
     """
 
     kind: str
@@ -145,6 +146,7 @@ class RunSpec:
     data: str = ""
     uses: tuple[str, ...] = ()
     parallel: bool = dataclasses.field(default=False, compare=False)
+    gpus: float = dataclasses.field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         check_int("seed", self.seed, minimum=0)

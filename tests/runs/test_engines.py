@@ -51,7 +51,7 @@ def test_the_forecast_uses_what_records_know(capsys):
 
 
 def test_an_unknown_engine_is_refused():
-    with pytest.raises(InputError, match=r"engine='slurm' is not known; allowed are: local, torchrun"):
+    with pytest.raises(InputError, match=r"engine='slurm' is not known; allowed are: local, ray, torchrun"):
         engine("slurm")
 
 

@@ -1,0 +1,310 @@
+"""The engine "ray": runs on the nodes of a Ray cluster, or on one that it starts on this machine.
+
+The run store stays the truth. A node that sees the driver's store works in it, as a local process does: a run that a
+lost node began goes on from its checkpoint. Any other node works in a folder of its own and sends the finished run
+back. A task that Ray sends twice finds the run finished or waits for its lock.
+
+Code travels as a wheel of this package, which Ray installs on each node; tasks are names of functions with recipes. Ray
+itself trusts whoever reaches its ports, so a cluster belongs into a network of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from tqdm.auto import tqdm
+
+from repro.errors import BackendError, InputError
+from repro.paths import repo_root, runs_root, write_text
+from repro.runs.abstract import Engine
+from repro.runs.executor import Outcome, announce, attempt, finished, outcome_of
+from repro.runs.spec import RunSpec
+from repro.runs.store import LOCK, find_status, load_result, record_failure
+
+RETRIES = 3
+"""How often a run begins again whose worker or node died; then it has crashed."""
+
+FILES = ("config.json", "metrics.jsonl", "error.json", "result.json")
+"""What a finished run's folder holds, the result last: it makes the others count."""
+
+LIBRARIES = ("torch", "numpy")
+"""Their versions must be the driver's on every node, or a run would not be what its key says."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a node is asked to do.
+
+    Attributes:
+        spec: the run.
+        code: the driver's fingerprint of its code.
+        store, mark: the driver's run store, and a file in it that tells a node that it sees the same store.
+        threads: of torch.
+    """
+
+    spec: RunSpec
+    code: str
+    store: str
+    mark: str
+    threads: int
+    fresh: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a node sends back: what `attempt` returned and, from a node without the driver's store, the run's files."""
+
+    kind: str
+    payload: dict | str
+    files: dict[str, str] | None = None
+
+
+def versions() -> dict[str, str]:
+    """Versions that a driver and its nodes must share."""
+    return {"Python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def work(task: Task) -> Answer:
+    """On a node: do one run."""
+    import torch
+
+    torch.set_num_threads(task.threads)
+    if Path(task.store, task.mark).is_file():
+        os.environ["REPRO_RUNS"] = task.store
+        return _done(task)
+    with tempfile.TemporaryDirectory() as store:
+        os.environ["REPRO_RUNS"] = store
+        answer = _done(task)
+        folder = task.spec.folder
+        files = {name: (folder / name).read_text(encoding="utf-8") for name in FILES if (folder / name).is_file()}
+        return dataclasses.replace(answer, files=files)
+
+
+def _done(task: Task) -> Answer:
+    if task.spec.code != task.code:
+        text = f"{platform.node()} has other code than the driver; install the same version of this package there"
+        return Answer("failed", text)
+    return Answer(*attempt(task.spec, task.fresh))
+
+
+def keep_files(spec: RunSpec, files: Mapping[str, str]) -> None:
+    """Write a run that a node did elsewhere into the store; one that is finished here stays as it is."""
+    folder = spec.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK):
+        if load_result(spec, locked=True) is None:
+            for name in FILES:
+                if name in files:
+                    write_text(folder / name, files[name])
+            if "result.json" in files:
+                (folder / "error.json").unlink(missing_ok=True)
+
+
+class RayEngine(Engine):
+    """Runs as Ray tasks; see `repro.runs.engine`."""
+
+    def __init__(
+        self,
+        *,
+        address: str | None,
+        workers: int | None,
+        threads: int,
+        gpus: float,
+        fresh: bool,
+        progress: bool | None,
+        known: Mapping[str, float] | None,
+    ) -> None:
+        super().__init__()
+        self._ray = _import_ray()
+        self._address, self._workers, self._threads, self._gpus = address, workers, threads, gpus
+        self._fresh, self._progress, self._known = fresh, progress, known
+
+    def _do(self, specs: Sequence[RunSpec]) -> list[Outcome]:
+        outcomes = {} if self._fresh else finished(specs)
+        waiting = [index for index in range(len(specs)) if index not in outcomes]
+        if not waiting:
+            announce(specs, waiting, 1, self._known)
+            return [outcomes[index] for index in range(len(specs))]
+        self._connect()
+        slots = self._slots(max(self._gpus_of(specs[index]) for index in waiting))
+        announce(specs, waiting, min(slots, len(waiting)), self._known)
+        hidden = None if self._progress is None else not self._progress
+        bar = tqdm(total=len(specs), initial=len(outcomes), unit="run", disable=hidden, file=sys.stderr)
+        with bar, _mark() as mark:
+            self._collect(specs, waiting, outcomes, mark, bar)
+        return [outcomes[index] for index in range(len(specs))]
+
+    def _gpus_of(self, spec: RunSpec) -> float:
+        return spec.gpus or self._gpus
+
+    def _connect(self) -> None:
+        ray = self._ray
+        if ray.is_initialized():
+            return
+        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+        if self._address is None:
+            cores = (self._workers or _cores() // self._threads or 1) * self._threads
+            path = os.pathsep.join([str(repo_root()), *filter(None, [os.environ.get("PYTHONPATH")])])
+            ray.init(address="local", num_cpus=cores, runtime_env={"env_vars": {"PYTHONPATH": path}}, **quiet)
+            return
+        check_answers(self._address)
+        wheel = build_wheel()
+        ray.init(address=self._address, runtime_env={"py_modules": [wheel]} if wheel else None, **quiet)
+        self._check_nodes()
+
+    def _check_nodes(self) -> None:
+        """Every node must answer with the driver's versions, before any run starts."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        ask = self._ray.remote(num_cpus=0)(versions)
+        nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in self._ray.nodes() if node["Alive"]}
+        asked = {
+            name: ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
+            for node, name in nodes.items()
+        }
+        for name, answer in asked.items():
+            try:
+                theirs = self._ray.get(answer)
+            except Exception as error:  # whatever keeps the package from being imported there
+                raise BackendError(
+                    f"Node {name} cannot run this package ({_line(error)}); install it there with "
+                    "pip install 'PACKAGE[cluster]', or take the node out of the cluster."
+                ) from error
+            differ = {
+                library: (theirs[library], ours) for library, ours in versions().items() if theirs[library] != ours
+            }
+            if differ:
+                text = ", ".join(
+                    f"{library} {other} where the driver has {ours}" for library, (other, ours) in differ.items()
+                )
+                raise BackendError(f"Node {name} has {text}; install the same versions there.")
+
+    def _slots(self, gpus: float) -> int:
+        """Runs that fit side by side; InputError if not even one does."""
+        have = self._ray.cluster_resources()
+        if gpus and have.get("GPU", 0) < gpus:
+            raise InputError(f"gpus={gpus:g} is not allowed; the cluster has {have.get('GPU', 0):g}.")
+        slots = have.get("CPU", 0) // self._threads
+        if slots < 1:
+            raise InputError(f"threads={self._threads} is not allowed; the cluster has {have.get('CPU', 0):g} cores.")
+        return int(min(slots, have["GPU"] // gpus) if gpus else slots)
+
+    def _collect(self, specs, waiting, outcomes: dict[int, Outcome], mark: str, bar: tqdm) -> None:
+        ray = self._ray
+        do = ray.remote(num_cpus=self._threads, max_retries=RETRIES)(work)
+        running = {
+            do.options(num_gpus=self._gpus_of(spec) or None, name=f"{spec.kind} seed {spec.seed}").remote(
+                Task(spec, spec.code, str(runs_root().resolve()), mark, self._threads, self._fresh)
+            ): index
+            for index, spec in ((index, specs[index]) for index in waiting)
+        }
+        try:
+            looked = 0.0
+            while running:
+                ready, _ = ray.wait(list(running), num_returns=1, timeout=1)
+                if time.monotonic() - looked > 1:
+                    looked = time.monotonic()
+                    failed = sum(not outcome.ok for outcome in outcomes.values())
+                    bar.set_postfix(nodes=sum(node["Alive"] for node in ray.nodes()), failed=failed)
+                for answer in ready:
+                    index = running.pop(answer)
+                    outcomes[index] = self._outcome(specs[index], answer)
+                    bar.update(1)
+        except KeyboardInterrupt:
+            for answer in running:
+                ray.cancel(answer, force=True)
+            print("Stopped; finished runs are kept, the others go on from their checkpoints.", file=sys.stderr)
+            raise
+
+    def _outcome(self, spec: RunSpec, answer: Any) -> Outcome:
+        errors = self._ray.exceptions
+        try:
+            given: Answer = self._ray.get(answer)
+            if given.files is not None:
+                keep_files(spec, given.files)
+        except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError) as error:
+            message = f"its worker died {RETRIES + 1} times ({_line(error)})"
+            record_failure(spec, message)
+            return Outcome(spec, "crashed", message=message)
+        except errors.RayTaskError as error:
+            return Outcome(spec, "failed", message=f"it cannot be done on the cluster ({_line(error)})")
+        except errors.RayError as error:
+            raise BackendError(
+                f"The cluster no longer answers ({_line(error)}); finished runs are kept, and the same command goes on "
+                "from them."
+            ) from error
+        if given.kind == "failed" and find_status(spec).state == "missing":
+            return Outcome(spec, "failed", message=str(given.payload))
+        return outcome_of(spec, given.kind, given.payload)
+
+
+def _import_ray():
+    # Nothing is sent to Ray's makers, and a busy machine may take its time to start.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for setting in ("RAY_raylet_start_wait_time_s", "RAY_agent_register_timeout_ms"):
+        os.environ.setdefault(setting, "120" if setting.endswith("_s") else "120000")
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise BackendError("engine='ray' needs Ray; install the extra [cluster], or take engine='local'.") from error
+    return ray
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_answers(address: str) -> None:
+    """InputError unless something answers at "host:port"; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"RAY_ADDRESS={address!r} is not allowed: no Ray cluster answers there ({_line(error)}); start one with "
+            "'ray start --head' and give host:port, or leave it empty to use this machine."
+        ) from error
+
+
+@contextlib.contextmanager
+def _mark():
+    """A file in the run store by whose name a node knows the store, while runs are out."""
+    name = f".driver-{secrets.token_hex(8)}"
+    try:
+        write_text(runs_root() / name, "")
+        yield name
+    finally:
+        (runs_root() / name).unlink(missing_ok=True)
+
+
+def build_wheel() -> str | None:
+    """Path of a wheel of this checkout; None where the package was installed, as it must then be on every node."""
+    if not (repo_root() / "pyproject.toml").is_file():
+        return None
+    target = Path(tempfile.mkdtemp(prefix="wheel-"))
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(target), str(repo_root())]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = sorted(target.glob("*.whl"))
+    if built.returncode or not wheels:
+        raise BackendError(f"The wheel that carries the code to the nodes could not be built ({_line(built.stderr)}).")
+    return str(wheels[0])
+
+
+def _line(error: object) -> str:
+    """The last line of an error that says something."""
+    return ([line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1][:200]
