@@ -1,12 +1,89 @@
 """ShiftAddAug table 6 (Sec. 4.5): searched networks. None of the seven architectures is published.
 
-Only the printed columns can be compared with each other.
+Our rows are networks of our own searches: one whose blocks shift or add ("Mult-free"), one whose blocks may multiply
+too. Networks of other papers stay as printed, so the column that compares with them has no value of ours.
 """
 
 from __future__ import annotations
 
+import pandas as pd
+
+from repro.papers import jobs
 from repro.papers.analytic import analytic_frame, from_printed
-from repro.papers.table import Table
+from repro.papers.shiftaddaug import found, searched
+from repro.papers.shiftaddaug.searches import FOUND, FOUND_SCALE, SEARCH_SEEDS
+from repro.papers.table import Drawing, Table
+from repro.report.figures import legend_below, new_figure
+from repro.report.palette import COLOURS
+
+TRAININGS = {"in its SubNet": True, "by itself": False}
+
+
+def trained(recipe, seeds, run):
+    """Two searches per seed, then the TargetNet of each trained inside its SubNet (the row) and by itself.
+
+    `attrs["extra"]["trainings"]`: both accuracies and test losses of every network, with its energy and latency. A
+    search that found nothing leaves its row empty.
+    """
+    searches = {1: recipe.free, 0: recipe.hybrid}
+    ran = run({(free, seed): found.spec(searches[free], seed) for free in searches for seed in seeds})
+    networks = {key: found.networks(outcome) for key, outcome in ran.items()}
+    networks = {key: pair for key, pair in networks.items() if pair is not None}
+    done = run(
+        {
+            (*key, how): found.found_spec(
+                searched.job(searches[key[0]], recipe.train, *pair, augmented=augmented), key[1]
+            )
+            for key, pair in networks.items()
+            for how, augmented in TRAININGS.items()
+        }
+    )
+    rows, trainings = [], []
+    for (free, seed), search in ran.items():
+        mine = {**_key(recipe, free), "res_px": searches[free].data.facts["side"]}
+        if (free, seed) not in networks:
+            rows.append({**mine, "seed": seed, "note": searched.note(search)})
+            continue
+        costs = searched.costs(searches[free], networks[free, seed][1])
+        outcomes = {how: done[free, seed, how] for how in TRAININGS}
+        counts = {name: costs[name] for name in ("mult_m", "shift_m", "add_m")}
+        accuracies = {how: jobs.accuracy_of(outcome) for how, outcome in outcomes.items()}
+        row = {**mine, **counts, "accuracy_pct": accuracies["in its SubNet"], "seed": seed}
+        rows.append({**row, "note": searched.note(search, outcomes["in its SubNet"])})
+        for how, outcome in outcomes.items():
+            tested = {"accuracy_pct": accuracies[how], "test_loss": (outcome.value or {}).get("test_loss")}
+            priced = {name: costs[name] for name in ("energy_mj", "latency_ms")}
+            trainings.append({"mult_free": free, "trained": how, **tested, **priced, "seed": seed})
+    answers = (
+        (_key(recipe, free), seed, "accuracy_pct", outcome, "top1_pct")
+        for (free, seed, how), outcome in done.items()
+        if TRAININGS[how]
+    )
+    frame = pd.DataFrame(rows)
+    frame.attrs["extra"] = {"trainings": pd.DataFrame(trainings), "examples": jobs.answers_frame(answers)}
+    return frame
+
+
+def _key(recipe, free):
+    return {"dataset": recipe.free.data.dataset, "method": "ShiftAddAug", "mult_free": free}
+
+
+def draw(ours):
+    """Accuracy against energy of every network that was found, trained inside its SubNet and by itself."""
+    trainings = ours.attrs.get("extra", {}).get("trainings", pd.DataFrame())
+    if trainings.empty:
+        return []
+    figure, panels = new_figure(width_in=4.6, height_in=3.2)
+    axes = panels[0, 0]
+    names = {1: ("multiplication-free", COLOURS["shift"]), 0: ("hybrid", COLOURS["hybrid"])}
+    for (free, how), mine in trainings.groupby(["mult_free", "trained"], sort=False):
+        name, colour = names[free]
+        face = colour if TRAININGS[how] else "none"
+        points = (1000 * mine["energy_mj"], mine["accuracy_pct"])
+        axes.scatter(*points, s=26, facecolors=face, edgecolors=colour, label=f"{name}, {how}")
+    axes.set(xlabel="energy per image (µJ)", ylabel="test accuracy (%)")
+    legend_below(figure, axes, columns=2)
+    return [Drawing(figure, "Networks of our searches: what training inside the SubNet adds, and what it costs.")]
 
 
 def _ratio(frame):
@@ -31,7 +108,14 @@ def computed():
 
 TABLE = Table(
     "Searched networks beside other searches",
+    trained=trained,
     computed=computed,
+    draw=draw,
+    recipes=FOUND,
+    seeds=SEARCH_SEEDS,
+    scale=FOUND_SCALE,
+    keeps=("trainings", "examples"),
+    unit="search",
     layout="wide",
     shown=("mult_m", "shift_m", "add_m", "macs_compare_x", "accuracy_pct"),
 )
