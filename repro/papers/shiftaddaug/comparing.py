@@ -9,11 +9,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
+from torch import nn
 
 from repro.cost import count, layers_cost
 from repro.cost.skeleton import skeleton
 from repro.cost.trace import trace
 from repro.papers import jobs
+from repro.papers.data import DataRecipe
 from repro.papers.shiftaddaug.counts import MODELS
 from repro.papers.shiftaddaug.methods import ADD, Method
 from repro.papers.shiftaddaug.networks import SMALL
@@ -103,7 +105,12 @@ def target_costs(recipe: MethodsRecipe, model: str, op: str) -> dict[str, float]
     name, options = MODELS[model]
     options = {"spec": SMALL[model]} if recipe.size == "small" else options
     network = skeleton(name, op=op, num_classes=facts["num_classes"], in_channels=facts["in_channels"], **options)
-    layers = trace(network, (facts["in_channels"], facts["side"], facts["side"]))
+    return network_costs(network, recipe.data)
+
+
+def network_costs(network: nn.Module, data: DataRecipe) -> dict[str, float]:
+    """Counts (millions), energy (mJ) and latency (ms) of a network for one of the recipe's images."""
+    layers = trace(network, (data.facts["in_channels"], data.facts["side"], data.facts["side"]))
     counted, cost = count(network, convention="shiftaddaug", layers=layers), layers_cost(layers, accounting="published")
     return {
         "params_m": counted.params / 1e6,
