@@ -24,6 +24,7 @@ KINDS = {
     "tiny": ("repro.papers.shiftaddaug.training:train_tiny", "TinyJob"),
     "shiftaddaug_search": ("repro.papers.shiftaddaug.found:search", "TwoStageRun"),
     "shiftaddaug_found": ("repro.papers.shiftaddaug.found:train_found", "FoundJob"),
+    "shiftaddaug_channels": ("repro.papers.shiftaddaug.channels:watch", "TinyJob"),
     "autoshiftnet_search": ("repro.papers.autoshiftnet.found:search", "CellRun"),
     "acghostnet_pair": ("repro.papers.acghostnet.t03:train_pair", "PairJob"),
 }

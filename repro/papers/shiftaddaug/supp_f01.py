@@ -1,19 +1,42 @@
-"""ShiftAddAug supplement figure 1: accuracy of the target and of the network around it, epoch by epoch."""
+"""ShiftAddAug supplement figure 1: accuracy of the target and of the network around it, epoch by epoch.
+
+The paper's curve is 250 epochs long, our trainings 12. A long run of four methods beside it tells what is missing at
+our scale: length, if more epochs help more than augmentation does, or capacity, if they no longer help and augmentation
+does.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+
 import pandas as pd
 
+from repro.papers import jobs
 from repro.papers.shiftaddaug.comparing import train_all
-from repro.papers.shiftaddaug.methods import AUGSHIFT
-from repro.papers.shiftaddaug.recipes import SCALE, SEEDS, presets
+from repro.papers.shiftaddaug.methods import AUGSHIFT, MAIN
+from repro.papers.shiftaddaug.recipes import SCALE, SEEDS, MethodsRecipe, presets
 from repro.papers.table import Drawing, Table
 from repro.report.figures import legend_below, new_figure
-from repro.report.palette import COLOURS
+from repro.report.palette import COLOURS, lighter
+
+LONG = {row: MAIN[row] for row in ("Base", "NetAug", "Shift", "AugShift")}
+DIRECT = {"NetAug": "Base", "AugShift": "Shift"}
+"""Augmented method -> the same operator by itself."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CurvesRecipe(MethodsRecipe):
+    """`long_epochs`: length of the long run, 0 for none."""
+
+    long_epochs: int = 0
 
 
 def trained(recipe, seeds, run):
-    """Runs of table 3, one row per epoch and seed: accuracies of both networks on training batches, in percent."""
+    """Runs of table 3, one row per epoch and seed: accuracies of both networks on training batches, in percent.
+
+    Where the recipe asks for a long run, `attrs["extra"]` has `long` (method, epochs, train_accuracy_pct of the last
+    epoch, test accuracy_pct, test_loss in nats, seed; the short and the long training) and `long_curves`.
+    """
     done = train_all(recipe, seeds, run, {"AugShift": AUGSHIFT})
     rows = [
         {
@@ -25,7 +48,47 @@ def trained(recipe, seeds, run):
         for (_, _, seed), outcome in done.items()
         for row in (outcome.value or {}).get("curve", [])
     ]
-    return pd.DataFrame(rows, columns=["epoch", "target_accuracy_pct", "augmented_accuracy_pct", "seed"])
+    frame = pd.DataFrame(rows, columns=["epoch", "target_accuracy_pct", "augmented_accuracy_pct", "seed"])
+    if recipe.long_epochs:
+        frame.attrs["extra"] = _long_run(recipe, seeds, run)
+    return frame
+
+
+def _long_run(recipe, seeds, run):
+    """{"long", "long_curves"}: the four methods at the recipe's number of epochs and at `long_epochs`."""
+    rows, curves = [], []
+    for epochs in (recipe.train.epochs, recipe.long_epochs):
+        asked = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, epochs=epochs))
+        for (_, method, seed), outcome in train_all(asked, seeds, run, LONG).items():
+            value = outcome.value or {}
+            key = {"method": method, "epochs": epochs}
+            learnt = [
+                {"epoch": each["epoch"], "train_accuracy_pct": each["train_accuracy_pct"]}
+                for each in value.get("curve", [])
+            ]
+            last = learnt[-1]["train_accuracy_pct"] if learnt else None
+            tested = {"accuracy_pct": jobs.accuracy_of(outcome), "test_loss": value.get("test_loss")}
+            rows.append({**key, "train_accuracy_pct": last, **tested, "seed": seed})
+            curves += [{**key, **each, "seed": seed} for each in learnt]
+    return {"long": pd.DataFrame(rows), "long_curves": pd.DataFrame(curves)}
+
+
+def long_sentences(long):
+    """What length gives, what augmentation gives, and how far training images are ahead; means over seeds."""
+    mean = long.groupby(["method", "epochs"])[["train_accuracy_pct", "accuracy_pct"]].mean()
+    short, longest = sorted(long["epochs"].unique())
+    tested, learnt = mean["accuracy_pct"], mean["train_accuracy_pct"]
+    sentences = []
+    for augmented, direct in DIRECT.items():
+        length = tested[direct, longest] - tested[direct, short]
+        gains = [tested[augmented, epochs] - tested[direct, epochs] for epochs in (short, longest)]
+        gap = learnt[direct, longest] - tested[direct, longest]
+        sentences.append(
+            f"{direct}: {longest} epochs for {short} give {length:+.1f} points; augmentation gives {gains[0]:+.1f} at "
+            f"{short} and {gains[1]:+.1f} at {longest}. After {longest} the training batches are {gap:+.1f} points "
+            "ahead of the test images."
+        )
+    return sentences
 
 
 def draw(ours):
@@ -42,14 +105,50 @@ def draw(ours):
     axes.set(xlabel="epoch", ylabel="accuracy on training batches (%)")
     axes.xaxis.get_major_locator().set_params(integer=True)
     legend_below(figure, axes)
-    return [Drawing(figure, "Target and augmented network during training, a line per seed.")]
+    drawings = [Drawing(figure, "Target and augmented network during training, a line per seed.")]
+    curves = ours.attrs.get("extra", {}).get("long_curves", pd.DataFrame())
+    return drawings + (
+        [
+            Drawing(
+                _long_figure(curves),
+                "The long run, training accuracy of the target by epoch: "
+                + " ".join(long_sentences(ours.attrs["extra"]["long"])),
+                "long",
+            )
+        ]
+        if len(curves)
+        else []
+    )
+
+
+def _long_figure(curves):
+    """Training accuracy against the epoch of the long trainings, a line per seed."""
+    figure, panels = new_figure(width_in=4.6, height_in=3.0)
+    axes = panels[0, 0]
+    for (method, seed), curve in curves[curves["epochs"] == curves["epochs"].max()].groupby(["method", "seed"]):
+        colour = COLOURS[LONG[method].op]
+        colour = colour if method in DIRECT else lighter(colour, 0.5)
+        shown = method if seed == curves["seed"].min() else None
+        axes.plot(curve["epoch"], curve["train_accuracy_pct"], linewidth=1, color=colour, label=shown)
+    axes.set(xlabel="epoch", ylabel="accuracy on training batches (%)")
+    legend_below(figure, axes)
+    return figure
+
+
+LONG_EPOCHS = {("smoke", "glyphs"): 2, ("study", "glyphs"): 100}
+
+
+def _recipe(key, methods):
+    fields = {field.name: getattr(methods, field.name) for field in dataclasses.fields(methods)}
+    return CurvesRecipe(**fields, long_epochs=LONG_EPOCHS.get(key, 0))
 
 
 TABLE = Table(
     title="Training curves of target and augmented network",
     trained=trained,
     draw=draw,
-    recipes=presets(("MobileNetV2-w0.35",)),
+    recipes={key: _recipe(key, methods) for key, methods in presets(("MobileNetV2-w0.35",)).items()},
     seeds=SEEDS,
     scale=SCALE,
+    keeps=("long", "long_curves"),
 )
