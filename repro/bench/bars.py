@@ -41,8 +41,8 @@ def _dense(mode: str, peer: str, op: str = "adder_conv2d") -> dict[str, str]:
     return {"op": op, "mode": mode, "kind": "dense", "peer": peer}
 
 
-def _step(network: str, op: str) -> dict[str, str]:
-    return {"op": f"{network} {op}", "mode": "training step", "peer": "conv"}
+def _step(network: str, op: str, peer: str = "conv") -> dict[str, str]:
+    return {"op": f"{network} {op}", "mode": "training step", "peer": peer}
 
 
 BARS = (
@@ -59,6 +59,22 @@ BARS = (
     Bar("ResNet-20 adder training step, batch 128", "cpu", _step("resnet20", "adder"), "ratio", 2.2),
     Bar("ResNet-20 shift (Q) training step", "cpu", _step("resnet20", "shift"), "ratio", 1.15, "paper: 1.38×"),
     Bar("ResNet-20 ShiftAdd training step", "cpu", _step("resnet20", "shiftadd"), "ratio", 3, "paper: 19×"),
+    Bar(
+        "AugShift training step against NetAug's",
+        "cpu",
+        _step("mobilenet_v2", "augshift", "netaug"),
+        "ratio",
+        1.5,
+        "paper: 2.0×",
+    ),
+    Bar(
+        "AugAdd training step against NetAug's",
+        "cpu",
+        _step("mobilenet_v2", "augadd", "netaug"),
+        "ratio",
+        2,
+        "paper: 2.8×",
+    ),
     Bar(
         "extra memory of an adder forward beyond its output",
         "cpu",

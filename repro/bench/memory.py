@@ -76,7 +76,7 @@ def _measure_forward(shapes: list[dict], threads: int) -> list[float]:
 
 
 def _measure_step(network: dict, op: str, threads: int) -> float:
-    """MiB of one training step: weights, gradients, momentum, activations and scratch space."""
+    """MiB of one training step, augmented ones of the widest network: weights, gradients, momentum, activations, …"""
     import torch
 
     from repro.bench.shapes import Network
@@ -85,14 +85,14 @@ def _measure_step(network: dict, op: str, threads: int) -> float:
     torch.set_num_threads(threads)
     # Whatever libraries load and compile on first use does not belong to the step: run one at the smallest batch.
     options = tuple(map(tuple, network.pop("options")))
-    small = make_step(Network(**{**network, "batch": 2}, options=options), op)
+    small = make_step(Network(**{**network, "batch": 2}, options=options), op, widest=True)
     small()
     small()
     del small
     full = Network(**network, options=options)
 
     def work():
-        step = make_step(full, op)
+        step = make_step(full, op, widest=True)
         step()
         step()
         return step
@@ -142,7 +142,7 @@ def _cuda_step_mib(network, op: str) -> float:
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    step = make_step(network, op, "cuda")
+    step = make_step(network, op, "cuda", widest=True)
     step()
     step()
     return (torch.cuda.max_memory_allocated() - before) / MIB

@@ -174,10 +174,13 @@ def _row(case: Case, prepared: Prepared, ours, peer: str, theirs, bound_ms: floa
 
 
 def step_rows(setting: Setting, outcome: Outcome) -> Iterator[Row]:
-    """Training steps of each network, its four forms side by side; quick runs take ResNet-20 only, without memory."""
+    """Training steps of each network, its methods side by side; quick runs take ResNet-20 only, without memory.
+
+    Augmented trainings have a second row, whose peer is the augmented training with convolutions.
+    """
     for network in training.STEP_NETWORKS[: 1 if setting.quick else None]:
         steps = {}
-        for op in training.OPERATORS:
+        for op in training.methods(network):
             try:
                 training.check_step(network, op, setting.device)
             except CheckFailed as problem:
@@ -192,10 +195,12 @@ def step_rows(setting: Setting, outcome: Outcome) -> Iterator[Row]:
                     peak = memory.step_mib(network, op, setting.threads, setting.device)
                 except BackendError as problem:
                     outcome.left_out.append(f"memory of a training step: {problem}")
-            yield _step_row(network, op, timing, timings["conv"], peak, setting)
+            for peer in ("conv", "netaug") if op in training.AUGMENTED else ("conv",):
+                if peer in timings:
+                    yield _step_row(network, op, timing, peer, timings[peer], peak, setting)
 
 
-def _step_row(network, op: str, timing, base, peak: float | None, setting: Setting) -> Row:
+def _step_row(network, op: str, timing, peer: str, base, peak: float | None, setting: Setting) -> Row:
     return Row(
         op=f"{network.model} {op}",
         backend="auto" if setting.device == "cpu" else "cuda",
@@ -206,7 +211,7 @@ def _step_row(network, op: str, timing, base, peak: float | None, setting: Setti
         ms_p50=timing.p50,
         ms_p20=timing.p20,
         ms_p80=timing.p80,
-        peer="conv",
+        peer=peer,
         peer_ms_p50=base.p50,
         ratio=timing.p50 / base.p50,
         terms_per_s=None,

@@ -65,8 +65,8 @@ def by_terms_per_output(records: pd.DataFrame, peer: str) -> pd.DataFrame:
 def training_table(records: pd.DataFrame) -> pd.DataFrame:
     """Steps a second and peak memory of each method as the supplement's table 3 lists them (method, it/s, MB).
 
-    Rows that are not measured (the augmented methods) are absent. MB are 2^20 bytes. `attrs` say where the records
-    come from, as those of `repro.papers.run_table` do.
+    Rows that are not measured are absent. MB are 2^20 bytes; of an augmented method those of its widest network.
+    `attrs` say where the records come from, as those of `repro.papers.run_table` do.
     """
     lines, sources = [], []
     for method, op in METHODS.items():
