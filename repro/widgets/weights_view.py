@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import ipywidgets as widgets
 import numpy as np
+import torch
 
 from repro.augment.remap import PIECES, gaussian_to_laplacian
 from repro.errors import InputError
@@ -14,11 +17,17 @@ from repro.widgets.parts import Message, beside, column, control, figure, headin
 
 
 class WeightExplorer:
-    """State and widgets of one weight view; `view` is what is displayed."""
+    """State and widgets of one weight view; `view` is what is displayed.
 
-    def __init__(self):
+    Args:
+        trained: weights of trained layers by name, shown beside those that are drawn.
+    """
+
+    def __init__(self, trained: Mapping[str, torch.Tensor] | None = None):
         slider = widgets.FloatLogSlider
-        self.kind = control(widgets.Dropdown, "weights of a layer", options=list(weights.STATES))
+        self.trained = {f"trained: {name}": weight.detach().flatten() for name, weight in (trained or {}).items()}
+        options = [*self.trained, *weights.STATES]
+        self.kind = control(widgets.Dropdown, "weights of a layer", options=options)
         self.std = control(slider, "standard deviation", value=0.05, base=10, min=-3, max=0, step=0.05)
         self.scale = control(slider, "Laplace scale b", value=0.05, base=10, min=-3, max=0, step=0.05)
         self.bits = control(widgets.IntSlider, "shift weights (bit)", value=5, min=2, max=6)
@@ -75,10 +84,15 @@ class WeightExplorer:
     def _remap(self) -> None:
         """New weights, their Laplace twin, and everything that follows from them."""
         try:
-            self.weight = weights.layer_weights(self.std.value, self.kind.value)
+            self.std.disabled = self.kind.value in self.trained
+            if self.std.disabled:
+                self.weight = self.trained[self.kind.value]
+                self.spread = float(self.weight.std(correction=0))
+            else:
+                self.weight, self.spread = weights.layer_weights(self.std.value, self.kind.value), self.std.value
             self.target = gaussian_to_laplacian(self.weight, self.scale.value)
-            self.limit = 4 * max(self.std.value, 1.5 * self.scale.value)
-            grid, mapped = weights.mapping(self.std.value, self.scale.value, 3.5 * self.std.value)
+            self.limit = 4 * max(self.spread, 1.5 * self.scale.value)
+            grid, mapped = weights.mapping(self.spread, self.scale.value, 3.5 * self.spread)
         except InputError as error:
             self.remap_message.error(error)
             return
@@ -115,7 +129,7 @@ class WeightExplorer:
             bars.width = np.maximum(0.012 * self.limit, 0.16 * np.abs(levels[shown]))
             chart.layout.xaxis.range = [-self.limit, self.limit]
             chart.layout.title.text = f"After rounding, {len(levels)} different values"
-        lost = np.sqrt(np.mean((values - self.weight.double().numpy()) ** 2)) / self.std.value
+        lost = np.sqrt(np.mean((values - self.weight.double().numpy()) ** 2)) / self.spread
         self.round_message.note(
             f"{len(levels)} different weights; the root-mean-square change is {100 * lost:.1f} % of the deviation."
         )
@@ -123,7 +137,7 @@ class WeightExplorer:
     def _kernel(self) -> None:
         kernel = weights.fitted_kernel(self.weight, self.target, self.pieces.value)
         moved = kernel(self.weight).detach()
-        every = slice(None, None, 40)
+        every = slice(None, None, max(1, len(moved) // 500))
         places = np.arange(len(moved))[every]
         with self.sorted.change() as chart:
             lines = (self.weight, moved[self.weight.argsort(descending=True)], self.target)
@@ -140,10 +154,10 @@ class WeightExplorer:
         self.readout.value = table_html(rows)
 
 
-def weight_explorer() -> widgets.Widget:
+def weight_explorer(trained: Mapping[str, torch.Tensor] | None = None) -> widgets.Widget:
     """Move spread, Laplace scale, bits and P range, and see what becomes of the weights of a layer.
 
-    The weights are drawn, not trained; the kernel's factors are the least-squares ones, which training would approach
-    if the distribution were its only aim.
+    The weights are those of `trained` by layer, or drawn; the kernel's factors are the least-squares ones, which
+    training would approach if the distribution were its only aim.
     """
-    return WeightExplorer().view
+    return WeightExplorer(trained).view

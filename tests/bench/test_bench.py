@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from repro.augment.layers import WideConv2d
 from repro.bench import bars, gate, peers, records, registry, run, selection, summary, timer, training
 from repro.bench.ceiling import Ceiling
 from repro.bench.registry import Case
@@ -413,3 +414,41 @@ def test_a_bar_in_milliseconds_is_met_from_below():
     line = bars.judge(frame, ("cpu",)).set_index("what").loc[bar.what]
     assert line["met"] and line["bar"] == "at most 20 ms"
     assert not bars.judge(frame.assign(ms_p50=21.0), ("cpu",)).set_index("what").loc[bar.what, "met"]
+
+
+# --- augmented trainings ---------------------------------------------------------------------------------------------
+
+SMALL_TARGET = Network("mobilenet_v2", 2, 32, (("width", 0.35), ("num_classes", 4)))
+
+
+@pytest.mark.parametrize("op", list(training.AUGMENTED))
+def test_an_augmented_step_is_checked_by_equation_4(op):
+    training.check_step(SMALL_TARGET, op)
+    assert torch.isfinite(training.make_step(SMALL_TARGET, op)())
+
+
+def test_a_wide_layer_that_is_wrong_is_named(monkeypatch):
+    original = WideConv2d.forward
+    monkeypatch.setattr(WideConv2d, "forward", lambda self, x: 1.01 * original(self, x))
+    with pytest.raises(gate.CheckFailed, match=r"y of wide layer stem\S* is off"):
+        training.check_step(SMALL_TARGET, "augadd")
+
+
+def test_augmented_steps_stand_beside_netaug_of_the_same_run(setting, monkeypatch):
+    speed = {"conv": 1.0, "adder": 1.0, "shift": 1.0, "shiftadd": 2.0, "netaug": 2.5, "augshift": 3.0, "augadd": 5.5}
+    monkeypatch.setattr(training, "STEP_NETWORKS", (training.MOBILENET,))
+    monkeypatch.setattr(training, "check_step", lambda *args: None)
+    monkeypatch.setattr(training, "make_step", lambda network, op, device: op)
+    monkeypatch.setattr(run.memory, "step_mib", lambda *args: 10.0)
+    measured = lambda device, steps, effort: {op: timer.Timing(speed[op], 1, 1) for op in steps}  # noqa: E731
+    monkeypatch.setattr(run.timer, "measure_on", measured)
+    rows = records.frame(list(run.step_rows(dataclasses.replace(setting, quick=False), run.Outcome())))
+    assert len(rows) == 7 + 3 and set(rows["peer"]) == {"conv", "netaug"}
+    judged = bars.judge(rows, ("cpu",)).set_index("what")
+    shift, add = (judged.loc[f"{name} training step against NetAug's"] for name in ("AugShift", "AugAdd"))
+    assert shift["reached"] == 1.2 and shift["met"] and add["reached"] == 2.2 and not add["met"]
+    table = summary.training_table(rows).set_index("method")
+    assert list(table.index) == list(
+        published(summary.TABLE_ID)["method"].sort_values(key=lambda c: c.map(list(table.index).index))
+    )
+    assert table.loc["NetAug", "speed_it_per_s"] == 400

@@ -1,0 +1,129 @@
+"""Ablations of a found network, the long run's sentences, channels as frames; nothing is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from repro.augment import Window
+from repro.papers.shiftaddaug import channels, f01, supp_f01, t06, t11
+from repro.papers.shiftaddaug.recipes import presets
+from repro.papers.shiftaddaug.searched import without_depth, without_mutation
+from repro.papers.shiftaddaug.searches import FOUND
+from repro.papers.shiftaddaug.two_stage import TargetSpace
+from repro.runs import Outcome
+from repro.search.elastic import ElasticSpace
+
+SPACE = ElasticSpace(stem=12, first=12, stages=((16, 2),), widths=(0.75, 1.0), depths=(1, 2, 3))
+SUBNET = SPACE.spec(SPACE.largest)
+
+
+def target(depth: int):
+    """A TargetNet of shift blocks with the first `depth` of the stage's three, in a window."""
+    space = TargetSpace(SUBNET)
+    asked = dict(zip(space.genes.names, (options[0] for options in space.genes.blocks)))
+    asked |= {"depth 1": depth, "op 1": "shift", "start": 10, "stop": 60}
+    return space.target(tuple(asked.values()))
+
+
+def test_table_11_takes_away_one_augmentation_at_a_time_from_one_network():
+    whole, rows = target(2), {}
+    for row, flags in t11.FLAGS.items():
+        subnet, found = t11._ablated(SUBNET, whole, **flags)
+        recipe = found.recipe
+        rows[row] = (recipe.mutation is not None, recipe.depth is not None, len(subnet.blocks))
+        assert found.deployed == whole.deployed and found.op == whole.op
+        assert recipe.mutation in (None, Window(0.1, 0.6)) and recipe.depth in (None, Window(0.1, 0.6))
+    blocks = len(SUBNET.blocks)
+    assert rows == {
+        "Aug. Width & Expand": (False, False, blocks - 1),
+        "Aug. Width & Expand & Depth": (False, True, blocks),
+        "Aug. Width & Expand, Mutation": (True, False, blocks - 1),
+        "All": (True, True, blocks),
+    }
+
+
+def test_a_network_that_keeps_every_block_has_no_depth_augmentation_to_lose():
+    whole = target(3)
+    assert all(whole.keep) and without_depth(SUBNET, whole)[0] == SUBNET
+    assert without_mutation(whole).recipe.mutation is None
+
+
+def test_both_searches_of_table_6_have_one_limit_and_train_on_all_images():
+    for (preset, _), recipe in FOUND.items():
+        assert recipe.free.target.limit == recipe.hybrid.target.limit
+        assert "conv" not in recipe.free.choices.operators and "conv" in recipe.hybrid.choices.operators
+        job = t06.searched.job(recipe.free, recipe.train, SUBNET, target(2))
+        assert job.data == dataclasses.replace(recipe.free.data, held_out=0.0) and job.augmented
+        if preset != "paper":
+            assert job.data.facts["side"] == 16
+
+
+def failed(specs):
+    """An engine whose runs all fail."""
+    return {key: Outcome(spec=spec, state="failed", value=None, message="no memory") for key, spec in specs.items()}
+
+
+@pytest.mark.parametrize("table", [t06, t11])
+def test_a_search_that_failed_leaves_its_row_empty_and_says_so(table):
+    frame = table.trained(dataclasses.replace(table.TABLE.recipes["quick", "glyphs"]), [0], failed)
+    assert len(frame) and frame["note"].str.contains("no memory").all()
+    assert "accuracy_pct" not in frame or frame["accuracy_pct"].isna().all()
+
+
+def test_the_long_run_tells_length_from_augmentation():
+    rows = [
+        ("Base", 12, 40.0, 41.0),
+        ("Base", 100, 50.0, 49.0),
+        ("NetAug", 12, 40.0, 40.0),
+        ("NetAug", 100, 52.0, 52.0),
+    ]
+    rows += [
+        ("Shift", 12, 30.0, 31.0),
+        ("Shift", 100, 48.0, 45.0),
+        ("AugShift", 12, 33.0, 32.0),
+        ("AugShift", 100, 47.0, 46.0),
+    ]
+    columns = ["method", "epochs", "train_accuracy_pct", "accuracy_pct"]
+    base, shift = supp_f01.long_sentences(pd.DataFrame(rows, columns=columns))
+    assert base.startswith("Base: 100 epochs for 12 give +8.0 points; augmentation gives -1.0 at 12 and +3.0 at 100.")
+    assert "After 100 the training batches are +1.0 points ahead" in base
+    assert shift.startswith(
+        "Shift: 100 epochs for 12 give +14.0 points; augmentation gives +1.0 at 12 and +1.0 at 100."
+    )
+
+
+def test_only_study_on_glyphs_has_the_long_run_of_a_hundred_epochs():
+    longs = {key: recipe.long_epochs for key, recipe in supp_f01.TABLE.recipes.items() if key[0] != "smoke"}
+    assert longs.pop(("study", "glyphs")) == 100 and set(longs.values()) == {0}
+    methods = presets(("MobileNetV2-w0.35",))["study", "glyphs"]
+    job = supp_f01.TABLE.recipes["study", "glyphs"].job("MobileNetV2-w0.35", supp_f01.AUGSHIFT)
+    assert job == methods.job("MobileNetV2-w0.35", supp_f01.AUGSHIFT), "the short runs are those of table 3"
+
+
+NOTES = [
+    {"epoch": 0, "layer": f01.LAYER, "target": 2, "channel": [0, 1, 2, 3], "importance": [1.0, 4.0, 3.0, 2.0]},
+    {"epoch": 1, "layer": f01.LAYER, "target": 2, "channel": [1, 2, 3, 0], "importance": [5.0, 1.0, 2.0, 3.0]},
+    {"epoch": 2, "layer": f01.LAYER, "target": 2, "channel": [1, 0, 3, 2], "importance": [5.0, 3.0, 2.0, 1.0]},
+]
+
+
+def test_places_say_which_channels_moved():
+    places = channels.places(NOTES)
+    moved = places[places["moved"]]
+    assert set(zip(moved["epoch"], moved["channel"], moved["in_target"])) == {
+        (1, 2, True), (1, 0, False), (2, 0, True), (2, 2, False),
+    }  # fmt: skip
+
+
+def test_figure_1_shows_what_the_next_exchange_brings():
+    own = channels.places(NOTES).drop(columns="layer").assign(seed=0)
+    weight = pd.DataFrame({"output": [0, 0, 0, 0], "place": [0, 1, 2, 3], "weight": [1.0, -2.0, 3.0, 4.0], "seed": 0})
+    own.attrs["extra"] = {"weight": weight.assign(in_target=weight["place"] < 2)}
+    (drawing,) = f01.draw(own)
+    _, bars, paths = drawing.figure.axes
+    coming = [patch.get_x() + 0.5 for patch in bars.containers[2]]
+    assert coming == [3.0], "channel 0, which lies at place 3 after the first epoch"
+    assert len(paths.lines) == 2 and "In the end 0 of the deployed ones" in drawing.caption
