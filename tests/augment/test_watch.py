@@ -28,7 +28,7 @@ def network(model="MobileNetV2-w0.35", family="mobilenet_v2", **options):
 def watched():
     """(network, history, notes) of a training, and the same network trained without watching."""
     draw = torch.Generator().manual_seed(1)
-    data = TensorData(torch.randn(48, 1, 16, 16, generator=draw), torch.randint(4, (48,), generator=draw))
+    data = TensorData(torch.randn(32, 1, 16, 16, generator=draw), torch.randint(4, (32,), generator=draw))
     seen, plain = network(), network()
     history, notes = watch_channels(seen, data, RECIPE, AugmentRecipe(width_ends=1.0), seed=3)
     fit_augmented(plain, data, RECIPE, AugmentRecipe(width_ends=1.0), seed=3)
