@@ -32,8 +32,15 @@ AUGMENTED = {"netaug": ("conv", None), "augshift": ("shift", "laplace"), "augadd
 """Augmented training -> operator of the target and R of equation 5."""
 MULTIPLE = 2.2
 """Largest multiple of width and of expansion, the first of ShiftAddAug's table 2."""
-METHODS = {"Base": "conv", "Shift": "shift", "Add": "adder", "ShiftAddNet": "shiftadd"}
-METHODS |= {"NetAug": "netaug", "AugShift": "augshift", "AugAdd": "augadd"}
+METHODS = {
+    "Base": "conv",
+    "Shift": "shift",
+    "Add": "adder",
+    "ShiftAddNet": "shiftadd",
+    "NetAug": "netaug",
+    "AugShift": "augshift",
+    "AugAdd": "augadd",
+}
 """Rows of the supplement's table 3."""
 
 
