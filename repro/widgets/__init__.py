@@ -5,6 +5,7 @@
     weight_explorer()          remapping and rounding of a layer's weights
     adder_term_explorer()      one term of an adder layer with its surrogate gradients (notebook 01)
     ranking_explorer(points)   predicted against true accuracy of a supernet's networks (notebook 10)
+    cell_search_explorer(search)   a search of cells, epoch by epoch (notebook 41)
     judging_explorer()         how often each verdict is reached on a claim whose truth is chosen (notebook 04)
 
 What is computed lives in modules without a widget (`design`, `published`, `weights`, `small`); those named
@@ -21,6 +22,7 @@ _VIEWS = {
     "weight_explorer": "repro.widgets.weights_view",
     "adder_term_explorer": "repro.widgets.small_view",
     "ranking_explorer": "repro.widgets.small_view",
+    "cell_search_explorer": "repro.widgets.cell_search_view",
     "judging_explorer": "repro.widgets.judging_view",
 }
 
