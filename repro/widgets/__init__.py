@@ -7,6 +7,7 @@
     channel_explorer(places)   which channels came into the target of a training, by epoch (notebook 21)
     adder_term_explorer()      one term of an adder layer with its surrogate gradients (notebook 01)
     ranking_explorer(points)   predicted against true accuracy of a supernet's networks (notebook 10)
+    cell_search_explorer(search)   a search of cells, epoch by epoch (notebook 41)
     judging_explorer()         how often each verdict is reached on a claim whose truth is chosen (notebook 04)
 
 What is computed lives in modules without a widget (`design`, `published`, `weights`, `augmentation`, `small`); those
@@ -25,6 +26,7 @@ _VIEWS = {
     "channel_explorer": "repro.widgets.channels_view",
     "adder_term_explorer": "repro.widgets.small_view",
     "ranking_explorer": "repro.widgets.small_view",
+    "cell_search_explorer": "repro.widgets.cell_search_view",
     "judging_explorer": "repro.widgets.judging_view",
 }
 

@@ -2,6 +2,8 @@
 
 import ast
 import json
+import pydoc
+import re
 
 import pytest
 
@@ -68,6 +70,13 @@ def test_no_notebook_imports_everything_or_changes_paths():
     for name in NAMES:
         source = "\n".join("".join(cell["source"]) for cell in code_cells(name))
         assert "import *" not in source and "sys.path" not in source and "pip install" not in source
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_objects_that_its_text_names_exist(name):
+    text = "\n".join("".join(cell["source"]) for cell in read(name)["cells"] if cell["cell_type"] == "markdown")
+    for dotted in sorted(set(re.findall(r"`(repro(?:\.\w+)+)", text))):
+        assert pydoc.locate(dotted) is not None, dotted
 
 
 def small_notebook(folder, *sources):

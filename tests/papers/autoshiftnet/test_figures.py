@@ -1,12 +1,44 @@
-"""Figures 2 and 4: the schedule as the search takes it, and accuracies during searches that are given here."""
+"""Figures 1, 2 and 4: what the search begins with, its schedule, and accuracies during searches given here."""
 
 from __future__ import annotations
+
+import math
+
+import pytest
 
 from repro.models.genotypes import NAMED
 from repro.papers import computed, entry
 from repro.papers.autoshiftnet import f04
 from repro.papers.autoshiftnet.recipes import SEARCHES
 from repro.runs import Outcome
+
+
+def test_figure_1_is_the_space_of_edges_operations_and_pairs():
+    frame = computed("autoshiftnet_f01")
+    assert list(zip(frame["node"], frame["input"])) == [(node, i) for node in (1, 2, 3, 4) for i in range(node + 1)]
+    assert (frame["pairs"] == [math.comb(node + 1, 2) for node in frame["node"]]).all()
+    assert (frame["pairs_with_edge"] == frame["node"]).all()
+    assert frame.groupby("node")["start_weight"].sum().tolist() == pytest.approx([2, 2, 2, 2])
+    assert (
+        {text.count(";") for text in frame["topology_operations"]}
+        == {3}
+        == {text.count(";") for text in frame["convolutions"]}
+    )
+    schedule, penalties = frame.attrs["extra"]["schedule"], frame.attrs["extra"]["penalties"]
+    assert schedule.groupby(["step", "phase"], sort=False).size().tolist() == [15, 15, 20, 20]
+    terms = penalties.pivot(index="exponent", columns="penalty", values="value")
+    assert terms["adaptive, 4^P"].to_dict() == pytest.approx({p: 4.0**p for p in range(-14, 1)})
+    assert terms["conventional, P² + S²"].to_dict() == pytest.approx({p: p * p + 1.0 for p in range(-14, 1)})
+
+
+def test_figure_1_draws_what_its_frame_holds():
+    frame = computed("autoshiftnet_f01")
+    (drawing,) = entry("autoshiftnet_f01").draw(frame)
+    space, supernet, pairs, cell, rate, terms = drawing.figure.axes
+    assert {text.get_text() for text in space.texts} > {"none", "skip_connect", "sep_conv_3x3", "dil_conv_5x5"}
+    assert len(supernet.lines) == 2 * len(frame) and len(pairs.lines) == 10 and len(cell.lines) == 8
+    assert len(rate.patches) == 2 and len(terms.lines) == 2
+    assert "14 edges" in drawing.caption and "20 pairs of edges (1, 3, 6, 10 by node)" in drawing.caption
 
 
 def test_figure_2_is_the_rate_of_every_epoch_and_begins_again_at_epoch_31():
