@@ -35,6 +35,8 @@ def trained(recipe, seeds, run):
         own = (output < outputs) & (place < inputs)
         named = {"output": output.ravel(), "place": place.ravel(), "weight": wide.ravel(), "in_target": own.ravel()}
         weights.append(pd.DataFrame(named).assign(seed=seed))
+    if not parts:
+        return pd.DataFrame(columns=["epoch", "place", "channel", "importance", "in_target", "moved", "seed"])
     frame = pd.concat(parts, ignore_index=True)
     frame.attrs["extra"] = {"weight": pd.concat(weights, ignore_index=True)}
     return frame

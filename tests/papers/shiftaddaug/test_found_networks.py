@@ -73,6 +73,10 @@ def test_a_search_that_failed_leaves_its_row_empty_and_says_so(table):
     assert "accuracy_pct" not in frame or frame["accuracy_pct"].isna().all()
 
 
+def test_figure_1_without_a_training_is_empty():
+    assert f01.trained(f01.TABLE.recipes["smoke", "glyphs"], [0], failed).empty
+
+
 def test_the_long_run_tells_length_from_augmentation():
     rows = [
         ("Base", 12, 40.0, 41.0),
