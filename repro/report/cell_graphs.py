@@ -95,6 +95,11 @@ def draw_cell(
     axes.set_axis_off()
 
 
+def cell_edges(pairs: Sequence[tuple[str, int]]) -> list[tuple[str, int, int]]:
+    """(operation, input) pairs of a genotype's cell, two a node, as the edges that `draw_cell` takes."""
+    return [(operation, source, 2 + place // 2) for place, (operation, source) in enumerate(pairs)]
+
+
 def cell_figure(cells: Mapping[str, Sequence], *, space: str = "shift", title: str = "") -> Figure:
     """Normal and reduction cell of a genotype (its fields: normal, reduce, normal_concat, reduce_concat), side by side.
 
@@ -103,7 +108,6 @@ def cell_figure(cells: Mapping[str, Sequence], *, space: str = "shift", title: s
     """
     figure, panels = new_figure(1, 2, width_in=4.6, height_in=3.2, share_y=True)
     for axes, (cell, name) in zip(panels[0], (("normal", "normal cell"), ("reduce", "reduction cell"))):
-        edges = [(operation, source, 2 + place // 2) for place, (operation, source) in enumerate(cells[cell])]
-        draw_cell(axes, edges, concat=cells[f"{cell}_concat"], space=space)
+        draw_cell(axes, cell_edges(cells[cell]), concat=cells[f"{cell}_concat"], space=space)
         axes.set_title(f"{title}: {name}" if title else name)
     return figure

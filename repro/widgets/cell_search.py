@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from repro.errors import InputError, check_choice
-from repro.report.cell_graphs import draw_cell
+from repro.report.cell_graphs import cell_edges, draw_cell
 from repro.report.figures import new_figure
 from repro.search.cell_supernet import KINDS, OPERATIONS, edges_of
 
@@ -123,7 +123,6 @@ def epoch_figure(search: CellSearch, epoch: int, kind: str) -> Figure:
     edges = list(zip(view["operation"], view["input"], view["node"] + 1))
     draw_cell(panels[0, 0], edges, weights=view["weight"].tolist(), space=space, labels=False)
     panels[0, 0].set_title(f"{KIND_NAMES[kind]} after epoch {epoch}: weight of every edge")
-    cut = [(operation, source, 2 + place // 2) for place, (operation, source) in enumerate(getattr(cells, kind))]
-    draw_cell(panels[0, 1], cut, concat=getattr(cells, f"{kind}_concat"), space=space)
+    draw_cell(panels[0, 1], cell_edges(getattr(cells, kind)), concat=getattr(cells, f"{kind}_concat"), space=space)
     panels[0, 1].set_title("what would be cut now")
     return figure

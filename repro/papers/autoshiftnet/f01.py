@@ -10,7 +10,7 @@ from repro.models.genotypes import genotype
 from repro.ops import shift_exponents
 from repro.papers.autoshiftnet.recipes import PAPER
 from repro.papers.table import Drawing, Table
-from repro.report.cell_graphs import draw_cell
+from repro.report.cell_graphs import cell_edges, draw_cell
 from repro.report.figures import new_figure
 from repro.report.palette import COLOURS, SERIES, lighter
 from repro.search.cell_supernet import CONVOLUTIONS, TOPOLOGY, edges_of
@@ -80,8 +80,7 @@ def draw(ours):
     _supernet(panels[0, 1], edges)
     _pairs(panels[0, 2], ours)
     printed = genotype("autoshiftnet_cifar10")
-    kept = [(operation, source, 2 + place // 2) for place, (operation, source) in enumerate(printed.normal)]
-    draw_cell(panels[1, 0], kept, concat=printed.normal_concat)
+    draw_cell(panels[1, 0], cell_edges(printed.normal), concat=printed.normal_concat)
     panels[1, 0].set_title("4  what is cut (here the printed cell of CIFAR-10)")
     _rates(panels[1, 1], ours.attrs["extra"]["schedule"])
     _terms(panels[1, 2], ours.attrs["extra"]["penalties"])

@@ -13,6 +13,7 @@ from repro.report.figures import legend_below, new_figure
 from repro.report.palette import COLOURS
 
 LETTERS = {"attention": "Attn", "conv": "Conv", "shift": "Shift", "adder": "Add"}
+"""Operator of a block -> the block's name in the paper."""
 OPERATIONS = {"mults_m": "multiplications", "shifts_m": "shifts", "adds_m": "additions"}
 _OPERATION_COLOURS = {"mults_m": COLOURS["conv"], "shifts_m": COLOURS["shift"], "adds_m": COLOURS["adder"]}
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from repro.models.shiftaddnas import BLOCKS, COUNTS
 from repro.papers.analytic import analytic_frame
+from repro.papers.shiftaddnas.drawn import LETTERS
 from repro.papers.table import Table
-
-LETTERS = {"attention": "Attn", "conv": "Conv", "shift": "Shift", "adder": "Add"}
 
 
 def computed():
