@@ -12,7 +12,7 @@ import pandas as pd
 
 from repro.cost import count, layers_cost
 from repro.cost.skeleton import skeleton
-from repro.cost.trace import trace
+from repro.models.trace import trace
 from repro.papers import jobs
 from repro.papers.shiftaddaug.counts import MODELS
 from repro.papers.shiftaddaug.methods import ADD, Method
