@@ -4,7 +4,8 @@ CPU: loops of independent vector sums held in registers, weights read from the f
 the operators get. Three inner loops, each the cheapest known for its sum:
 
     multiply   s = fma(x, w, s)                     one instruction a term
-    l1         s = s + max(x, w)                    two; |x - w| = 2 max(x, w) - x - w, and x and w are summed once
+    l1         the fastest of `FORMS`               two or three; where max is used, |x - w| = 2 max(x, w) - x - w, and
+                                                    x and w are summed once
     clip       s = fma(g, clip(w - x, -1, 1), s)    three with AVX-512's range instruction, four without
 
 and the rate at which memory is copied at several sizes. A case's bound is the larger of its arithmetic at these rates
@@ -18,17 +19,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 COPY_MIB = (1, 8, 64)
+# The known loops of a sum of |x - w|: s = s + max(x, w), s = fma(max(x, w), one, s) and s = fma(|x - w|, one, s), with
+# a one that the compiler cannot see. Which is fastest depends on the processor (`repro.cpu.simd.SUM`).
+FORMS = ("max+add", "max+fma", "sub+and+fma")
 
 
 @dataclass(frozen=True)
 class Ceiling:
-    """Terms a second of the three inner loops, and bytes a second of a copy by working set in MiB."""
+    """Terms a second of the three inner loops, and bytes a second of a copy by working set in MiB.
+
+    forms: terms a second of every loop of `FORMS` (a GPU's ceiling has none); `l1` is the best of them.
+    """
 
     multiply: float
     l1: float
     clip: float
     copy: dict[float, float] = field(default_factory=dict)
     how: str = "measured"
+    forms: dict[str, float] = field(default_factory=dict)
 
     def bytes_per_s(self, size_bytes: float) -> float:
         """The copy rate at the measured size nearest to `size_bytes` of traffic."""
@@ -54,11 +62,15 @@ def _loop(kind: str):
     lanes = 16 if simd.HAS_AVX512 else 8
     vector = ir.VectorType(ir.FloatType(), lanes)
 
+    def one(builder):
+        return simd._opaque(builder, vector, 1.0)
+
     def term(builder, s, x, w):
         if kind == "multiply":
             return simd._fma(builder, x, w, s)
-        if kind == "l1":
-            return builder.fadd(s, simd._above(builder, w, x))
+        if kind in FORMS:
+            value = simd._above(builder, w, x) if "max" in kind else simd._fabs(builder, builder.fsub(x, w))
+            return builder.fadd(s, value) if "add" in kind else simd._fma(builder, value, one(builder), s)
         clip = simd._hardtanh_range if simd.HAS_AVX512 else simd._hardtanh
         return simd._fma(builder, x, clip(builder, builder.fsub(w, x)), s)
 
@@ -143,5 +155,6 @@ def _copy_rates(repeats: int) -> dict[float, float]:
 def cpu_ceiling(threads: int, repeats: int = 7, seconds: float = 0.03) -> Ceiling:
     """Measure this processor on `threads` threads (torch's thread count should be the same)."""
     with ThreadPoolExecutor(threads) as pool:
-        rates = {kind: _rate(kind, threads, pool, repeats, seconds) for kind in ("multiply", "l1", "clip")}
-    return Ceiling(**rates, copy=_copy_rates(repeats), how=f"measured on {threads} threads")
+        multiply, clip, *rates = (_rate(kind, threads, pool, repeats, seconds) for kind in ("multiply", "clip", *FORMS))
+    how = f"measured on {threads} threads"
+    return Ceiling(multiply, max(rates), clip, _copy_rates(repeats), how, dict(zip(FORMS, rates, strict=True)))

@@ -22,7 +22,8 @@ class Row:
     `ratio` is ours over the peer: of times, or for mode "forward extra memory" of MiB over the allowance.
     `peak_mem_mib` is what the call takes beyond its inputs and output (operators), or the whole step (networks).
     `pct_of_bound` is the machine's least time for this work over our median. `terms_per_s` counts |x - w| terms.
-    `preset` is "full" or "quick". A commit that ends in + had changed files.
+    `preset` is "full" or "quick". A commit that ends in + had changed files. `form` is how our kernel adds up |x - w|
+    ("max+fma"); empty where it does not, on a GPU, and in rows from before there was a choice, which were "add".
     """
 
     op: str
@@ -48,10 +49,11 @@ class Row:
     threads: int
     commit: str
     date: str
+    form: str = ""
 
 
 COLUMNS = tuple(Row.__dataclass_fields__)
-CONTEXT = COLUMNS[COLUMNS.index("preset") :]
+CONTEXT = COLUMNS[COLUMNS.index("preset") : COLUMNS.index("form")]
 
 
 def folder() -> Path:
@@ -91,6 +93,8 @@ def _text(value: object) -> object:
 def append(group: str, rows: list[Row]) -> Path:
     """Add rows to the file of one group, below those that are there; a kill leaves the old file or the new one.
 
+    Only the line of column names changes where a column was added since: rows that end before it leave it empty.
+
     Raises: InputError if the file has other columns (then nothing is written).
     """
     path = folder() / f"{group}.csv"
@@ -98,12 +102,14 @@ def append(group: str, rows: list[Row]) -> Path:
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
         before = path.read_text(encoding="utf-8") if path.exists() else ",".join(COLUMNS) + "\n"
-        if before.partition("\n")[0].split(",") != list(COLUMNS):
+        head, _, body = before.partition("\n")
+        known = head.split(",")
+        if known != list(COLUMNS[: max(len(known), COLUMNS.index("form"))]):
             raise InputError(f"{path.name} has other columns than this version writes; move it away first.")
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerows([_text(value) for value in asdict(row).values()] for row in rows)
-        write_text(path, before + text.getvalue())
+        write_text(path, ",".join(COLUMNS) + "\n" + body + text.getvalue())
     return path
 
 
@@ -121,7 +127,10 @@ def read() -> pd.DataFrame:
     """All records: those that came with the checkout, and your own."""
     files = [path for place in dict.fromkeys((committed_folder(), folder())) for path in sorted(place.glob("*.csv"))]
     parts = [pd.read_csv(path, dtype={"commit": str, "torch": str, "triton": str, "numba": str}) for path in files]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+    if not parts:
+        return pd.DataFrame(columns=COLUMNS)
+    found = pd.concat(parts, ignore_index=True).reindex(columns=COLUMNS)
+    return found.assign(form=found["form"].astype(object).fillna(""))
 
 
 def of_newest_machine(records: pd.DataFrame) -> pd.DataFrame:

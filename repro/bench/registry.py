@@ -32,7 +32,8 @@ class Prepared:
     """A case with its tensors: what to time, what it is timed against, and its check.
 
     `terms`: |x - w| terms (or multiply-adds) of one call, None where there are none. `bound`: the arguments of
-    `Ceiling.bound_ms`; empty where no ceiling of this arithmetic is measured (bytes in one instruction).
+    `Ceiling.bound_ms`; empty where no ceiling of this arithmetic is measured (bytes in one instruction). `form`: how
+    our kernel adds up |x - w| (`repro.bench.ceiling.FORMS`); empty where it does not, and on a GPU.
     """
 
     ours: Work
@@ -40,6 +41,7 @@ class Prepared:
     check: Callable[[], None]
     terms: int | None
     bound: dict[str, float] = field(default_factory=dict)
+    form: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,12 @@ def _adder(device: str) -> Callable:
     return op
 
 
+def _form(shape: ConvShape, inputs: gate.Inputs, device: str) -> str:
+    form = dispatch.optional_kernel(backend_of(device), "adder", "forward_form")
+    pair = (shape.stride, shape.stride)
+    return form(inputs.x, inputs.weight, pair, shape.padding, shape.groups) if form else ""
+
+
 def _without_grad(function: Callable, *args, **options) -> Work:
     def work():
         with torch.no_grad():
@@ -103,7 +111,8 @@ def _forward(shape: ConvShape, device: str) -> Prepared:
         gate.compare("y beside cdist", _adder(device)(x, weight, **shape.options), exact.double(), x.dtype)
 
     bound = {"l1": shape.terms, "traffic_bytes": _traffic(shape)}
-    return Prepared(_without_grad(_adder(device), x, weight, **shape.options), beside, check, shape.terms, bound)
+    ours = _without_grad(_adder(device), x, weight, **shape.options)
+    return Prepared(ours, beside, check, shape.terms, bound, _form(shape, inputs, device))
 
 
 def _forward_backward(shape: ConvShape, device: str) -> Prepared:
@@ -123,6 +132,7 @@ def _forward_backward(shape: ConvShape, device: str) -> Prepared:
         lambda: gate.check_adder(_adder(device), shape, inputs, backward=True),
         shape.terms,
         bound,
+        _form(shape, inputs, device),
     )
 
 

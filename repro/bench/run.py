@@ -119,10 +119,11 @@ def ceiling(device: str, threads: int) -> Ceiling:
 
 
 def _describe(limits: Ceiling) -> str:
+    loops = ", ".join(f"{form} {rate / 1e9:.1f}" for form, rate in limits.forms.items())
     copies = ", ".join(f"{rate / 1e9:.0f} GB/s at {mib:g} MiB" for mib, rate in limits.copy.items())
     return (
-        f"Ceiling ({limits.how}): {limits.l1 / 1e9:.1f} G |x-w| terms/s, {limits.clip / 1e9:.1f} G clipped terms/s, "
-        f"{limits.multiply / 1e9:.1f} G multiply-adds/s; copies {copies}."
+        f"Ceiling ({limits.how}): {limits.l1 / 1e9:.1f} G |x-w| terms/s{f' ({loops})' if loops else ''}, "
+        f"{limits.clip / 1e9:.1f} G clipped terms/s, {limits.multiply / 1e9:.1f} G multiply-adds/s; copies {copies}."
     )
 
 
@@ -169,6 +170,7 @@ def _row(case: Case, prepared: Prepared, ours, peer: str, theirs, bound_ms: floa
         terms_per_s=None if prepared.terms is None else prepared.terms / ours.p50 * 1e3,
         peak_mem_mib=None,
         pct_of_bound=None if bound_ms is None else 100 * bound_ms / ours.p50,
+        form=prepared.form,
         **setting.context,
     )
 

@@ -104,8 +104,8 @@ def network_shapes(network: Network) -> tuple[ConvShape, ...]:
     """Every distinct convolution of one network, largest first."""
     import torch
 
-    from repro.cost.trace import trace
     from repro.models import create
+    from repro.models.trace import trace
 
     with torch.random.fork_rng(devices=[]):
         model = create(network.model, **dict(network.options))

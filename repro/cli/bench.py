@@ -70,6 +70,7 @@ def print_bars(judged) -> None:
             "20 to 80 %": line.spread,
             "cases": line.cases,
             "met": words[bool(line.met)] if line.cases else "",
+            "% of bound": line.pct_of_bound,
             "note": line.note,
         }
         for line in judged.itertuples(index=False)

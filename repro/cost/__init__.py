@@ -7,7 +7,7 @@
     LatencyPredictor().fit(features, latencies)     latency learned from features of a path (path_features)
     skeleton(name, ...)                             a model without memory for its weights
     traced(name, pixels, ...)                       the same with its layers, kept for further pricing
-    repro.cost.trace.trace(model, input_size)       its layers as they run; count and layers_cost take them
+    repro.models.trace.trace(model, input_size)       its layers as they run; count and layers_cost take them
 
 Published unit energies are inputs, kept with their source in `repro.cost.units`. Energy and latency are modelled, not
 measured.
@@ -18,7 +18,6 @@ from repro.cost.eyeriss import ACCOUNTINGS, Hardware, LayerCost, layer_cost
 from repro.cost.latency_predictor import LatencyPredictor, path_features
 from repro.cost.model import DEPTHWISE, ModelCost, layers_cost, model_cost
 from repro.cost.skeleton import skeleton, traced
-from repro.cost.trace import Layer
 from repro.cost.translation import TranslationCost, translation_cost
 from repro.cost.units import (
     UNIT_ENERGIES,
@@ -28,6 +27,7 @@ from repro.cost.units import (
     unit_energy,
     unit_energy_table,
 )
+from repro.models.trace import Layer
 
 __all__ = [
     "ACCOUNTINGS",

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 from torch import nn
 
-from repro.cost.trace import Layer, trace, weights_of
 from repro.errors import check_choice
+from repro.models.trace import Layer, trace, weights_of
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def count(
         model: any module, on any device (also the meta device).
         input_size: a side in pixels, (C, H, W), (N, C, H, W), or example tensor(s).
         convention: one of `CONVENTIONS` or a `Convention`.
-        layers: what `repro.cost.trace.trace` found for this model, to save tracing it again.
+        layers: what `repro.models.trace.trace` found for this model, to save tracing it again.
     Returns: `Count`.
     Raises: InputError on an unknown convention or sizes that do not fit the model.
     """

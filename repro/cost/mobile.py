@@ -12,10 +12,10 @@ from dataclasses import replace
 from repro.cost.counting import CONVENTIONS, layer_operations
 from repro.cost.model import layers_cost
 from repro.cost.skeleton import skeleton
-from repro.cost.trace import Layer, trace
 from repro.errors import check_choice, check_int
 from repro.models.build import Builder, Operator
 from repro.models.mobile import KEEP, MobileSpec
+from repro.models.trace import Layer, trace
 
 _BLOCK = {"expand": "pointwise", "depthwise": "depthwise", "project": "pointwise", "se": "se", "shortcut": "shortcut"}
 _ENDS = {"stem": ("stem", "conv"), "head": ("head", "conv"), "hidden": ("head", ""), "classifier": ("classifier", "")}
@@ -45,7 +45,7 @@ class MobileCosts:
         self._known: dict[tuple, list[Layer]] = {}
 
     def layers(self, spec: MobileSpec, op: Operator = "conv") -> list[Layer]:
-        """Layers of a network in the order in which they run; what `repro.cost.trace.trace` finds.
+        """Layers of a network in the order in which they run; what `repro.models.trace.trace` finds.
 
         Args:
             op: operator by name, or a mapping from layer names to operators (`repro.models.build`).

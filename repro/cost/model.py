@@ -29,9 +29,9 @@ from repro.cost.eyeriss import (
     price,
     pricing,
 )
-from repro.cost.trace import Layer, trace
 from repro.cost.units import OperationEnergies
 from repro.errors import InputError, check_choice
+from repro.models.trace import Layer, trace
 
 DEPTHWISE = {
     "single": "C = channels per group, M = n: the input traffic is that of one group (ShiftAddAug)",

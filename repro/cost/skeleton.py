@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from repro.cost.trace import Layer, trace
 from repro.models import create
+from repro.models.trace import Layer, trace
 
 
 class _NoInitialisation(TorchFunctionMode):

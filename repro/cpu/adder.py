@@ -17,7 +17,7 @@ import math
 
 import torch
 
-from repro.cpu import dense, depthwise, linear
+from repro.cpu import dense, depthwise, linear, simd
 from repro.cpu.checks import WIDENED, check_linear, check_shapes, check_tensors
 from repro.cpu.layout import to_channels_last, to_nchw
 from repro.cpu.weight_gradient import weight_products
@@ -30,6 +30,7 @@ __all__ = [
     "adder_linear_bwd_input",
     "adder_linear_bwd_weight",
     "adder_linear_fwd",
+    "forward_form",
 ]
 
 _Pair = tuple[int, int]
@@ -121,6 +122,16 @@ def adder_conv2d_fwd(
     )
     call(x.data_ptr(), y.data_ptr(), weight.data_ptr())
     return y
+
+
+def forward_form(x: torch.Tensor, weight: torch.Tensor, stride: _Pair, padding: _Pair, groups: int) -> str:
+    """How `adder_conv2d_fwd` forms and adds up the terms of a layer: "max+add", "sub+and+add", or either with "fma".
+
+    Well conditioned sums of float32 take the maximum (`repro.cpu.l1`); which sum is `repro.cpu.simd.SUM`.
+    """
+    rows = _are_rows(x, weight, stride, padding, groups)
+    plain = rows or _is_depthwise(x, weight, groups) or x.dtype == torch.float64
+    return f"{'sub+and' if plain else 'max'}+{simd.SUM}"
 
 
 @_widened

@@ -28,6 +28,7 @@ from repro.cpu.simd import (
     _fabs,
     _fma,
     _hardtanh,
+    _minus,
     _pointer,
     _splat,
     _suffix,
@@ -94,7 +95,7 @@ def _row(step_w: int, clipped: bool):
                 if clipped:
                     so_far = _fma(builder, value, _hardtanh(builder, builder.fsub(w, x)), so_far)
                 else:
-                    so_far = builder.fsub(so_far, _fabs(builder, builder.fsub(value, w)))
+                    so_far = _minus(builder, so_far, _fabs(builder, builder.fsub(value, w)))
                 builder.store(so_far, total)
             _masked_store(builder, builder.load(total, typ=vector), _pointer(builder, out, to), mask)
         return context.get_dummy_value()

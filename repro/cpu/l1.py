@@ -26,6 +26,8 @@ from repro.cpu.simd import (
     _element,
     _fabs,
     _fma,
+    _minus,
+    _plus,
     _pointer,
     _splat,
     _Tile,
@@ -93,11 +95,11 @@ def _emit_max(tile: _Tile, rows: int, first: bool, args):
                 _prefetch(builder, builder.add(ahead, ir.Constant(_I64, byte)), offset)
         values = filter_values(tile, builder.add(weights, builder.mul(tap, ir.Constant(_I64, size))), pitch, rows)
         updated = [
-            [builder.fadd(s, _above(builder, w, x)) for s, x in zip(row, pixels, strict=True)]
+            [_plus(builder, s, _above(builder, w, x)) for s, x in zip(row, pixels, strict=True)]
             for row, w in zip(sums, values)
         ]
         if first:
-            updated.append([builder.fadd(s, x) for s, x in zip(sums[rows], pixels, strict=True)])
+            updated.append([_plus(builder, s, x) for s, x in zip(sums[rows], pixels, strict=True)])
         return updated
 
     # The sums leave in one burst at the end; lines asked for now are there by then.
@@ -188,7 +190,7 @@ def _plain_tile(rows: int):
             def step(sums, pixels, tap):
                 start = builder.add(weights, builder.mul(tap, ir.Constant(_I64, _bytes(tile.element))))
                 return [
-                    [builder.fsub(s, _fabs(builder, builder.fsub(x, w))) for s, x in zip(row, pixels, strict=True)]
+                    [_minus(builder, s, _fabs(builder, builder.fsub(x, w))) for s, x in zip(row, pixels, strict=True)]
                     for row, w in zip(sums, filter_values(tile, start, pitch, rows), strict=True)
                 ]
 
@@ -213,7 +215,7 @@ def pixel_magnitudes(typingctx, unit, b0, b1, b2, b3, offsets, taps, out):
         tile = _Tile(context, builder, _element(signature.args[0]), args[1:5], wide=False)
 
         def step(sums, pixels, tap):
-            return [[builder.fadd(s, _fabs(builder, x)) for s, x in zip(sums[0], pixels, strict=True)]]
+            return [[_plus(builder, s, _fabs(builder, x)) for s, x in zip(sums[0], pixels, strict=True)]]
 
         tile.store_row(args[7], 0, tile.sums(1, args[6], args[5], step)[0])
         return context.get_dummy_value()

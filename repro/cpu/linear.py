@@ -34,6 +34,7 @@ from repro.cpu.simd import (
     _fma,
     _hardtanh,
     _hardtanh_range,
+    _minus,
     _pointer,
     _splat,
 )
@@ -124,7 +125,7 @@ def _distances(typingctx, unit, x, x_pitch, x_rows, w, w_pitch, w_rows, features
                 value = load(_pointer(builder, at, offset))
                 for slot, w_value in zip(slots[i * SIDE :], filters):
                     distance = _fabs(builder, builder.fsub(value, w_value))
-                    builder.store(builder.fsub(builder.load(slot, typ=vector), distance), slot)
+                    builder.store(_minus(builder, builder.load(slot, typ=vector), distance), slot)
 
         whole = builder.sdiv(features, lanes)
         block = ir.Constant(_I64, 2 * BLOCK)

@@ -7,6 +7,9 @@ AVX-512 two pieces share a register; elsewhere LLVM splits the vectors to what t
 The tiles (`repro.cpu.l1`, `repro.cpu.clip`) work on plain addresses (int64) and take `unit`, a float32 or float64
 value whose only use is to choose the element type. Sums run over blocks of `BLOCK` taps that are added up in turn,
 which keeps the rounding error of long sums near that of a pairwise summation.
+
+Sums of |x - w| are written with `_plus` and `_minus`, an addition or a multiply-add by one, whichever runs faster on
+this processor (`SUM`). Both round once and give the same bits.
 """
 
 from __future__ import annotations
@@ -25,6 +28,10 @@ HAS_AVX512 = bool(_FEATURES.get("avx512f") and _FEATURES.get("avx512dq"))
 HAS_AVX512BW = bool(HAS_AVX512 and _FEATURES.get("avx512bw"))
 HAS_AVX2 = bool(_FEATURES.get("avx2"))
 ROWS = 4 if HAS_AVX512 else 2  # filters of one tile; sums of a tile must fit the register file
+
+# AMD's Zen cores add and compare on the same two pipes and have two more for multiply-adds, so that a term's max or
+# difference and a sum by multiply-add run side by side. Intel's and ARM's vector pipes do all of it alike.
+SUM = "fma" if llvm.get_host_cpu_name().startswith("znver") else "add"
 
 # An |x - w| sum counts as well conditioned while it is at least this share of sum |x| + sum |w|.
 CONDITION = 0.25
@@ -86,6 +93,25 @@ def _fabs(builder, value):
 
 def _fma(builder, a, b, c):
     return _call(builder, f"llvm.fma.{_suffix(a.type)}", a.type, [a, b, c])
+
+
+def _opaque(builder, vector, value: float):
+    """A constant that LLVM takes for a variable: it would turn a multiply-add by one back into an addition."""
+    return _call(builder, f"llvm.arithmetic.fence.{_suffix(vector)}", vector, [_constant(vector, value)])
+
+
+def _plus(builder, total, term):
+    """total + term, in the form that this processor adds up fastest."""
+    if SUM == "fma":
+        return _fma(builder, term, _opaque(builder, term.type, 1.0), total)
+    return builder.fadd(total, term)
+
+
+def _minus(builder, total, term):
+    """total - term, as `_plus`."""
+    if SUM == "fma":
+        return _fma(builder, term, _opaque(builder, term.type, -1.0), total)
+    return builder.fsub(total, term)
 
 
 def _below(builder, bound, value):

@@ -93,7 +93,7 @@ def level_energies(layers_by_operator: Mapping[str, Sequence]) -> pd.DataFrame:
     """Energy (mJ) of one network by level of the memory hierarchy, per operator and accounting, long form.
 
     Args:
-        layers_by_operator: operator -> layers of the network with it (`repro.cost.traced`).
+        layers_by_operator: operator -> layers of the network with it (`repro.models.traced`).
     """
     rows = []
     for accounting in ACCOUNTINGS:

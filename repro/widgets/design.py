@@ -25,10 +25,10 @@ from repro.cost import (
     operation_energies,
     skeleton,
 )
-from repro.cost.trace import trace
 from repro.cost.units import SIMULATOR_ENERGIES
 from repro.errors import InputError, check_choice, check_int
 from repro.models import describe, list_models
+from repro.models.trace import trace
 
 OPERATORS = ("conv", "shift", "adder")
 PRESETS = {

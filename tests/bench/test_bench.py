@@ -9,10 +9,11 @@ import torch
 from torch.nn import functional
 
 from repro.augment.layers import WideConv2d
-from repro.bench import bars, gate, peers, records, registry, run, selection, summary, timer, training
+from repro.bench import bars, ceiling, gate, peers, records, registry, run, selection, summary, timer, training
 from repro.bench.ceiling import Ceiling
 from repro.bench.registry import Case
 from repro.bench.shapes import NETWORKS, ConvShape, Network, all_shapes, network_shapes, quick_shapes
+from repro.cpu import simd
 from repro.errors import BackendError, InputError
 from repro.layers import AdderConv2d
 from repro.ops import adder_conv2d, reference
@@ -222,7 +223,9 @@ def test_every_convolution_case_checks_and_gives_complete_rows(build, shape, set
     assert {row.peer for row in rows} >= {"conv2d"}
     for row in rows:
         empty = {name for name, value in dataclasses.asdict(row).items() if value in (None, "")}
-        assert empty <= {"peak_mem_mib", "triton"}
+        sums = build in BUILDERS[:2]
+        assert empty <= {"peak_mem_mib", "triton", *(() if sums else ("form",))}
+        assert row.form == (f"{'max' if shape is TINY else 'sub+and'}+{simd.SUM}" if sums else "")
         assert row.ratio == pytest.approx(row.ms_p50 / row.peer_ms_p50)
         assert row.ms_p20 <= row.ms_p50 <= row.ms_p80
 
@@ -263,6 +266,17 @@ def test_rows_are_appended_and_never_edited(setting):
     assert list(records.latest(records.read())["ratio"]) == [0.5]
 
 
+def test_rows_from_before_a_column_stay_as_they_are_and_leave_it_empty(setting):
+    path = records.append("forward", [_row()])
+    old = "\n".join(line.removesuffix(",form").removesuffix(",") for line in path.read_text().splitlines()) + "\n"
+    path.write_text(old)
+    assert list(records.read()["form"]) == [""]
+    records.append("forward", [_row(form="max+fma", date="2026-01-02")])
+    assert path.read_text().partition("\n")[2].startswith(old.partition("\n")[2])
+    assert list(records.read()["form"]) == ["", "max+fma"]
+    assert list(records.latest(records.read())["form"]) == ["max+fma"]
+
+
 def test_the_newest_machine_is_shown_and_quick_rows_are_not(setting):
     rows = [_row(device=d, date=day, preset="full") for d, day in (("old", "2026-01-01"), ("new", "2026-01-02"))]
     records.append("forward", [*rows, _row(device="quick", date="2026-01-03", preset="quick")])
@@ -290,12 +304,29 @@ def test_a_record_file_of_other_columns_is_left_alone(setting):
 
 
 def test_bars_take_the_median_over_shapes_and_say_what_is_missing():
-    measured = records.frame([_row(shape=str(i), ratio=ratio) for i, ratio in enumerate((1.0, 1.5, 9.0))])
+    measured = records.frame([_row(shape=str(i), ratio=ratio) for i, ratio in enumerate((0.5, 1.0, 9.0))])
     judged = bars.judge(measured).set_index("what")
     forward = judged.loc["adder forward, dense, against conv2d"]
-    assert forward["reached"] == 1.5 and forward["cases"] == 3 and forward["met"]
+    assert forward["reached"] == 1.0 and forward["cases"] == 3 and forward["met"]
     assert pd.isna(judged.loc["adder forward, dense, against the cdist layer", "met"])
     assert judged.loc["adder input gradient, share of the bound", "note"] == run.NO_GPU
+
+
+def test_a_bar_at_the_peers_peak_leaves_out_layers_where_the_peer_is_slow_or_the_kernel_another():
+    rows = [
+        _row(shape=f"net 2x4x8x8 {kernel} to 4", terms_per_s=rate / ratio, ratio=ratio, pct_of_bound=60.0)
+        for kernel, rate, ratio in (("3x3", 90e9, 1.9), ("3x3", 79e9, 9.0), ("1x1", 100e9, 8.0), ("3x3", 81e9, 1.7))
+    ]
+    judged = bars.judge(records.frame(rows)).set_index("what")
+    line = judged.loc["adder forward, 3x3 layers where conv2d is at its peak, against conv2d"]
+    assert line["cases"] == 2 and line["reached"] == pytest.approx(1.8) and line["met"]
+    assert line["pct_of_bound"] == 60 and pd.isna(judged.loc["ResNet-20 shift (Q) training step", "pct_of_bound"])
+
+
+def test_the_ceiling_is_the_best_of_the_known_loops():
+    found = ceiling.cpu_ceiling(1, repeats=1, seconds=1e-4)
+    assert list(found.forms) == list(ceiling.FORMS) and found.l1 == max(found.forms.values())
+    assert all(form in run._describe(found) for form in ceiling.FORMS)
 
 
 def test_a_speed_up_bar_is_read_from_the_ratio():
@@ -409,9 +440,7 @@ def test_selection_is_timed_only_if_it_is_right(setting):
 
 def test_a_bar_in_milliseconds_is_met_from_below():
     bar = next(bar for bar in bars.BARS if bar.value == "ms_p50")
-    frame = pd.DataFrame(
-        [{**bar.where, "kind": "search", "backend": "cpu", "ratio": 2.0, "ms_p50": 19.0, "pct_of_bound": None}]
-    )
+    frame = records.frame([_row(**bar.where, kind="search", ratio=2.0, ms_p50=19.0)])
     line = bars.judge(frame, ("cpu",)).set_index("what").loc[bar.what]
     assert line["met"] and line["bar"] == "at most 20 ms"
     assert not bars.judge(frame.assign(ms_p50=21.0), ("cpu",)).set_index("what").loc[bar.what, "met"]

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from repro import layers as operators
 from repro.cost import count, operation_energy_pj
-from repro.cost.trace import trace
 from repro.errors import InputError
+from repro.models.trace import trace
 
 
 class Toy(nn.Module):

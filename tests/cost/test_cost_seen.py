@@ -30,7 +30,7 @@ def test_macs_are_half_of_torchs_flops(name):
     model, x = make().eval(), torch.randn(shape)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(x)
-    assert 2 * count(model, (x,)).macs == counter.get_total_flops() > 0
+    assert 2 * count(model, (x,)).macs == 2 * summary(model, (x,)).attrs["macs"] == counter.get_total_flops() > 0
 
 
 def test_bilinear_products():
@@ -65,6 +65,9 @@ def test_functional_operators_count_as_layers_do():
     assert list(found.layers["macs"]) == [16 * 4 * 27, 16 * 16, 20, 10]
     assert list(found.layers["normed"]) == [True, False, False, False]
     assert found.mults == 0 and found.shifts == 16 * 16 + 20
+    table = summary(Functional(), (torch.empty(1, 3, 6, 6),))
+    assert list(table["op"]) == list(found.layers["op"]) and list(table["macs"]) == list(found.layers["macs"])
+    assert list(table["out_shape"]) == [(1, 4, 4, 4), (1, 4, 4, 4), (1, 5), (1, 2)]
 
 
 @pytest.mark.parametrize(("base", "adds", "shifts"), [(AdderLinear, 2 * 72, 0), (ShiftLinear, 72, 72)])

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from repro.cost.trace import trace
 from repro.cost.translation import translation_cost
 from repro.errors import InputError
 from repro.models import create
+from repro.models.trace import trace
 from repro.models.translation_configs import CONFIGS, TranslationConfig
 
 

@@ -256,7 +256,7 @@ def test_damaged_and_weightless_files_are_refused(tmp_path):
 
 def test_summary_says_when_the_input_does_not_fit():
     model = build_on_meta(create, "resnet20")
-    with pytest.raises(InputError, match="does not fit ResNet"):
+    with pytest.raises(InputError, match="takes 3 channels"):
         summary(model, (1, 32, 32))
     with pytest.raises(InputError, match="input_size"):
         summary(model, (32, 32))

@@ -11,9 +11,9 @@ import torch
 from repro.cost import count, layers_cost
 from repro.cost.mobile import MobileCosts
 from repro.cost.skeleton import skeleton
-from repro.cost.trace import trace
 from repro.errors import InputError
 from repro.models.mobile import BlockSpec, mobile_spec
+from repro.models.trace import trace
 from repro.search.elastic import ElasticNetwork, ElasticSpace, fit_elastic
 from repro.search.inherit import evaluate_paths
 from repro.train import TensorData, TrainRecipe

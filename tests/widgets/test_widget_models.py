@@ -5,8 +5,8 @@ import torch
 
 from repro.augment.remap import TransformationKernel, gaussian_to_laplacian
 from repro.cost import Hardware, model_cost, skeleton
-from repro.cost.trace import trace
 from repro.errors import InputError
+from repro.models.trace import trace
 from repro.papers.explorers import SOURCES
 from repro.report import published
 from repro.widgets import design, weights

@@ -14,9 +14,9 @@ from torch import nn
 
 from repro.cost.counting import CONVENTIONS, layer_operations, operation_energy_pj
 from repro.cost.skeleton import skeleton
-from repro.cost.trace import trace
 from repro.errors import InputError, check_choice, check_int
 from repro.models.acghostnet import MODULE_TYPES
+from repro.models.trace import trace
 
 COUNTS = ("params", "fadd", "fmul")
 

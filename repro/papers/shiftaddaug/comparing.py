@@ -13,7 +13,7 @@ from torch import nn
 
 from repro.cost import count, layers_cost
 from repro.cost.skeleton import skeleton
-from repro.cost.trace import trace
+from repro.models.trace import trace
 from repro.papers import jobs
 from repro.papers.data import DataRecipe
 from repro.papers.shiftaddaug.counts import MODELS
