@@ -138,15 +138,15 @@ def _smoke() -> TranslationsRecipe:
 def _quick(pair: str) -> PairRecipe:
     data = TextRecipe("grammar", pair, train_sentences=2000, vocabulary=600)
     supernet = dataclasses.replace(_SHORT, epochs=8)
-    limits = {"population": 16, "rounds": 4, "known_networks": 400, "scored_sentences": 100}
-    search = SearchRun(data, SMALL, supernet, (0.85, 0.7, 0.6), **limits)
+    evolution = {"population": 16, "rounds": 4, "known_networks": 400, "scored_sentences": 100, "window": 0.15}
+    search = SearchRun(data, SMALL, supernet, (0.85, 0.7, 0.6), **evolution)
     return PairRecipe(search, dataclasses.replace(_SHORT, epochs=6))
 
 
 def _study(pair: str) -> PairRecipe:
     data = TextRecipe("multi30k", pair)
-    limits = {"population": 24, "rounds": 8, "known_networks": 800, "scored_sentences": 300}
-    search = SearchRun(data, STUDY, dataclasses.replace(_STUDY, epochs=9, average=1), (0.8, 0.65, 0.5), **limits)
+    evolution = {"population": 24, "rounds": 8, "known_networks": 800, "scored_sentences": 300, "window": 0.15}
+    search = SearchRun(data, STUDY, dataclasses.replace(_STUDY, epochs=9, average=1), (0.8, 0.65, 0.5), **evolution)
     return PairRecipe(search, _STUDY)
 
 
@@ -173,7 +173,7 @@ STANDS_FOR = {
     for pair, printed in (("en-de", "WMT14 En-De"), ("en-fr", "WMT14 En-Fr"))
 }
 _COMMON = (
-    "Row 2 is not built. Limits are shares of our Transformer's latency and FLOPs; fitness is the validation loss. "
+    "Row 2 is not built. Limits are shares of our Transformer's latency and FLOPs, fitness is the validation loss. "
     "Rows 9 to 12 are trained with 8 bits, rows 10 and 12 the networks of rows 4 and 6; detokenised BLEU."
 )
 SCALE = {

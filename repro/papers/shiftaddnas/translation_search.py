@@ -9,9 +9,10 @@ features of the path; FLOPs are counted.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from repro.papers.kinds import spec_of
 from repro.papers.text_data import TextRecipe, TextSplits, load_text
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.search.elastic_transformer import ElasticTransformer, TranslationSpace
-from repro.search.evolution import Genome, evolve
+from repro.search.evolution import Evolution, Genome, evolve
 from repro.train import bleu, load_checkpoint, save_checkpoint
 from repro.train.beam import translate
 from repro.train.text import TokenPairs
@@ -42,6 +43,8 @@ class SearchRun:
 
     Attributes:
         limits: shares of the reference's latency and FLOPs (both must hold), one evolution each.
+        window: a network has at least limit - window of the reference's FLOPs, so that each limit gives a size of its
+            own: supernets that are trained for short prefer small networks. 1: no least size, as in the paper.
         population, rounds, parents, mutation: of each evolution; the paper's code has 125, 30, 25 of 125, 0.3.
         known_networks: random networks that the latency predictor learns from; a quarter as many others test it (code:
             2000 in all).
@@ -59,6 +62,7 @@ class SearchRun:
     known_networks: int = 1600
     scored_sentences: int | None = None
     dropout: float = 0.1
+    window: float = 1.0
 
 
 def spec(run: SearchRun, seed: int) -> RunSpec:
@@ -81,12 +85,18 @@ def reference(space: TranslationSpace) -> TranslationConfig:
 
 
 def search(run: SearchRun, seed: int, context: RunContext) -> dict[str, Any]:
-    """Run function: train the supernet, fit the predictor, evolve under every limit. Resumes each of the three.
+    """Run function: fit the predictor, train the supernet, evolve under every limit. Resumes the last two.
 
     Returns: {"outcome", "detail", "found": {limit: network}, "subnets": [network], "predictor_error_pct" (held-out
         networks), "scored" (networks judged), "seconds" by activity}. A network is {"genome", "validation_loss",
         "validation_bleu" (greedy, inherited weights), "latency_ms", "predicted_ms", "flops", "energy_mj"}.
     """
+    started = time.perf_counter()
+    predictor, error = latency_predictor(run.space, run.known_networks, seed=seed)
+    seconds = {"predictor": time.perf_counter() - started}
+    limited = _evolutions(run, predictor, seed)
+    for evolution in limited.values():  # a limit that no network meets is told before anything is trained
+        evolution(lambda genomes: [0.0] * len(genomes), population=2, rounds=0)
     text = load_text(run.data)
     torch.manual_seed(seed)
     supernet = _supernet(run, text)
@@ -100,39 +110,18 @@ def search(run: SearchRun, seed: int, context: RunContext) -> dict[str, Any]:
         on_epoch=lambda row: context.log(**row),
         checkpoint=context.checkpoint / "training",
     )
-    seconds = {"supernet": sum(row["seconds"] for row in history.rows)}
+    seconds["supernet"] = sum(row["seconds"] for row in history.rows)
     if history.diverged:
         return {"outcome": "diverged", "detail": history.detail, "found": {}, "subnets": [], "seconds": seconds}
     save_checkpoint(context.folder / WEIGHTS, supernet)
 
     started = time.perf_counter()
-    predictor, error = latency_predictor(run.space, run.known_networks, seed=seed)
-    seconds["predictor"] = time.perf_counter() - started
-    started = time.perf_counter()
     judge = _Judge(supernet, _first(text.validation, run.scored_sentences))
-    whole = translation_cost(reference(run.space))
-
-    def latency(genomes: Sequence[Genome]) -> list[float]:
-        return predictor.predict([_features(run.space, genome) for genome in genomes]).tolist()
-
-    def flops(genomes: Sequence[Genome]) -> list[float]:
-        return [cost_of(run.space, genome).flops for genome in genomes]
-
-    best = {}
-    for number, share in enumerate(run.limits):
-        evolution = evolve(
-            run.space.genes,
-            judge,
-            cost={"latency_ms": latency, "flops": flops},
-            limit={"latency_ms": share * whole.latency_ms, "flops": share * whole.flops},
-            population=run.population,
-            rounds=run.rounds,
-            parents=run.parents,
-            mutation=run.mutation,
-            seed=seed,
-            checkpoint=context.checkpoint / f"evolution{number}",
-        )
-        best[share] = evolution.best.genome
+    sizes = {"population": run.population, "rounds": run.rounds}
+    best = {
+        share: evolution(judge, **sizes, checkpoint=context.checkpoint / f"evolution{number}").best.genome
+        for number, (share, evolution) in enumerate(limited.items())
+    }
     draw = random.Random(seed)
     shown = dict.fromkeys([*best.values(), *(run.space.sample(draw) for _ in range(SHOWN))])
     described = {genome: _described(run, text, supernet, predictor, genome) for genome in shown}
@@ -146,6 +135,29 @@ def search(run: SearchRun, seed: int, context: RunContext) -> dict[str, Any]:
         "scored": len(judge.known),
         "seconds": seconds,
     }
+
+
+def _evolutions(run: SearchRun, predictor: LatencyPredictor, seed: int) -> dict[float, Callable[..., Evolution]]:
+    """For each limit what evolves under it; it takes a score and the sizes of `evolve`."""
+    whole = translation_cost(reference(run.space))
+
+    def latency(genomes: Sequence[Genome]) -> list[float]:
+        return predictor.predict([_features(run.space, genome) for genome in genomes]).tolist()
+
+    def flops(genomes: Sequence[Genome]) -> list[float]:
+        return [cost_of(run.space, genome).flops for genome in genomes]
+
+    found = {}
+    for share in run.limits:
+        cost = {"latency_ms": latency, "flops": flops}
+        limit = {"latency_ms": share * whole.latency_ms, "flops": share * whole.flops}
+        if share > run.window:
+            least = (share - run.window) * whole.flops
+            cost["least FLOPs / FLOPs"] = lambda genomes, least=least: [least / each for each in flops(genomes)]
+            limit["least FLOPs / FLOPs"] = 1.0
+        options = {"cost": cost, "limit": limit, "parents": run.parents, "mutation": run.mutation, "seed": seed}
+        found[share] = functools.partial(evolve, run.space.genes, **options)
+    return found
 
 
 def _supernet(run: SearchRun, text: TextSplits) -> ElasticTransformer:
