@@ -132,7 +132,7 @@ def _smoke() -> TranslationsRecipe:
     search = SearchRun(
         data, TINY, train, (0.9, 0.8, 0.7), population=4, rounds=1, known_networks=24, scored_sentences=4
     )
-    return TranslationsRecipe({"en-de": PairRecipe(search, train, rows=(1, 3, 4, 9, 10))})
+    return TranslationsRecipe({"en-de": PairRecipe(search, train, rows=(1, 4, 9, 10))})
 
 
 def _quick(pair: str) -> PairRecipe:
