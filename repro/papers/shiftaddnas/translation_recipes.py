@@ -118,7 +118,7 @@ SMALL = TranslationSpace(
     qkv=64,
 )
 TINY = dataclasses.replace(SMALL, embed=(16, 8), ffn=(16, 8), heads=(2, 1), qkv=16)
-STUDY = dataclasses.replace(SMALL, embed=(96, 64), ffn=(256, 128), decoder_layers=(3, 2, 1), qkv=96)
+STUDY = dataclasses.replace(SMALL, ffn=(256, 128))
 _SHORT = TranslationRecipe(batch_tokens=1024, warmup=60)
 _STUDY = TranslationRecipe(epochs=6, average=2)
 _PAPER = TranslationRecipe(batch_tokens=16_384, lr=1e-3, clip=0.0)
@@ -180,7 +180,7 @@ SCALE = {
     "smoke": "One epoch on 64 generated sentences: checks that everything runs, says nothing about the claims.",
     "quick": "2,000 generated sentences of a grammar for training, which decide no claim; networks of width 48 or 64, "
     f"two encoder and one or two decoder layers; one search each. {_COMMON}",
-    "study": "Multi30k (29,000 captions) for WMT14; networks of width 64 or 96, two encoder and one to three decoder "
+    "study": "Multi30k (29,000 captions) for WMT14; networks of width 48 or 64, two encoder and one or two decoder "
     f"layers, 6 epochs, averaged over the last two; three searches each. {_COMMON}",
     "paper": "The paper's space and schedule; steps of 16,384 tokens for its 520,000, embeddings not shared, sentences "
     f"brought by the user. {_COMMON}",
