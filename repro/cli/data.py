@@ -14,7 +14,7 @@ Root = Annotated[Path | None, typer.Option(help="Data root; default $REPRO_DATA,
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="fashion-mnist, cifar10 or cifar100; the others need no files.")],
+    name: Annotated[str, typer.Argument(help="fashion-mnist, cifar10, cifar100 or multi30k.")],
     root: Root = None,
     force: Annotated[bool, typer.Option("--force", help="Download even if another copy is here.")] = False,
 ) -> None:

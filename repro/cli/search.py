@@ -17,10 +17,15 @@ def _searches() -> None:
     """Search networks and print what was found."""
 
 
+Preset = Annotated[str, typer.Option(help="smoke, quick, study or paper.")]
+Dataset = Annotated[str, typer.Option(help="Data set; empty for the preset's default.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Repeat a finished search.")]
+
+
 @app.command()
 def cells(
-    preset: Annotated[str, typer.Option(help="smoke, quick, study or paper.")] = "quick",
-    dataset: Annotated[str, typer.Option(help="Data set; empty for the preset's default.")] = "",
+    preset: Preset = "quick",
+    dataset: Dataset = "",
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and transforms.")] = 0,
     strategy: Annotated[str, typer.Option(help="'two steps', or 'darts' in the same space.")] = "two steps",
     space: Annotated[str, typer.Option(help="'shift', or 'real' for ordinary weights.")] = "shift",
@@ -28,7 +33,7 @@ def cells(
     l2: Annotated[str, typer.Option(help="L2 of P and S: 'code', 'paper', 'conventional' or 'none'.")] = "code",
     out: Annotated[Path | None, typer.Option(help="Also write the cells to this file, as JSON.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Also draw the cells into this file (.svg, .png, .pdf).")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Repeat a finished search.")] = False,
+    fresh: Fresh = False,
 ) -> None:
     """Search cells by gradient in the bit-shift domain; print them as a genotype that the model "cells" takes."""
     from repro import runs
@@ -58,3 +63,31 @@ def cells(
         from repro.report.cell_graphs import cell_figure
 
         cell_figure(result.genotype.as_dict(), space=space).savefig(picture)
+
+
+@app.command()
+def translation(
+    preset: Preset = "quick",
+    dataset: Dataset = "",
+    pair: Annotated[str, typer.Option(help="Languages, en-de or en-fr.")] = "en-de",
+    space: Annotated[str, typer.Option(help="'all block types', or 'attention alone' as HAT.")] = "all block types",
+    seed: Annotated[int, typer.Option(help="Seed of weights, batches, paths and evolution.")] = 0,
+    fresh: Fresh = False,
+) -> None:
+    """Train an elastic transformer, evolve networks under limits of latency and FLOPs, and print what was found."""
+    import pandas as pd
+
+    from repro.cli.text import print_frame
+    from repro.errors import check_int
+    from repro.papers.shiftaddnas import translator
+    from repro.papers.shiftaddnas.translations import described
+
+    seed = check_int("seed", seed, minimum=0)
+    outcome = translator.found(preset, dataset or None, pair, space=space, seed=seed, fresh=fresh)
+    networks = outcome.value["found"]
+    rows = [{"limit": limit, **{k: v for k, v in each.items() if k != "genome"}} for limit, each in networks.items()]
+    print_frame(pd.DataFrame(rows), "Found networks, scores with inherited weights on validation sentences")
+    for limit, each in networks.items():
+        typer.echo(f"limit {limit}: {described(outcome.spec.recipe.space.config(each['genome']))}")
+    error = outcome.value["predictor_error_pct"]
+    typer.echo(f"Error of the latency predictor on networks that it has not seen: {error:.2f} %", err=True)

@@ -1,4 +1,7 @@
-"""`python -m repro train`: train one model by its name; what the explorer offers for copying. Nothing is stored."""
+"""`python -m repro train`: train one model by its name; what the explorer offers for copying. Nothing is stored.
+
+`python -m repro translate`: translate with the networks of a search, which is kept.
+"""
 
 from __future__ import annotations
 
@@ -67,3 +70,29 @@ def train(
 def _print_row(row: dict) -> None:
     texts = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()}
     typer.echo("  ".join(f"{name} {text}" for name, text in texts.items()))
+
+
+def translate(
+    sentences: Annotated[list[str], typer.Argument(help="English sentences, each in quotation marks.")],
+    preset: Annotated[str, typer.Option(help="smoke, quick, study or paper.")] = "quick",
+    dataset: Annotated[str, typer.Option(help="Data set; empty for the preset's default.")] = "",
+    pair: Annotated[str, typer.Option(help="Languages, en-de or en-fr.")] = "en-de",
+    network: Annotated[str, typer.Option(help="Name of a network; empty for the first one found.")] = "",
+    beam: Annotated[int, typer.Option(help="Translations kept at each token.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
+) -> None:
+    """Translate with a network of ShiftAddNAS's search (run now if it is not there), weights of its supernet."""
+    from repro.errors import check_int
+    from repro.papers.shiftaddnas import translator
+
+    outcome = translator.found(preset, dataset or None, pair, seed=check_int("seed", seed, minimum=0))
+    able = translator.translator(outcome)
+    name = network or next(iter(able.networks))
+    for sentence in sentences:
+        typer.echo(able.translate(name, sentence, beam=beam))
+    facts = able.facts(name)
+    typer.echo(
+        f"{name}: validation BLEU {facts['validation_bleu']:.1f}, latency {facts['latency_ms']:.4g} ms and energy "
+        f"{facts['energy_mj']:.4g} mJ at 30 tokens, modelled; networks are: {', '.join(able.networks)}.",
+        err=True,
+    )

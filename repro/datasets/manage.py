@@ -13,6 +13,7 @@ from repro import paths
 from repro.datasets import cache, cifar, grey
 from repro.datasets.core import find
 from repro.datasets.folders import FolderSource
+from repro.datasets.parallel import TEXT_FILES
 from repro.datasets.registry import REGISTRY, SPLITS, DatasetInfo, RemoteFile, info
 from repro.datasets.source import Source, content_sha256_of, sha256_of
 from repro.errors import InputError, MissingDataError
@@ -84,6 +85,8 @@ def fetch(
     Returns: the files; an empty list for data that needs none.
     Raises: InputError (unknown name, unwritable folder); MissingDataError (no network, broken off, wrong checksum).
     """
+    if name in TEXT_FILES:
+        return _fetch_files(name, TEXT_FILES[name], root, say)
     entry = info(name)
     if entry.folders:
         raise MissingDataError(
@@ -97,11 +100,17 @@ def fetch(
     if present.present and not force and _is_whole(entry, root):
         say(f"{name} is already here: {present.found}; --force downloads the official files all the same.")
         return []
+    return _fetch_files(name, entry.files, root, say)
+
+
+def _fetch_files(
+    name: str, files: tuple[RemoteFile, ...], root: str | os.PathLike | None, say: Callable[[str], None]
+) -> list[Path]:
     folder = paths.data_root(root) / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".fetch.lock"):
-            return [_fetch_file(entry, file, folder, say) for file in entry.files]
+            return [_fetch_file(name, file, folder, say) for file in files]
     except OSError as error:
         if isinstance(error, MissingDataError):
             raise
@@ -117,7 +126,7 @@ def _is_whole(entry: DatasetInfo, root: str | os.PathLike | None) -> bool:
     return not published or all(ok for source in sources for ok, _ in _verify_source(entry, source))
 
 
-def _fetch_file(entry: DatasetInfo, file: RemoteFile, folder: Path, say: Callable[[str], None]) -> Path:
+def _fetch_file(name: str, file: RemoteFile, folder: Path, say: Callable[[str], None]) -> Path:
     import pooch
     import requests
 
@@ -136,7 +145,7 @@ def _fetch_file(entry: DatasetInfo, file: RemoteFile, folder: Path, say: Callabl
     except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
         raise MissingDataError(
             f"the download of {file.url} broke off half-way and nothing of it was kept; "
-            f"run `python -m repro data fetch {entry.name}` again, {by_hand}."
+            f"run `python -m repro data fetch {name}` again, {by_hand}."
         ) from error
     except requests.exceptions.HTTPError as error:
         code = error.response.status_code if error.response is not None else "?"

@@ -1,24 +1,56 @@
-"""Sentence pairs for translation: Multi30k as plain text files, one sentence a line, the same line in each language,
-and a generated grammar that needs no file."""
+"""Sentence pairs for translation: Multi30k and WMT14 as plain text files, one sentence a line, the same line in each
+language, and a generated grammar that needs no file."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from repro import paths
 from repro.datasets import grammar
+from repro.datasets.registry import RemoteFile
 from repro.datasets.source import damaged, read_bounded, sha256_of
 from repro.errors import InputError, MissingDataError, check_choice, check_int
 
+_WMT14 = {"train": None, "val": None, "test": 3003}  # the rest depends on how it was cleaned
 TEXT_SPLITS = {
     "multi30k": {"train": 29000, "val": 1014, "test_2016_flickr": 1000},
     "grammar": grammar.SPLITS,
+    "wmt14-en-de": _WMT14,
+    "wmt14-en-fr": _WMT14,
 }
-LANGUAGES = {"multi30k": ("en", "de", "fr"), "grammar": grammar.LANGUAGES}
+LANGUAGES = {
+    "multi30k": ("en", "de", "fr"),
+    "grammar": grammar.LANGUAGES,
+    "wmt14-en-de": ("en", "de"),
+    "wmt14-en-fr": ("en", "fr"),
+}
+# The authors' repository at a fixed commit.
+_MULTI30K_URL = (
+    "https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw/"
+)
+TEXT_FILES = {
+    "multi30k": tuple(
+        RemoteFile(name, _MULTI30K_URL + name, sha256, size)
+        for name, sha256, size in (
+            ("train.en.gz", "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f", 568929),
+            ("train.de.gz", "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6", 637044),
+            ("train.fr.gz", "622e75069e9f4c577425c4f277116ce66e63a2401c0a2312d90073cb12379a3c", 604242),
+            ("val.en.gz", "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28", 21650),
+            ("val.de.gz", "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a", 24681),
+            ("val.fr.gz", "ca3106f1a72390591d25f6c45cb4cd39dec4cd3f123e099748a3ce5256c160e9", 23001),
+            ("test_2016_flickr.en.gz", "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9", 21077),
+            ("test_2016_flickr.de.gz", "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8", 22890),
+            ("test_2016_flickr.fr.gz", "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90", 22310),
+        )
+    )
+}
+"""Files that `python -m repro data fetch` brings."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +93,12 @@ class ParallelText:
 def load_parallel(
     name: str, split: str, root: str | os.PathLike | None = None, *, languages: Sequence[str] = ("en", "de")
 ) -> ParallelText:
-    """Load one split of a parallel text, Multi30k from `<root>/multi30k/<split>.<language>[.gz]` (UTF-8).
+    """Load one split of a parallel text from `<root>/<name>/<split>.<language>[.gz]` (UTF-8).
 
     Args:
-        name: "multi30k" (Elliott et al. 2016), or "grammar" (`repro.datasets.grammar`, generated, no file).
-        split: "train", "val" or "test_2016_flickr"; of the grammar "test".
+        name: "multi30k" (Elliott et al. 2016), "wmt14-en-de" or "wmt14-en-fr" (Bojar et al. 2014, brought by the user:
+            newstest2013 as "val", newstest2014 as "test"), or "grammar" (`repro.datasets.grammar`, generated, no file).
+        split: "train", "val" or "test"; of Multi30k "test_2016_flickr".
         languages: two or more of "en", "de", "fr"; the order is kept.
     Returns: a ParallelText; its fingerprint is a SHA-256 of languages and sentences.
     Raises: InputError for unknown names; MissingDataError if a file is absent, damaged, or of another length.
@@ -79,7 +112,7 @@ def load_parallel(
         return _generated(split, languages)
     folder = paths.data_root(root) / name
     files = [_find(folder, f"{split}.{language}") for language in languages]
-    sentences = tuple(_read_lines(file) for file in files)
+    sentences = tuple(_read_lines(file, bounded=name in TEXT_FILES) for file in files)
     lengths = {file.name: len(lines) for file, lines in zip(files, sentences)}
     if len(set(lengths.values())) != 1:
         raise MissingDataError(
@@ -90,7 +123,7 @@ def load_parallel(
         "split": split,
         "files": [{"file": f"{name}/{file.name}", "sha256": sha256_of(file)} for file in files],
         "rows": len(sentences[0]),
-        "complete": len(sentences[0]) == TEXT_SPLITS[name][split],
+        "complete": TEXT_SPLITS[name][split] in (None, len(sentences[0])),
     }
     return ParallelText(name, split, languages, sentences, _fingerprint(languages, sentences), provenance)
 
@@ -118,16 +151,29 @@ def _find(folder: Path, stem: str) -> Path:
     for file in (folder / f"{stem}.gz", folder / stem):
         if file.is_file():
             return file
+    fetch = (
+        f"run 'python -m repro data fetch {folder.name}'" if folder.name in TEXT_FILES else "put the text files there"
+    )
     raise MissingDataError(
-        f"{stem}.gz was not found in {folder}; put the text files there, or point $REPRO_DATA (or root=) at the folder "
+        f"{stem}.gz was not found in {folder}; {fetch}, or point $REPRO_DATA (or root=) at the folder "
         f"that holds {folder.name}/."
     )
 
 
-def _read_lines(file: Path) -> tuple[str, ...]:
+def _read_lines(file: Path, *, bounded: bool) -> tuple[str, ...]:
+    """`bounded` refuses a file larger than any known one; sets without published files have no such bound."""
     try:
-        text = read_bounded(file).decode("utf-8")
+        raw = read_bounded(file) if bounded else _read_whole(file)
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise damaged(file, error) from error
     # Only line feeds end a sentence; str.splitlines would also break at Unicode's other line marks.
     return tuple(line.strip() for line in text.removesuffix("\n").split("\n"))
+
+
+def _read_whole(file: Path) -> bytes:
+    try:
+        raw = file.read_bytes()
+        return gzip.decompress(raw) if file.suffix == ".gz" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise damaged(file, error) from error

@@ -13,6 +13,7 @@ import torch
 from repro.datasets import REGISTRY, SPLITS
 from repro.datasets.registry import SEGMENTATION
 from repro.errors import MissingDataError
+from repro.papers.text_data import TextRecipe
 from repro.paths import data_root
 from repro.train.data import Batch, TensorData, prepare
 from repro.train.folders import open_folder
@@ -102,8 +103,10 @@ def _sources(recipe: DataRecipe):
     return train, load(recipe.dataset, "test", limit=recipe.test_images, size=recipe.size)
 
 
-def data_fingerprint(recipe: DataRecipe) -> str:
-    """Sixteen hex digits over both splits' contents; over the file names of sets whose reading takes an hour."""
+def data_fingerprint(recipe: DataRecipe | TextRecipe) -> str:
+    """Sixteen hex digits over all splits' contents; over the file names of sets whose reading takes an hour."""
+    if isinstance(recipe, TextRecipe):
+        return recipe.fingerprint
     if not _lazy(recipe):
         train, test = _whole_sources(recipe)
         return hashlib.sha256(f"{train.fingerprint}{test.fingerprint}".encode()).hexdigest()[:16]
@@ -137,8 +140,10 @@ def _mask_sources(recipe: DataRecipe):
     return train, load(recipe.dataset, "test", limit=recipe.test_images, size=recipe.size)
 
 
-def data_source(recipe: DataRecipe) -> dict[str, str]:
+def data_source(recipe: DataRecipe | TextRecipe) -> dict[str, str]:
     """What a record says of its images: name, fingerprint, source, and a note if they are not the originals."""
+    if isinstance(recipe, TextRecipe):
+        return recipe.source
     about = {"dataset": recipe.dataset, "fingerprint": data_fingerprint(recipe)}
     if _lazy(recipe):
         return about | {"source": "folder of the user"}

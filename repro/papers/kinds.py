@@ -26,6 +26,8 @@ KINDS = {
     "shiftaddaug_found": ("repro.papers.shiftaddaug.found:train_found", "FoundJob"),
     "shiftaddaug_channels": ("repro.papers.shiftaddaug.channels:watch", "TinyJob"),
     "autoshiftnet_search": ("repro.papers.autoshiftnet.found:search", "CellRun"),
+    "translation": ("repro.papers.shiftaddnas.translating:train_translation", "TranslationJob"),
+    "translation_search": ("repro.papers.shiftaddnas.translation_search:search", "SearchRun"),
     "acghostnet_pair": ("repro.papers.acghostnet.t03:train_pair", "PairJob"),
 }
 """Kind -> (run function, name of its recipe's class in the same module)."""

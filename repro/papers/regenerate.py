@@ -18,10 +18,11 @@ def check_request(preset: str, dataset: str = "") -> None:
     """Refuse an unknown preset or data set before anything is computed."""
     from repro.datasets import REGISTRY
     from repro.papers.data import IMAGENET
+    from repro.papers.text_data import CORPORA
 
     check_choice("preset", preset, PRESETS)
     if dataset:
-        check_choice("dataset", dataset, [*REGISTRY, IMAGENET])
+        check_choice("dataset", dataset, [*REGISTRY, *CORPORA, IMAGENET])
 
 
 def check_seeds(seeds: Iterable[int] | None, default: Sequence[int]) -> list[int]:

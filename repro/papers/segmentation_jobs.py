@@ -20,6 +20,7 @@ from repro.datasets.registry import REGISTRY, SPLITS
 from repro.models import create
 from repro.papers.data import DataRecipe, device
 from repro.papers.kinds import spec_of
+from repro.papers.resampling import resampled_scores
 from repro.report.examples import pack_counts, unpack_counts
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.train.evaluate import reestimate_batch_norm
@@ -183,21 +184,5 @@ def miou_draws(
     Returns: key columns, column, draw, value; none for a row with a run that has no result, and none for a data set
         whose rows were not tested on the same number of images.
     """
-    found: dict[str, list[tuple[Mapping[str, Any], list[np.ndarray]]]] = {}
-    for key, dataset, outcomes in rows:
-        confusions = [confusions_of(outcome) for outcome in outcomes]
-        if confusions and all(one is not None for one in confusions):
-            found.setdefault(dataset, []).append((key, confusions))
-    frames = []
-    for tested_rows in found.values():
-        sizes = {len(one) for _, confusions in tested_rows for one in confusions}
-        if len(sizes) > 1:
-            continue
-        (size,) = sizes
-        generator = np.random.default_rng(0)
-        drawn = generator.integers(size, size=(count, size))
-        times = np.stack([np.bincount(rows, minlength=size) for rows in drawn])  # how often a draw holds an image
-        for key, confusions in tested_rows:
-            values = np.mean([miou_pct(np.tensordot(times, one, axes=1)) for one in confusions], axis=0)
-            frames.append(pd.DataFrame({**key, "column": column, "draw": range(count), "value": values}))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["column", "draw", "value"])
+    counted = ((key, dataset, [confusions_of(outcome) for outcome in outcomes]) for key, dataset, outcomes in rows)
+    return resampled_scores(counted, miou_pct, column=column, count=count)

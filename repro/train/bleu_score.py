@@ -17,7 +17,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     Raises: InputError for unequal numbers, no sentence, or what is no text.
     Source: Papineni et al. 2002; Post 2018 (SacreBLEU: nrefs:1, case:mixed, eff:no, tok:13a, smooth:exp).
     """
-    return _score(_statistics(hypotheses, references).sum(axis=0))
+    return bleu_of_counts(sentence_counts(hypotheses, references).sum(axis=0))
 
 
 def bleu_interval(
@@ -39,15 +39,20 @@ def bleu_interval(
     """
     check_number("confidence", confidence, above=0, below=1)
     check_int("resamples", resamples, minimum=1)
-    counts = _statistics(hypotheses, references)
+    counts = sentence_counts(hypotheses, references)
     draw = np.random.default_rng(check_int("seed", seed, minimum=0))
-    scores = [_score(counts[draw.integers(len(counts), size=len(counts))].sum(axis=0)) for _ in range(resamples)]
+    scores = [
+        bleu_of_counts(counts[draw.integers(len(counts), size=len(counts))].sum(axis=0)) for _ in range(resamples)
+    ]
     low, high = np.quantile(scores, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
-def _statistics(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """One row per sentence: tokens of both, then matched and possible 1- to 4-grams; a corpus is their sum."""
+def sentence_counts(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
+    """(sentences, 10) whole numbers: tokens of both, then matched and possible 1- to 4-grams; a corpus is their sum.
+
+    Raises: InputError as `bleu`.
+    """
     from sacrebleu.metrics import BLEU
 
     for name, texts in (("hypotheses", hypotheses), ("references", references)):
@@ -63,7 +68,8 @@ def _statistics(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndar
     return np.array([[score.sys_len, score.ref_len, *score.counts, *score.totals] for score in scores])
 
 
-def _score(counts: np.ndarray) -> float:
+def bleu_of_counts(counts: np.ndarray) -> float:
+    """BLEU of a corpus from the sum, (10,), of its `sentence_counts`."""
     from sacrebleu.metrics import BLEU
 
     tokens, reference_tokens, *grams = counts.tolist()

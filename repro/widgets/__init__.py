@@ -8,10 +8,12 @@
     adder_term_explorer()      one term of an adder layer with its surrogate gradients (notebook 01)
     ranking_explorer(points)   predicted against true accuracy of a supernet's networks (notebook 10)
     cell_search_explorer(search)   a search of cells, epoch by epoch (notebook 41)
+    translation_explorer(t)    a sentence, translated by a network of a trained supernet (notebook 32)
     judging_explorer()         how often each verdict is reached on a claim whose truth is chosen (notebook 04)
 
-What is computed lives in modules without a widget (`design`, `published`, `weights`, `augmentation`, `small`); those
-named `*_view` only lay out controls, pass values on, and put what comes back into figures. Nothing here trains.
+What is computed lives in modules without a widget (`design`, `published`, `weights`, `augmentation`, `small`,
+`translating`); those named `*_view` only lay out controls, pass values on, and put what comes back into figures.
+Nothing here trains.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ _VIEWS = {
     "ranking_explorer": "repro.widgets.small_view",
     "cell_search_explorer": "repro.widgets.cell_search_view",
     "judging_explorer": "repro.widgets.judging_view",
+    "translation_explorer": "repro.widgets.translating_view",
 }
 
 __all__ = list(_VIEWS)

@@ -1,0 +1,187 @@
+"""ShiftAddNAS's settings for translation (Sec. 4.1 and 4.2, the released code), and ones that two cores can do."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from repro.errors import InputError, check_choice
+from repro.models.translation_configs import ATTENTION, TranslationConfig
+from repro.papers.shiftaddnas.translating import TranslationJob
+from repro.papers.shiftaddnas.translation_search import SearchRun, reference
+from repro.papers.text_data import TextRecipe
+from repro.search.elastic_transformer import TranslationSpace
+from repro.train.translation import TranslationRecipe
+
+HAT, HYBRID = "attention alone", "all block types"
+SPACES = (HAT, HYBRID)
+"""What is searched: HAT's choices, or those with all block types of the paper; all else is the same for both."""
+LITE = "attention+conv"
+ROWS = {
+    1: ("Transformer", 32),
+    3: ("HAT", 32),
+    4: ("ShiftAddNAS", 32),
+    5: ("HAT", 32),
+    6: ("ShiftAddNAS", 32),
+    7: ("HAT", 32),
+    8: ("ShiftAddNAS", 32),
+    9: ("Lite Trans. (8-bit)", 8),
+    10: ("ShiftAddNAS (8-bit)", 8),
+    11: ("Lite Trans. (8-bit)", 8),
+    12: ("ShiftAddNAS (8-bit)", 8),
+}
+"""Row of table 3 -> model and bits. Row 2, Evolved Transformer, is not built here."""
+SEARCHED = {3: (HAT, 0), 5: (HAT, 1), 7: (HAT, 2), 4: (HYBRID, 0), 6: (HYBRID, 1), 8: (HYBRID, 2)}
+SEARCHED |= {10: SEARCHED[4], 12: SEARCHED[6]}
+"""Row -> the space and the number of the limit that its network was searched in, the loosest limit first.
+
+The 8-bit rows train the networks of rows 4 and 6, whose computed energies fit the printed ones.
+"""
+
+
+def hat_space(space: TranslationSpace) -> TranslationSpace:
+    """A space without any block type but attention."""
+    return dataclasses.replace(space, encoder_types=(ATTENTION,), decoder_types=(ATTENTION,))
+
+
+def lite(space: TranslationSpace, embed: int) -> TranslationConfig:
+    """Lite Transformer's form (Wu et al. 2020) in a width of a space: attention and convolution, flat feed-forward."""
+    like = reference(space)
+    encoder, decoder = len(like.encoder_ffn), len(like.decoder_ffn)
+    return dataclasses.replace(
+        like,
+        name="lite",
+        encoder_embed=embed,
+        decoder_embed=embed,
+        encoder_ffn=(embed,) * encoder,
+        decoder_ffn=(embed,) * decoder,
+        encoder_types=(LITE,) * encoder,
+        decoder_types=(LITE,) * decoder,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PairRecipe:
+    """One language pair of table 3.
+
+    Attributes:
+        search: the search among all block types; that of `HAT` is the same in the space without them.
+        train: how each network is trained by itself.
+        rows: of table 3, so many as the preset has time for.
+    """
+
+    search: SearchRun
+    train: TranslationRecipe
+    rows: tuple[int, ...] = tuple(ROWS)
+
+    def search_in(self, space: str) -> SearchRun:
+        """The search in one of `SPACES`."""
+        check_choice("space", space, SPACES)
+        return dataclasses.replace(self.search, space=hat_space(self.search.space)) if space == HAT else self.search
+
+    @property
+    def spaces(self) -> list[str]:
+        """What the rows need searched."""
+        return list(dict.fromkeys(SEARCHED[row][0] for row in self.rows if row in SEARCHED))
+
+    def fixed(self, row: int) -> TranslationConfig:
+        """The network of a row that no search found; Lite Transformer in the largest and the smallest width."""
+        space = self.search.space
+        return reference(space) if row == 1 else lite(space, (max if row == 9 else min)(space.embed))
+
+    def job(self, row: int, config: TranslationConfig) -> TranslationJob:
+        """The training of a row's network."""
+        return TranslationJob(self.search.data, config, self.train, dropout=self.search.dropout, bits=ROWS[row][1])
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslationsRecipe:
+    """Table 3: language pair ("en-de", "en-fr") -> its networks."""
+
+    pairs: Mapping[str, PairRecipe]
+
+    def pair(self, name: str) -> PairRecipe:
+        """The recipe of a language pair; InputError if there is none at this preset."""
+        if name not in self.pairs:
+            raise InputError(f"pair={name!r} is not allowed; this preset has: {', '.join(self.pairs)}.")
+        return self.pairs[name]
+
+
+PAIRS = ("en-de", "en-fr")
+SMALL = TranslationSpace(
+    embed=(64, 48),
+    ffn=(128, 64),
+    heads=(4, 2),
+    encoder_layers=(2,),
+    decoder_layers=(2, 1),
+    cross=(-1, 1),
+    qkv=64,
+)
+TINY = dataclasses.replace(SMALL, embed=(16, 8), ffn=(16, 8), heads=(2, 1), qkv=16)
+STUDY = dataclasses.replace(SMALL, ffn=(256, 128))
+_SHORT = TranslationRecipe(batch_tokens=1024, warmup=60)
+_STUDY = TranslationRecipe(epochs=6, average=2)
+_PAPER = TranslationRecipe(batch_tokens=16_384, lr=1e-3, clip=0.0)
+_PASSES = {"en-de": 130, "en-fr": 15}
+"""40,000 updates of 520,000 tokens are so many passes over the paper's training sets."""
+
+
+def _smoke() -> TranslationsRecipe:
+    data = TextRecipe("grammar", train_sentences=64, judged_sentences=8, vocabulary=300)
+    train = dataclasses.replace(_SHORT, epochs=1, warmup=4)
+    search = SearchRun(
+        data, TINY, train, (0.9, 0.8, 0.7), population=4, rounds=1, known_networks=24, scored_sentences=4
+    )
+    return TranslationsRecipe({"en-de": PairRecipe(search, train, rows=(1, 4, 9, 10))})
+
+
+def _quick(pair: str) -> PairRecipe:
+    data = TextRecipe("grammar", pair, train_sentences=2000, vocabulary=600)
+    supernet = dataclasses.replace(_SHORT, epochs=8)
+    evolution = {"population": 16, "rounds": 4, "known_networks": 400, "scored_sentences": 100, "window": 0.15}
+    search = SearchRun(data, SMALL, supernet, (0.85, 0.7, 0.6), **evolution)
+    return PairRecipe(search, dataclasses.replace(_SHORT, epochs=6))
+
+
+def _study(pair: str) -> PairRecipe:
+    data = TextRecipe("multi30k", pair)
+    evolution = {"population": 24, "rounds": 8, "known_networks": 800, "scored_sentences": 300, "window": 0.15}
+    search = SearchRun(data, STUDY, dataclasses.replace(_STUDY, epochs=9, average=1), (0.8, 0.65, 0.5), **evolution)
+    return PairRecipe(search, _STUDY)
+
+
+def _paper(pair: str) -> PairRecipe:
+    data = TextRecipe("wmt14", pair, vocabulary={"en-de": 32_768, "en-fr": 40_000}[pair], max_tokens=250)
+    train = dataclasses.replace(_PAPER, epochs=_PASSES[pair])
+    search = SearchRun(
+        data, TranslationSpace(), dataclasses.replace(train, warmup=10_000), (0.9, 0.75, 0.5), dropout=0.3
+    )
+    return PairRecipe(search, dataclasses.replace(train, warmup=4_000))
+
+
+RECIPES: dict[tuple[str, str], TranslationsRecipe] = {
+    ("smoke", "grammar"): _smoke(),
+    ("quick", "grammar"): TranslationsRecipe({pair: _quick(pair) for pair in PAIRS}),
+    ("study", "multi30k"): TranslationsRecipe({pair: _study(pair) for pair in PAIRS}),
+    ("paper", "wmt14"): TranslationsRecipe({pair: _paper(pair) for pair in PAIRS}),
+}
+SEEDS = {"smoke": (0,), "quick": (0,), "study": (0, 1, 2), "paper": (0, 1, 2)}
+"""Each seed is a supernet and a search of its own in either space, and one training of each network found."""
+STANDS_FOR = {
+    f"{corpus}-{pair}": printed
+    for corpus in ("grammar", "multi30k", "wmt14")
+    for pair, printed in (("en-de", "WMT14 En-De"), ("en-fr", "WMT14 En-Fr"))
+}
+_COMMON = (
+    "Row 2 is not built. Limits are shares of our Transformer's latency and FLOPs, fitness is the validation loss. "
+    "Rows 9 to 12 are trained with 8 bits, rows 10 and 12 the networks of rows 4 and 6; detokenised BLEU."
+)
+SCALE = {
+    "smoke": "One epoch on 64 generated sentences: checks that everything runs, says nothing about the claims.",
+    "quick": "2,000 generated sentences of a grammar for training, which decide no claim; networks of width 48 or 64, "
+    f"two encoder and one or two decoder layers; one search each. {_COMMON}",
+    "study": "Multi30k (29,000 captions) for WMT14; networks of width 48 or 64, two encoder and one or two decoder "
+    f"layers, 6 epochs, averaged over the last two; three searches each. {_COMMON}",
+    "paper": "The paper's space and schedule; steps of 16,384 tokens for its 520,000, embeddings not shared, sentences "
+    f"brought by the user. {_COMMON}",
+}

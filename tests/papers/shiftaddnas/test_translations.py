@@ -1,0 +1,274 @@
+"""Table 3's translation half: what is searched, trained, kept and judged; one smoke run, and outcomes made by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from repro.errors import DamagedError, InputError, MissingDataError
+from repro.models.translation_configs import ATTENTION
+from repro.papers.shiftaddnas import t03, translating, translation_search, translator
+from repro.papers.shiftaddnas.translation_recipes import HAT, HYBRID, LITE, PAIRS, RECIPES, ROWS, SEARCHED
+from repro.papers.shiftaddnas.translation_search import cost_of, latency_predictor, reference
+from repro.papers.shiftaddnas.translations import trained_rows
+from repro.papers.text_data import TextRecipe, load_text
+from repro.report import judge
+from repro.report.examples import pack_counts
+from repro.runs import Outcome, RunContext
+from repro.train.translation import translation_loss
+
+SMOKE = RECIPES["smoke", "grammar"].pair("en-de")
+QUICK = RECIPES["quick", "grammar"]
+
+
+@pytest.fixture(scope="module")
+def smoke(smoke_table):
+    return smoke_table("shiftaddnas_t03")
+
+
+@pytest.fixture
+def searched(smoke, shared_smoke_runs, monkeypatch):
+    """The smoke preset's search among all block types, finished."""
+    monkeypatch.setenv("REPRO_RUNS", str(shared_smoke_runs))
+    return translator.found("smoke", None, "en-de")
+
+
+def test_rows_are_trained_networks_of_the_space_that_they_name(smoke):
+    rows = smoke.set_index("row")
+    assert rows.index.tolist() == [1, 4, 9, 10]
+    assert rows.loc[1, "note"].count("attention ") == 4 and "+" not in rows.loc[1, "note"]
+    assert rows.loc[9, "note"].count(LITE) == 4 and rows.loc[10, "note"] == rows.loc[4, "note"]
+    assert rows.loc[10, "params_m"] == pytest.approx(rows.loc[4, "params_m"] / 4, rel=1e-3)
+    assert rows.loc[10, "flops_g"] == pytest.approx(rows.loc[4, "flops_g"] / 16, rel=1e-2)
+    draws = smoke.attrs["extra"]["draws"]
+    assert draws.groupby("row").size().tolist() == [200] * 4
+    intervals = smoke.attrs["extra"]["intervals"]
+    assert (intervals["bleu_low"] <= intervals["bleu"]).all() and (intervals["bleu"] <= intervals["bleu_high"]).all()
+
+
+def test_networks_that_are_found_keep_both_limits(searched):
+    run, whole = searched.spec.recipe, translation_cost_of_reference()
+    for share, network in searched.value["found"].items():
+        assert network["flops"] <= float(share) * whole.flops
+        assert network["predicted_ms"] <= float(share) * whole.latency_ms
+        assert network["flops"] == cost_of(run.space, network["genome"]).flops
+
+
+def translation_cost_of_reference():
+    from repro.cost import translation_cost
+
+    return translation_cost(reference(SMOKE.search.space))
+
+
+def test_the_kept_supernet_gives_the_recorded_losses(searched):
+    supernet, text = translation_search.supernet_of(searched)
+    for network in searched.value["subnets"][:2]:
+        loss = translation_loss(supernet.subnet(network["genome"]), text.validation)
+        assert loss == pytest.approx(network["validation_loss"], rel=1e-5)
+
+
+def test_weights_that_are_gone_or_damaged_are_one_sentence(searched, tmp_path, monkeypatch):
+    folder = tmp_path / searched.spec.kind / searched.spec.folder.name
+    shutil.copytree(searched.spec.folder, folder)
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path))
+    weights = folder / translation_search.WEIGHTS
+    body = bytearray(weights.read_bytes())
+    body[len(body) // 2] ^= 1
+    weights.write_bytes(body)
+    with pytest.raises(DamagedError, match="checkpoint supernet cannot be read"):
+        translation_search.supernet_of(searched)
+    weights.unlink()
+    with pytest.raises(InputError, match="weights of this search's supernet are not in its run folder"):
+        translation_search.supernet_of(searched)
+
+
+def test_the_predictor_is_within_5_percent_on_networks_that_it_has_not_seen():
+    _, error = latency_predictor(QUICK.pair("en-de").search.space, 100, seed=0)
+    assert 0 < error < 5
+    space = dataclasses.replace(
+        SMOKE.search_in(HAT).space, embed=(16,), ffn=(16,), heads=(2,), decoder_layers=(1,), cross=(-1,)
+    )
+    with pytest.raises(InputError, match="known_networks=9 is not allowed; 1 networks of the space were drawn"):
+        latency_predictor(space, 9, seed=0)
+
+
+def test_a_limit_that_no_network_meets_is_told_before_training(tmp_path):
+    context = RunContext(tmp_path)
+    with pytest.raises(InputError, match=r"limit (latency_ms|flops)=.* is met by no genome of the space"):
+        translation_search.search(dataclasses.replace(SMOKE.search, limits=(0.01,)), 0, context)
+    assert context.metrics() == []
+
+
+# ------------------------------------------------------------------ outcomes made by hand
+
+
+def counts(quality: float, seed: int, sentences: int = 300) -> np.ndarray:
+    """Counts of sentences of ten words, of which about `quality` match."""
+    draw = np.random.default_rng(seed)
+    totals = np.array([10, 9, 8, 7])
+    matched = draw.binomial(totals, [quality, quality**2, quality**3, quality**4], size=(sentences, 4))
+    return np.column_stack([np.full((sentences, 2), 10), matched, np.tile(totals, (sentences, 1))])
+
+
+def engine(quality):
+    """Searches find any network; a training's translations are as good as `quality` says of its network's row."""
+    specs_of = {}
+
+    def run(specs):
+        outcomes = {}
+        for place, spec in specs.items():
+            specs_of[place] = spec
+            if spec.kind == "translation_search":
+                genome = list(spec.recipe.space.normal(spec.recipe.space.largest))
+                found = {f"{share:g}": {"genome": genome} for share in spec.recipe.limits}
+                value = {"outcome": "done", "found": found, "subnets": [], "seconds": {}}
+            else:
+                kept = counts(quality[place[1]], seed=7 * place[2] + place[1])
+                bleu = translating.bleu_of_counts(kept.sum(axis=0))
+                value = {"outcome": "done", "bleu": bleu, "bleu_interval": [0.0, 100.0], "validation_loss": 1.0}
+                value |= {"examples": len(kept), "counts": pack_counts(kept)}
+            outcomes[place] = Outcome(spec, "done", value, "")
+        return outcomes
+
+    run.specs = specs_of
+    return run
+
+
+def frame_of(quality, dataset="multi30k"):
+    """Three seeds of the rows of `quality`, as a study would give them."""
+    pairs = {name: dataclasses.replace(pair, rows=tuple(quality)) for name, pair in QUICK.pairs.items()}
+    frame = trained_rows(dataclasses.replace(QUICK, pairs=pairs), [0, 1, 2], engine(quality))
+    frame.attrs |= {"preset": "study", "dataset": dataset, "provenance": {"unit": "search"}}
+    return frame
+
+
+def status(claim, quality, **options):
+    return judge(f"shiftaddnas-{claim}", {"shiftaddnas_t03": frame_of(quality, **options)}).status
+
+
+def test_the_engine_judges_corpus_bleu():
+    assert status("c10", {1: 0.6, 4: 0.8}) == "reproduced"
+    assert status("c10", {1: 0.7, 4: 0.7}) == "undecided"
+    hybrid = (4, 6, 8)
+    assert status("c03", {row: 0.8 if row in hybrid else 0.6 for row in range(3, 9)}) == "reproduced"
+    assert status("c03", {row: 0.6 if row in hybrid else 0.8 for row in range(3, 9)}) == "not reproduced"
+
+
+def test_generated_sentences_decide_no_claim():
+    assert status("c10", {1: 0.6, 4: 0.8}, dataset="grammar") not in ("reproduced", "not reproduced")
+
+
+def test_every_row_asks_for_its_network_and_word_width():
+    run = engine(dict.fromkeys(ROWS, 0.7))
+    trained_rows(QUICK, [0], run)
+    jobs = {place[:2]: spec.recipe for place, spec in run.specs.items() if spec.kind == "translation"}
+    assert jobs.keys() == {(pair, row) for pair in PAIRS for row in ROWS}
+    assert all(job.bits == (8 if row >= 9 else 32) for (_, row), job in jobs.items())
+    assert jobs["en-de", 10].config == jobs["en-de", 4].config and jobs["en-fr", 12].config == jobs["en-fr", 6].config
+    assert set(jobs["en-de", 1].config.encoder_types) == {ATTENTION}
+    assert jobs["en-de", 9].config.encoder_embed > jobs["en-de", 11].config.encoder_embed
+    searches = {spec.recipe.space for spec in run.specs.values() if spec.kind == "translation_search"}
+    assert {space.encoder_types == (ATTENTION,) for space in searches} == {True, False}
+
+
+def test_a_search_that_failed_leaves_its_rows_out():
+    whole = engine(dict.fromkeys(ROWS, 0.7))
+
+    def run(specs):
+        outcomes = whole(specs)
+        for place, spec in specs.items():
+            if place[1] == HYBRID:
+                outcomes[place] = Outcome(spec, "failed", None, "killed")
+        return outcomes
+
+    frame = trained_rows(QUICK, [0], run)
+    assert set(frame["row"]) == {row for row in ROWS if SEARCHED.get(row, (HAT,))[0] == HAT}
+    assert frame.attrs["extra"]["searches"]["outcome"].value_counts().to_dict() == {"done": 2, "failed": 2}
+
+
+def test_a_training_that_diverged_has_no_bleu_and_says_so():
+    spec = translating.spec(SMOKE.job(1, SMOKE.fixed(1)), 0)
+    outcome = Outcome(spec, "done", {"outcome": "diverged", "detail": "step 3", "bleu": None, "examples": 0}, "")
+    assert np.isnan(translating.bleu_of(outcome)) and translating.counts_of(outcome) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"corpus": "multi30"}, "corpus='multi30' is not known.*Did you mean 'multi30k'"),
+        ({"pair": "de-en"}, "pair='de-en' is not known"),
+    ],
+)
+def test_a_corpus_or_pair_that_is_none_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        TextRecipe(**({"corpus": "grammar"} | change))
+
+
+def test_absent_text_names_the_command_and_a_preset_without_a_pair_its_pairs(monkeypatch, tmp_path):
+    monkeypatch.setenv("REPRO_DATA", str(tmp_path))
+    with pytest.raises(MissingDataError, match="run 'python -m repro data fetch multi30k'"):
+        load_text(TextRecipe("multi30k"))
+    with pytest.raises(
+        MissingDataError, match=r"train\.en\.gz was not found in .*wmt14-en-fr; put the text files there"
+    ):
+        load_text(TextRecipe("wmt14", "en-fr"))
+    with pytest.raises(InputError, match="pair='en-fr' is not allowed; this preset has: en-de"):
+        translator.recipe_of("smoke", None, "en-fr")
+
+
+def test_long_training_sentences_are_left_out():
+    recipe = TextRecipe("grammar", train_sentences=40, judged_sentences=4, vocabulary=300)
+    lengths = [max(map(len, pair)) for pair in zip(load_text(recipe).train.source, load_text(recipe).train.target)]
+    limit = sorted(lengths)[10]
+    kept = load_text(dataclasses.replace(recipe, max_tokens=limit)).train
+    assert len(kept) == sum(length <= limit for length in lengths)
+    with pytest.raises(InputError, match="max_tokens=1 leaves no training sentence of grammar-en-de"):
+        load_text(dataclasses.replace(recipe, max_tokens=1))
+
+
+def test_figure_5_draws_bleu_against_each_cost(smoke):
+    from repro.papers.shiftaddnas import f05
+
+    drawings = f05.draw(smoke)
+    assert [drawing.part for drawing in drawings] == ["", "latency", "energy"]
+    assert "mean of 1 seed," in drawings[0].caption and t03.draw(smoke) == []
+
+
+# ------------------------------------------------------------------ translating
+
+
+def test_a_translator_translates_with_the_networks_of_the_record(searched):
+    able = translator.translator(searched)
+    assert list(able.networks)[:3] == ["found, limit 0.9", "found, limit 0.8", "found, limit 0.7"]
+    name = next(iter(able.networks))
+    assert isinstance(able.translate(name, able.examples[0], beam=1), str)
+    facts = able.facts(name)
+    assert facts["validation_bleu"] == searched.value["found"]["0.9"]["validation_bleu"]
+    assert able.facts(name, bits=8)["energy_mj"] < facts["energy_mj"]
+    with pytest.raises(InputError, match="sentence is empty; write one in the source language"):
+        able.translate(name, "  ")
+    with pytest.raises(InputError, match="network='found' is not known"):
+        able.facts("found")
+    assert len(translator.overview(able)) == len(able.networks)
+
+
+def test_the_explorer_shows_a_translation_and_says_what_is_wrong_beside_it(searched):
+    pytest.importorskip("ipywidgets", reason="the notebooks extra is not installed")
+    pytest.importorskip("anywidget", reason="the notebooks extra is not installed")
+    from repro.widgets.translating_view import TranslationExplorer
+
+    able = translator.translator(searched)
+    explorer = TranslationExplorer(able)
+    assert f"{able.facts(explorer.network.value)['validation_bleu']:.1f}" in explorer.readout.value
+    explorer.network.value = list(able.networks)[-1]
+    chosen = able.facts(explorer.network.value)
+    assert json_points(explorer)[1] == [chosen["energy_mj"]]
+    explorer.sentence.value = " "
+    assert "sentence is empty" in explorer.sentence_message.value
+
+
+def json_points(explorer):
+    return [list(trace.x) for trace in explorer.map.chart.data]
