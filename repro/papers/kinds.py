@@ -27,6 +27,8 @@ KINDS = {
     "shiftaddaug_channels": ("repro.papers.shiftaddaug.channels:watch", "TinyJob"),
     "autoshiftnet_search": ("repro.papers.autoshiftnet.found:search", "CellRun"),
     "acghostnet_pair": ("repro.papers.acghostnet.t03:train_pair", "PairJob"),
+    "shiftaddnas_supernet": ("repro.papers.shiftaddnas.sharing:train_supernet", "SupernetRun"),
+    "shiftaddnas_path": ("repro.papers.shiftaddnas.sharing:train_path", "PathRun"),
 }
 """Kind -> (run function, name of its recipe's class in the same module)."""
 

@@ -106,7 +106,9 @@ class HybridSpace:
             number = block[:-1] if isinstance(block, str) else ""
             if number not in map(str, range(len(self.levels))):
                 known = ", ".join(f"{n}C" for n in range(len(self.levels)))
-                raise InputError(f"path[{place}]={block!r} is not allowed; it names a resolution and a letter: {known}.")
+                raise InputError(
+                    f"path[{place}]={block!r} is not allowed; it names a resolution and a letter: {known}."
+                )
             if block[-1] not in self.levels[int(number)].operators:
                 known = ", ".join(number + letter for letter in self.levels[int(number)].operators)
                 raise InputError(f"path[{place}]={block!r} is not allowed; at its resolution allowed are: {known}.")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repro.augment.remap import PIECES, TransformationKernel
-from repro.errors import check_choice, check_flag, check_int, check_number
+from repro.errors import InputError, check_choice, check_flag, check_int, check_number
 
 STARTS = ("he", "unit")
 REMAPS = ("none", "constant", "transform", "released")
@@ -61,6 +61,10 @@ class WeightSharing:
         check_choice("divergence", self.divergence, DIVERGENCES)
         check_number("weight", self.weight, minimum=0)
         check_number("scale", self.scale, above=0)
+        if (self.remap, self.factors) == ("released", "fitted"):
+            raise InputError(
+                "factors='fitted' is not allowed with remap='released'; its pieces are not of equal count."
+            )
 
     def pool_tensor(self, shape: tuple[int, ...]) -> nn.Parameter:
         """A pooled tensor of that shape (C_out, C_in, K, K), Gaussian."""
@@ -109,10 +113,6 @@ class EqualWidthKernel(TransformationKernel):
         inside = place < self.pieces
         return weight * self.alpha[place.clamp_max(self.pieces - 1)].to(weight.dtype) * inside
 
-    def fit_(self, weight: Tensor, target: Tensor) -> TransformationKernel:
-        """Not known: the released factors start at random."""
-        raise NotImplementedError("pieces of equal width are not fitted")
-
 
 def laplace_quantiles(count: int, scale: float) -> Tensor:
     """(count,) float64: quantiles of Laplace(0, scale) at (i + 1/2) / count, ascending."""
@@ -137,7 +137,8 @@ def divergence_of(weight: Tensor, family: str, form: str, scale: float = 1.0) ->
     if form == "softmax":
         sample = torch.distributions.Laplace(0.0, scale) if family == LAPLACE else torch.distributions.Normal(0.0, 1.0)
         drawn = sample.sample(flat.shape).to(flat)
-        return F.kl_div(flat.log_softmax(0), drawn.log_softmax(0), reduction="mean", log_target=True)
+        logarithms = flat.log_softmax(0), drawn.log_softmax(0)
+        return F.kl_div(*logarithms, reduction="sum", log_target=True) / flat.numel()
     if form == "entropy":
         return cross_entropy(flat, family, scale) - spacing_entropy(flat)
     if family == GAUSSIAN:
