@@ -17,7 +17,7 @@ SETTINGS = ("T from 1", "HWS w/o KL", "w/ HWS", "as released")
 
 def trained(recipe, seeds, run):
     """One row per setting, level, supernet and place among the sorted weights: pool, and remapped, which is T(pool)."""
-    done = run(sharing.supernet_specs(recipe, SETTINGS, seeds))
+    done = run(sharing.supernet_specs(recipe, [name for name in SETTINGS if name in recipe.modes], seeds))
     curves = [
         pd.DataFrame({"setting": setting, "seed": seed, "level": each["level"], "share": each["share"]}).assign(
             pool=each["pool"], remapped=each["remapped"]
@@ -30,8 +30,9 @@ def trained(recipe, seeds, run):
 
 def draw(ours):
     """T(w) over w after training, one panel per setting, one line per level (first seed)."""
-    figure, axes = new_figure(1, len(SETTINGS), width_in=2.6, height_in=2.6)
-    for setting, axis in zip(SETTINGS, axes.flat):
+    settings = list(dict.fromkeys(ours["setting"]))
+    figure, axes = new_figure(1, len(settings), width_in=2.6, height_in=2.6)
+    for setting, axis in zip(settings, axes.flat):
         mine = ours[(ours["setting"] == setting) & (ours["seed"] == ours["seed"].min())]
         for (level, curve), colour in zip(mine.groupby("level"), SERIES):
             curve = curve.sort_values("pool")

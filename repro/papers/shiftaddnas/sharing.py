@@ -20,6 +20,7 @@ from repro.papers import jobs
 from repro.papers.data import DataRecipe, device, load_splits
 from repro.papers.kinds import spec_of
 from repro.papers.presets import cifar_subset
+from repro.papers.shiftaddnas.path_search import Search, form_of, search_paths
 from repro.papers.weight_distributions import fit_distributions
 from repro.runs import RunContext, RunSpec
 from repro.search.hybrid_space import HybridSpace, Level
@@ -49,6 +50,8 @@ MODES = {
 """Ways of sharing. The two of table 6 have its names: naive sharing is one pool at He's scale; HWS is equations 7 and 8
 as printed, on a pool at unit scale. The others tell T from its scale: a naive pool at unit scale, one learnt factor in
 place of T's 200, T on a pool at He's scale."""
+PRINTED = ("w/ Naive WS", "w/ HWS")
+"""Those of table 6, which a search goes by too."""
 PAPER_SPACE = HybridSpace(
     tuple(
         Level(planes, fewest, most, operators, stride, heads)
@@ -67,7 +70,8 @@ class SharingRecipe:
     """What all runs of a preset have in common.
 
     Attributes:
-        supernet, alone: trainings of a supernet, and of a path's network by itself.
+        supernet, alone, found: trainings of a supernet, of a ranked path's network by itself, and of a found one.
+        search: what the two ways of table 6 search with.
         paths: how many random paths are ranked; the same for every way of sharing and every seed.
         modes: which ways of sharing.
     """
@@ -76,6 +80,8 @@ class SharingRecipe:
     space: HybridSpace
     supernet: TrainRecipe
     alone: TrainRecipe
+    found: TrainRecipe
+    search: Search
     paths: int = 24
     modes: tuple[str, ...] = tuple(MODES)
 
@@ -86,13 +92,14 @@ class SharingRecipe:
 
 @dataclasses.dataclass(frozen=True)
 class SupernetRun:
-    """One supernet, and the paths that it scores."""
+    """One supernet, the paths that it scores, and the search that it serves if there is one."""
 
     data: DataRecipe
     space: HybridSpace
     sharing: WeightSharing
     train: TrainRecipe
     paths: tuple[tuple[str, ...], ...]
+    search: Search | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +114,16 @@ class PathRun:
 
 def supernet_specs(recipe: SharingRecipe, modes: Iterable[str], seeds) -> dict[tuple[str, int], RunSpec]:
     """{(mode, seed): one supernet training}."""
+    ranked = tuple(recipe.ranked())
     runs = {
-        mode: SupernetRun(recipe.data, recipe.space, MODES[mode], recipe.supernet, tuple(recipe.ranked()))
+        mode: SupernetRun(
+            recipe.data,
+            recipe.space,
+            MODES[mode],
+            recipe.supernet,
+            ranked,
+            search=recipe.search if mode in PRINTED else None,
+        )
         for mode in modes
     }
     return {(mode, seed): spec_of("shiftaddnas_supernet", run, seed) for mode, run in runs.items() for seed in seeds}
@@ -116,14 +131,12 @@ def supernet_specs(recipe: SharingRecipe, modes: Iterable[str], seeds) -> dict[t
 
 def path_specs(recipe: SharingRecipe, seeds) -> dict[tuple[tuple[str, ...], int], RunSpec]:
     """{(path, seed): one training of a ranked path's network}."""
-    runs = {path: PathRun(recipe.data, recipe.space, path, recipe.alone) for path in recipe.ranked()}
-    return {(path, seed): spec_of("shiftaddnas_path", run, seed) for path, run in runs.items() for seed in seeds}
+    return {(path, seed): path_spec(recipe, path, recipe.alone, seed) for path in recipe.ranked() for seed in seeds}
 
 
-def _form(data: DataRecipe) -> dict:
-    facts = data.facts
-    form = "cifar" if facts["side"] <= 64 else "imagenet"
-    return {"in_channels": facts["in_channels"], "num_classes": facts["num_classes"], "form": form}
+def path_spec(recipe: SharingRecipe, path: tuple[str, ...], train: TrainRecipe, seed: int) -> RunSpec:
+    """One training of a path's network by itself."""
+    return spec_of("shiftaddnas_path", PathRun(recipe.data, recipe.space, path, train), seed)
 
 
 _CALIBRATION = {"calibration_batches": 2}
@@ -139,7 +152,7 @@ def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
     splits = load_splits(run.data)
     train, held_out, test = (prepare(part, device()) for part in (splits.train, splits.held_out, splits.test))
     torch.manual_seed(seed)
-    supernet = HybridSupernet(run.space, run.sharing, **_form(run.data)).to(device())
+    supernet = HybridSupernet(run.space, run.sharing, **form_of(run.data)).to(device())
     started = time.perf_counter()
     history = fit_paths(
         supernet,
@@ -164,7 +177,16 @@ def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
         )
         for mine, theirs in zip(inherited, tested)
     }
-    seconds = {"train": trained - started, "score": time.perf_counter() - trained}
+    scored = time.perf_counter()
+    if run.search is not None:
+
+        def loss(paths):
+            return [each["loss"] for each in evaluate_paths(supernet, paths, held_out, **options)]
+
+        value["found"] = search_paths(
+            run.space, run.data, run.search, loss, seed=seed, checkpoint=context.checkpoint / "search.json"
+        )
+    seconds = {"train": trained - started, "score": scored - trained, "search": time.perf_counter() - scored}
     return {
         "outcome": "done",
         **value,
@@ -184,7 +206,7 @@ def train_path(run: PathRun, seed: int, context: RunContext) -> dict:
     splits = load_splits(run.data)
     train, test = (prepare(part, device()) for part in (splits.train, splits.test))
     torch.manual_seed(seed)
-    network = HybridNetwork(run.space, run.path, **_form(run.data)).to(device())
+    network = HybridNetwork(run.space, run.path, **form_of(run.data)).to(device())
     history = fit_paths(
         network,
         train,
@@ -261,12 +283,17 @@ def kernels_of(supernet: HybridSupernet) -> list[dict]:
 # ------------------------------------------------------------------ presets
 
 _ADAM = {"optimizer": "adam", "adaptive": "none", "weight_decay": 0.05, "label_smoothing": 0.1}
+_LIMITS = {"macs_m": 1.0, "energy_uj": 0.7}
+"""No more operations than convolutions alone take, and 70 % of their energy."""
 _TOY = HybridSpace((Level(4, 1, 2, "CS+", stride=1), Level(4, 1, 2)), layers=3)
+_QUICK = ("w/o WS", "w/ Naive WS", "naive, N(0, 1)", "one factor", "T fitted, KL", "HWS w/o KL", "w/ HWS")
 _DIGITS = SharingRecipe(
     DataRecipe("digits", held_out=0.5),
     HybridSpace((Level(8, 3, 3, stride=1), Level(16, 3, 3)), layers=6),
     supernet=TrainRecipe(epochs=32, batch_size=32, lr=5e-3, **_ADAM),
     alone=TrainRecipe(epochs=6, batch_size=32, lr=5e-3, **_ADAM),
+    found=TrainRecipe(epochs=16, batch_size=32, lr=5e-3, **_ADAM),
+    search=Search(_LIMITS, population=16, rounds=4),
 )
 RECIPES = {
     ("smoke", "digits"): SharingRecipe(
@@ -274,14 +301,18 @@ RECIPES = {
         _TOY,
         supernet=TrainRecipe(epochs=1, batch_size=32, lr=5e-3, **_ADAM),
         alone=TrainRecipe(epochs=1, batch_size=32, lr=5e-3, **_ADAM),
+        found=TrainRecipe(epochs=2, batch_size=32, lr=5e-3, **_ADAM),
+        search=Search(_LIMITS, population=3, rounds=1),
         paths=3,
     ),
-    ("quick", "digits"): _DIGITS,
+    ("quick", "digits"): dataclasses.replace(_DIGITS, modes=_QUICK),
     ("study", "cifar10"): SharingRecipe(
         cifar_subset(10_000, held_out=0.2),
         HybridSpace((Level(8, 1, 3, "CS+", 1), Level(16, 2, 4), Level(32, 2, 4)), layers=7),
         supernet=TrainRecipe(epochs=40, batch_size=64, lr=5e-3, **_ADAM),
         alone=TrainRecipe(epochs=7, batch_size=64, lr=5e-3, **_ADAM),
+        found=TrainRecipe(epochs=30, batch_size=64, lr=5e-3, **_ADAM),
+        search=Search(_LIMITS, population=24, rounds=10),
     ),
     ("study", "digits"): _DIGITS,
     # The public logs' supernets: CIFAR-100 enlarged to 224 pixels, 300 epochs, AdamW at 1e-3 for 1024 images a step.
@@ -290,6 +321,8 @@ RECIPES = {
         PAPER_SPACE,
         supernet=TrainRecipe(epochs=300, batch_size=1024, lr=1e-3, warmup_epochs=5, flip=True, **_ADAM),
         alone=TrainRecipe(epochs=300, batch_size=1024, lr=1e-3, warmup_epochs=5, flip=True, **_ADAM),
+        found=TrainRecipe(epochs=300, batch_size=1024, lr=1e-3, warmup_epochs=5, flip=True, **_ADAM),
+        search=Search(_LIMITS),
         paths=40,
     ),
 }
@@ -300,7 +333,7 @@ _SCALED = (
 )
 SCALE = {
     "smoke": "Three paths of three layers, one epoch on 64 images: checks that everything runs, says nothing.",
-    "quick": f"{_SCALED} Two seeds.",
+    "quick": f"{_SCALED} Two seeds, seven of eleven ways of sharing.",
     "study": _SCALED,
     "paper": "Sixteen layers at four resolutions as in table 2, CIFAR-100 at 224 pixels as in the public logs; "
     "RandAugment, mixup, cutmix and random erasing are left out.",

@@ -4,7 +4,8 @@
 way of sharing in `sharing.MODES` ranks the same random paths, by the loss on held-out images with inherited weights.
 The truth is the loss on the test images of each path trained alone, mean over seeds; two such trainings agree no better
 than `ceiling`. Accuracy ranks small networks badly: most of them are alike. The public code compares with another
-supernet instead (`against_own`), and by accuracy on training images.
+supernet instead (`tau_against_own`), and by accuracy on training images. Each of the two printed ways also searches:
+evolution by held-out loss under limits of operations and energy, and the network it finds is trained alone.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import pandas as pd
 from repro.cost import ACCOUNTINGS, layers_cost
 from repro.cost.skeleton import traced
 from repro.errors import check_choice
-from repro.papers import ranking
+from repro.papers import jobs, ranking
 from repro.papers.analytic import analytic_frame
 from repro.papers.shiftaddnas import sharing
+from repro.papers.shiftaddnas.path_search import COSTS
+from repro.papers.shiftaddnas.sharing import PRINTED
 from repro.papers.table import Drawing, Table, is_computed
 from repro.report.charts import layer_breakdown
 from repro.report.figures import new_figure
@@ -101,8 +104,10 @@ def savings(ours) -> list[str]:
 def trained(recipe, seeds, run):
     """Correlations of the two printed ways of sharing, one row per supernet.
 
-    `attrs["extra"]`: modes (all ways of sharing, by supernet: correlations, scores, parameters, correlation with the
-    supernet without sharing), ceiling, intervals and draws over paths and trainings, points.
+    top1_pct is that of the network that the supernet found, trained alone; its cost stands in `found`, since it is a
+    smaller network than the printed ones. `attrs["extra"]` further: modes (all ways of sharing, by supernet:
+    correlations, scores, parameters, correlation with the supernet without sharing), ceiling, intervals and draws over
+    paths and trainings, points, examples.
     """
     done = run(sharing.supernet_specs(recipe, recipe.modes, seeds) | sharing.path_specs(recipe, seeds))
     points = _points(recipe, seeds, done)
@@ -114,8 +119,17 @@ def trained(recipe, seeds, run):
     draws = ranking.resampled(
         {mode: scores[mode].to_numpy() for mode in recipe.modes if mode in scores}, alone.to_numpy()
     )
+    found = _found(recipe, seeds, done)
+    retrained = run(
+        {
+            (row["method"], row["seed"]): sharing.path_spec(recipe, row["path"], recipe.found, row["seed"])
+            for row in found
+        }
+    )
+    accuracy = {key: jobs.accuracy_of(outcome) for key, outcome in retrained.items()}
     frame = modes[modes["mode"].isin(PRINTED)].rename(columns={"mode": "method"})
-    frame = frame[["method", "seed", *ranking.STATISTICS, "note"]].reset_index(drop=True)
+    frame["top1_pct"] = [accuracy.get(key, np.nan) for key in zip(frame["method"], frame["seed"])]
+    frame = frame[["method", "seed", *ranking.STATISTICS, "top1_pct", "note"]].reset_index(drop=True)
     printed = draws[draws["name"].isin(PRINTED)].rename(columns={"name": "method"})
     frame.attrs["extra"] = {
         "modes": modes,
@@ -123,11 +137,26 @@ def trained(recipe, seeds, run):
         "intervals": ranking.intervals(draws),
         "draws": printed,
         "points": points,
+        "found": pd.DataFrame({**row, "path": "-".join(row["path"])} for row in found),
+        "examples": jobs.answers_frame(
+            ({"method": mode}, seed, "top1_pct", outcome, "top1_pct") for (mode, seed), outcome in retrained.items()
+        ),
     }
     return frame
 
 
-PRINTED = ("w/ Naive WS", "w/ HWS")
+def _found(recipe, seeds, done) -> list[dict]:
+    """The path that each search found, with its held-out loss, costs and the limits."""
+    rows = []
+    for mode in PRINTED:
+        for seed in seeds:
+            best = (done[mode, seed].value or {}).get("found")
+            if best is not None:
+                costs = {name: best[name] for name in COSTS}
+                limits = {f"{name}_limit": value for name, value in best["limits"].items()}
+                path = tuple(best["path"])
+                rows.append({"method": mode, "seed": seed, "path": path, "loss": best["loss"], **costs, **limits})
+    return rows
 
 
 def _points(recipe, seeds, done) -> pd.DataFrame:
@@ -228,7 +257,7 @@ TABLE = Table(
     seeds=sharing.SEEDS,
     scale=sharing.SCALE,
     layout="wide",
-    keeps=("modes", "ceiling", "intervals", "draws"),
+    keeps=("modes", "ceiling", "intervals", "draws", "found", "examples"),
     models=("shiftaddnas_t0", "shiftaddnas_t1", "shiftaddnas_t1_rank2"),
     unit="supernet",
 )
