@@ -20,7 +20,7 @@ from repro.papers import jobs
 from repro.papers.data import DataRecipe, device, load_splits
 from repro.papers.kinds import spec_of
 from repro.papers.presets import cifar_subset
-from repro.papers.shiftaddnas.path_search import Search, form_of, search_paths
+from repro.papers.shiftaddnas.path_search import COSTS, Search, form_of, search_paths
 from repro.papers.weight_distributions import fit_distributions
 from repro.runs import RunContext, RunSpec
 from repro.search.hybrid_space import HybridSpace, Level
@@ -137,6 +137,29 @@ def path_specs(recipe: SharingRecipe, seeds) -> dict[tuple[tuple[str, ...], int]
 def path_spec(recipe: SharingRecipe, path: tuple[str, ...], train: TrainRecipe, seed: int) -> RunSpec:
     """One training of a path's network by itself."""
     return spec_of("shiftaddnas_path", PathRun(recipe.data, recipe.space, path, train), seed)
+
+
+def found_paths(seeds, done) -> list[dict]:
+    """What each search of the two ways of table 6 found: method, seed, path, held-out loss, costs and limits.
+
+    Args:
+        done: {(mode, seed): outcome} of `supernet_specs`.
+    """
+    rows = []
+    for mode in PRINTED:
+        for seed in seeds:
+            best = (done[mode, seed].value or {}).get("found")
+            if best is not None:
+                costs = {name: best[name] for name in COSTS}
+                limits = {f"{name}_limit": value for name, value in best["limits"].items()}
+                path = tuple(best["path"])
+                rows.append({"method": mode, "seed": seed, "path": path, "loss": best["loss"], **costs, **limits})
+    return rows
+
+
+def found_specs(recipe: SharingRecipe, found: list[dict]) -> dict[tuple[str, int], RunSpec]:
+    """{(method, seed): one training of the network that a search found}."""
+    return {(row["method"], row["seed"]): path_spec(recipe, row["path"], recipe.found, row["seed"]) for row in found}
 
 
 _CALIBRATION = {"calibration_batches": 2}
@@ -304,6 +327,7 @@ RECIPES = {
         found=TrainRecipe(epochs=2, batch_size=32, lr=5e-3, **_ADAM),
         search=Search(_LIMITS, population=3, rounds=1),
         paths=3,
+        modes=("w/o WS", "w/ Naive WS", "T from 1", "HWS w/o KL", "w/ HWS", "as released"),
     ),
     ("quick", "digits"): dataclasses.replace(_DIGITS, modes=_QUICK),
     ("study", "cifar10"): SharingRecipe(

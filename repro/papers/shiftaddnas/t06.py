@@ -21,7 +21,6 @@ from repro.errors import check_choice
 from repro.papers import jobs, ranking
 from repro.papers.analytic import analytic_frame
 from repro.papers.shiftaddnas import sharing
-from repro.papers.shiftaddnas.path_search import COSTS
 from repro.papers.shiftaddnas.sharing import PRINTED
 from repro.papers.table import Drawing, Table, is_computed
 from repro.report.charts import layer_breakdown
@@ -119,13 +118,8 @@ def trained(recipe, seeds, run):
     draws = ranking.resampled(
         {mode: scores[mode].to_numpy() for mode in recipe.modes if mode in scores}, alone.to_numpy()
     )
-    found = _found(recipe, seeds, done)
-    retrained = run(
-        {
-            (row["method"], row["seed"]): sharing.path_spec(recipe, row["path"], recipe.found, row["seed"])
-            for row in found
-        }
-    )
+    found = sharing.found_paths(seeds, done)
+    retrained = run(sharing.found_specs(recipe, found))
     accuracy = {key: jobs.accuracy_of(outcome) for key, outcome in retrained.items()}
     frame = modes[modes["mode"].isin(PRINTED)].rename(columns={"mode": "method"})
     frame["top1_pct"] = [accuracy.get(key, np.nan) for key in zip(frame["method"], frame["seed"])]
@@ -143,20 +137,6 @@ def trained(recipe, seeds, run):
         ),
     }
     return frame
-
-
-def _found(recipe, seeds, done) -> list[dict]:
-    """The path that each search found, with its held-out loss, costs and the limits."""
-    rows = []
-    for mode in PRINTED:
-        for seed in seeds:
-            best = (done[mode, seed].value or {}).get("found")
-            if best is not None:
-                costs = {name: best[name] for name in COSTS}
-                limits = {f"{name}_limit": value for name, value in best["limits"].items()}
-                path = tuple(best["path"])
-                rows.append({"method": mode, "seed": seed, "path": path, "loss": best["loss"], **costs, **limits})
-    return rows
 
 
 def _points(recipe, seeds, done) -> pd.DataFrame:

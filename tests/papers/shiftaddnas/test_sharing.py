@@ -64,7 +64,7 @@ def test_a_supernet_run_that_was_killed_ends_with_the_same_value(tmp_path):
 
 def test_ranked_paths_are_fixed_and_all_ways_of_sharing_rank_the_same():
     assert RECIPE.ranked() == RECIPE.ranked() and len(set(RECIPE.ranked())) == RECIPE.paths
-    specs = sharing.supernet_specs(RECIPE, sharing.MODES, [0])
+    specs = sharing.supernet_specs(RECIPE, sharing.MODES, [0])  # those that only study runs, too
     assert len({spec.recipe.paths for spec in specs.values()}) == 1
     assert len({spec.identity for spec in specs.values()}) == len(sharing.MODES)
     assert {mode for (mode, _), spec in specs.items() if spec.recipe.search} == set(sharing.PRINTED)
