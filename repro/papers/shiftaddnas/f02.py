@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from repro.models.shiftaddnas import BLOCKS
+from repro.models.shiftaddnas import BLOCKS, COUNTS
 from repro.papers.shiftaddnas.sharing import PAPER_SPACE
 from repro.papers.table import Drawing, Table
 from repro.report.figures import new_figure
 from repro.report.palette import COLOURS
 
-RESOLUTIONS = (56, 28, 14, 7)
+RESOLUTIONS = tuple(COUNTS)
 
 
 def computed():

@@ -11,6 +11,7 @@ import torch
 
 from repro.cost import count, layers_cost
 from repro.cost.trace import trace
+from repro.errors import check_choice
 from repro.papers.data import DataRecipe
 from repro.search.evolution import evolve
 from repro.search.hybrid_space import HybridSpace
@@ -57,9 +58,12 @@ def path_costs(space: HybridSpace, data: DataRecipe, path: Path) -> dict[str, fl
     return {"macs_m": macs / 1e6, "energy_uj": 1e3 * priced.energy_mj, "latency_us": 1e3 * priced.latency_ms}
 
 
-def convolutions_only(space: HybridSpace) -> list[Path]:
-    """The paths of convolutions alone, one for each way to divide the layers."""
-    return [space.path((split, *"C" * space.layers)) for split in space.splits]
+def dearest(space: HybridSpace, data: DataRecipe) -> dict[str, float]:
+    """The most of each cost that a path of convolutions alone takes, whatever operators the space has."""
+    levels = tuple(dataclasses.replace(level, operators="C") for level in space.levels)
+    plain = HybridSpace(levels, space.layers)
+    priced = [path_costs(plain, data, path) for path in plain.all_paths()]
+    return {name: max(each[name] for each in priced) for name in COSTS}
 
 
 def search_paths(
@@ -78,8 +82,8 @@ def search_paths(
     Returns: "path", "loss", its costs, "limits" in the costs' units, and "rounds", the best loss after each.
     Raises: InputError for a limit that no path meets, or one of an unknown cost.
     """
-    dearest = [path_costs(space, data, path) for path in convolutions_only(space)]
-    limits = {name: share * max(each[name] for each in dearest) for name, share in search.limits.items()}
+    most = dearest(space, data)
+    limits = {name: share * most[check_choice("limit", name, COSTS)] for name, share in search.limits.items()}
 
     def price(name: str):
         return lambda genomes: [path_costs(space, data, space.path(genome))[name] for genome in genomes]

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from repro.models.shiftaddnas import HEADS
+from repro.models.shiftaddnas import COUNTS, HEADS
 from repro.ops import round_to_power_of_two
 from repro.papers import jobs
 from repro.papers.data import DataRecipe, device, load_splits
@@ -56,7 +56,7 @@ PAPER_SPACE = HybridSpace(
     tuple(
         Level(planes, fewest, most, operators, stride, heads)
         for planes, (fewest, most), operators, stride, heads in zip(
-            (32, 64, 128, 256), ((1, 4), (1, 4), (3, 7), (4, 9)), ("CS+", "CS+", "ACS+", "AC"), (1, 2, 2, 2), HEADS
+            (32, 64, 128, 256), COUNTS.values(), ("CS+", "CS+", "ACS+", "AC"), (1, 2, 2, 2), HEADS
         )
     ),
     layers=16,
@@ -139,14 +139,15 @@ def path_spec(recipe: SharingRecipe, path: tuple[str, ...], train: TrainRecipe, 
     return spec_of("shiftaddnas_path", PathRun(recipe.data, recipe.space, path, train), seed)
 
 
-def found_paths(seeds, done) -> list[dict]:
-    """What each search of the two ways of table 6 found: method, seed, path, held-out loss, costs and limits.
+def found_paths(seeds, done, methods=PRINTED) -> list[dict]:
+    """What each search found: method, seed, path, held-out loss, costs and limits.
 
     Args:
-        done: {(mode, seed): outcome} of `supernet_specs`.
+        methods: names of what was searched with.
+        done: {(method, seed): outcome} of its supernet.
     """
     rows = []
-    for mode in PRINTED:
+    for mode in methods:
         for seed in seeds:
             best = (done[mode, seed].value or {}).get("found")
             if best is not None:

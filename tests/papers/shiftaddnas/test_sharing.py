@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from repro.errors import InputError
-from repro.papers.shiftaddnas import sharing
+from repro.papers.shiftaddnas import sharing, t07
 from repro.papers.shiftaddnas.kernel_view import kernel_explorer
-from repro.papers.shiftaddnas.path_search import COSTS, Search, convolutions_only, path_costs, search_paths
+from repro.papers.shiftaddnas.path_search import COSTS, Search, dearest, path_costs, search_paths
 from repro.runs.store import RunContext
 from repro.search.hybrid_supernet import HybridNetwork
 
@@ -45,11 +45,19 @@ def test_a_search_finds_the_best_path_within_its_limits(tmp_path):
     assert set(found) == {"path", "loss", *COSTS, "limits", "rounds"} and 0 < len(allowed) < RECIPE.space.size
     assert tuple(found["path"]) in allowed and found["loss"] == pytest.approx(min(loss(allowed)))
     assert found["rounds"] == sorted(found["rounds"], reverse=True) and len(found["rounds"]) == 9
-    dearest = max(price(path)["energy_uj"] for path in convolutions_only(RECIPE.space))
-    assert found["limits"]["energy_uj"] == pytest.approx(0.7 * dearest)
+    plain = [price(path)["energy_uj"] for path in RECIPE.space.all_paths() if all(b.endswith("C") for b in path)]
+    assert found["limits"]["energy_uj"] == pytest.approx(0.7 * max(plain))
+    assert dearest(t07.with_operators(RECIPE.space, "S+"), RECIPE.data) == dearest(RECIPE.space, RECIPE.data)
     none = Search({"energy_uj": 1e-6}, population=4, rounds=1)
     with pytest.raises(InputError, match=r"limit energy_uj=.* is met by no genome of the space"):
         search_paths(RECIPE.space, RECIPE.data, none, loss, seed=0, checkpoint=tmp_path / "none.json")
+
+
+def test_operator_sets_keep_attention_to_where_the_space_has_it():
+    spaces = {name: t07.with_operators(RECIPE.space, letters) for name, letters in t07.SETS.items()}
+    found = {name: [level.operators for level in space.levels] for name, space in spaces.items()}
+    assert found["Attn&Conv"] == ["C", "AC"] and found["Shift&Add"] == ["S+", "S+"]
+    assert found["Attn&Conv&Add"] == ["C+", "AC+"] and found["All"] == ["CS+", "ACS+"]
 
 
 def test_a_supernet_run_that_was_killed_ends_with_the_same_value(tmp_path):
