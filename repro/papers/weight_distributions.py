@@ -12,6 +12,7 @@ every row says how far the weights have moved (`correlation_with_start`).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -122,16 +123,23 @@ def trained(recipe, seeds, run):
     rows, histograms = [], []
     for (op, seed), outcome in done.items():
         for layer in (outcome.value or {}).get("layers", []):
-            key = {"op": op, "layer": layer["layer"], "seed": seed}
-            fits = {name: value for name, value in layer.items() if name not in ("layer", "histogram", "edges")}
-            better = max(("gaussian", "laplace"), key=lambda name: fits[f"{name}_log_likelihood"])
-            rows.append({**key, "accuracy_pct": jobs.accuracy_of(outcome), "better_fit": better, **fits})
-            edges = np.asarray(layer["edges"])
-            density = np.asarray(layer["histogram"]) / (sum(layer["histogram"]) * np.diff(edges))
-            histograms.append(pd.DataFrame({**key, "weight": (edges[1:] + edges[:-1]) / 2, "density": density}))
+            fits, histogram = fits_and_histogram(layer)
+            key = {"op": op, "layer": fits.pop("layer"), "seed": seed}
+            rows.append({**key, "accuracy_pct": jobs.accuracy_of(outcome), **fits})
+            histograms.append(histogram.assign(**key)[[*key, "weight", "density"]])
     frame = pd.DataFrame(rows)
     frame.attrs["extra"] = {"histograms": pd.concat(histograms) if histograms else pd.DataFrame()}
     return frame
+
+
+def fits_and_histogram(layer: Mapping) -> tuple[dict, pd.DataFrame]:
+    """Of one tensor of a run: its fits with `better_fit` first, and its histogram (weight, density)."""
+    fits = {name: value for name, value in layer.items() if name not in ("histogram", "edges")}
+    better = max(("gaussian", "laplace"), key=lambda name: fits[f"{name}_log_likelihood"])
+    edges = np.asarray(layer["edges"])
+    density = np.asarray(layer["histogram"]) / (sum(layer["histogram"]) * np.diff(edges))
+    histogram = pd.DataFrame({"weight": (edges[1:] + edges[:-1]) / 2, "density": density})
+    return {"better_fit": better, **fits}, histogram
 
 
 def draw(ours):
@@ -144,17 +152,22 @@ def draw(ours):
         mine = histograms[(histograms["op"] == op) & (histograms["layer"] == 2)]
         mine = mine[mine["seed"] == mine["seed"].min()]
         fit = ours[(ours["op"] == op) & (ours["layer"] == 2)].sort_values("seed").iloc[0]
-        width = np.diff(mine["weight"]).mean()
-        axis.bar(mine["weight"], mine["density"], width=width, color=COLOURS[op], alpha=0.55)
-        grid = np.linspace(mine["weight"].min(), mine["weight"].max(), 400)
-        for name, distribution, style in (("Gaussian", stats.norm, "-"), ("Laplace", stats.laplace, "--")):
-            fitted = distribution(fit[f"{name.lower()}_location"], fit[f"{name.lower()}_scale"])
-            axis.plot(grid, fitted.pdf(grid), color=COLOURS["ink"], linewidth=1, ls=style, label=f"{name} fit")
+        draw_fits(axis, mine, fit, op)
         axis.set(title=f"{op}: better fit {fit['better_fit']}", xlabel="weight", ylabel="density")
-        if op == "shift":  # spikes at powers of two would hide everything else
-            axis.set_yscale("symlog", linthresh=1)
     axes.flat[0].legend(fontsize=8, frameon=False)
     return [Drawing(figure, "Weights of the second inner layer after training, with both fits.")]
+
+
+def draw_fits(axis, histogram: pd.DataFrame, fit: pd.Series, op: str) -> None:
+    """One histogram (columns weight, density) with both fitted densities; an operator's colour."""
+    width = np.diff(histogram["weight"]).mean()
+    axis.bar(histogram["weight"], histogram["density"], width=width, color=COLOURS[op], alpha=0.55)
+    grid = np.linspace(histogram["weight"].min(), histogram["weight"].max(), 400)
+    for name, distribution, style in (("Gaussian", stats.norm, "-"), ("Laplace", stats.laplace, "--")):
+        fitted = distribution(fit[f"{name.lower()}_location"], fit[f"{name.lower()}_scale"])
+        axis.plot(grid, fitted.pdf(grid), color=COLOURS["ink"], linewidth=1, ls=style, label=f"{name} fit")
+    if op == "shift":  # spikes at powers of two would hide everything else
+        axis.set_yscale("symlog", linthresh=1)
 
 
 _MOVING = {**SHORT, "lr": 0.2, "weight_decay": 3e-3}

@@ -1,0 +1,91 @@
+"""ShiftAddNAS figure 6 (Sec. 4.3): accuracy against modelled energy, by family of methods.
+
+The paper draws it and tabulates no energy. Ours: networks of table 11 that are known, trained small, and the networks
+that our two searches of table 6 found. Widths and image sizes are those of our networks, so energies are too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+
+from repro.papers import jobs
+from repro.papers.shiftaddnas import networks, sharing
+from repro.papers.table import Drawing, Table
+from repro.report.charts import energy_accuracy
+from repro.report.published import published
+
+
+@dataclasses.dataclass(frozen=True)
+class FrontRecipe:
+    """The trainings of table 11 and the searches of table 6."""
+
+    networks: networks.NetworksRecipe
+    sharing: sharing.SharingRecipe
+
+
+def trained(recipe, seeds, run):
+    """One row per network and seed: family, model, energy_mj and latency_ms per image, top1_pct."""
+    searched = sharing.supernet_specs(recipe.sharing, sharing.PRINTED, seeds)
+    done = run(searched | networks.trainings(recipe.networks, seeds))
+    families = published("shiftaddnas_t11").set_index("model")["model_type"]
+    priced = {row: networks.energy(recipe.networks.job(row)) for row in recipe.networks.rows}
+    rows = [
+        {
+            "family": families[row],
+            "model": row,
+            "seed": seed,
+            **priced[row],
+            "top1_pct": jobs.accuracy_of(done[row, seed]),
+        }
+        for row in recipe.networks.rows
+        for seed in seeds
+    ]
+    found = sharing.found_paths(seeds, done)
+    retrained = run(sharing.found_specs(recipe.sharing, found))
+    for row in found:
+        accuracy = jobs.accuracy_of(retrained[row["method"], row["seed"]])
+        cost = {"energy_mj": row["energy_uj"] / 1e3, "latency_ms": row["latency_us"] / 1e3}
+        name = f"found {row['method']}"
+        rows.append({"family": FOUND, "model": name, "seed": row["seed"], **cost, "top1_pct": accuracy})
+    return pd.DataFrame(rows)
+
+
+FOUND = "searched here"
+
+
+def draw(ours):
+    """Mean accuracy over seeds against energy; a search's networks are points of their own."""
+    key = ["family", "model", "energy_mj"]
+    points = ours.groupby(key, sort=False, as_index=False)["top1_pct"].mean()
+    figure = energy_accuracy(
+        points.rename(columns={"family": "series", "model": "name"}),
+        x="energy_mj",
+        y="top1_pct",
+        x_label="modelled energy per image (mJ)",
+        y_label="top-1 accuracy (%)",
+        log_x=True,
+    )
+    return [Drawing(figure, "Accuracy of small networks against their modelled energy, with the front of all points.")]
+
+
+_NETWORKS = networks.recipes_of("shiftaddnas_t11")
+RECIPES = {key: FrontRecipe(_NETWORKS[key], recipe) for key, recipe in sharing.RECIPES.items() if key in _NETWORKS} | {
+    (preset, dataset): FrontRecipe(dataclasses.replace(_NETWORKS["paper", "imagenet"], data=recipe.data), recipe)
+    for (preset, dataset), recipe in sharing.RECIPES.items()
+    if preset == "paper"  # its supernets see CIFAR-100 at 224 pixels, so all networks do
+}
+
+TABLE = Table(
+    "Accuracy against energy: searched networks and baselines",
+    trained=trained,
+    draw=draw,
+    recipes=RECIPES,
+    seeds=sharing.SEEDS,
+    scale={
+        **{preset: f"{networks.SCALE[preset]} {sharing.SCALE[preset]}" for preset in ("smoke", "quick", "study")},
+        "paper": f"CIFAR-100 for all networks, where the paper has ImageNet. {sharing.SCALE['paper']}",
+    },
+    unit="search",
+)

@@ -1,0 +1,365 @@
+"""Supernets under every way of sharing weights, and the paths that they are asked to rank (Sec. 3.2 and 4.5).
+
+Two kinds of run: a supernet with the scores of fixed random paths, and one path's network by itself. Table 6 and
+figures 3, 4 and 7 share them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from repro.models.shiftaddnas import COUNTS, HEADS
+from repro.ops import round_to_power_of_two
+from repro.papers import jobs
+from repro.papers.data import DataRecipe, device, load_splits
+from repro.papers.kinds import spec_of
+from repro.papers.presets import cifar_subset
+from repro.papers.shiftaddnas.path_search import COSTS, Search, form_of, search_paths
+from repro.papers.weight_distributions import fit_distributions
+from repro.runs import RunContext, RunSpec
+from repro.search.hybrid_space import HybridSpace, Level
+from repro.search.hybrid_supernet import HybridNetwork, HybridSupernet, fit_paths
+from repro.search.inherit import evaluate_paths
+from repro.search.weight_sharing import WeightSharing
+from repro.train import TrainRecipe
+from repro.train.data import generator_for, prepare
+from repro.train.evaluate import evaluate, reestimate_batch_norm
+
+_PLAIN = {"remap": "none", "divergence": "none"}
+MODES = {
+    "w/o WS": WeightSharing(shared=False),
+    "w/ Naive WS": WeightSharing(start="he", **_PLAIN),
+    "naive, N(0, 1)": WeightSharing(start="unit", **_PLAIN),
+    "one factor": WeightSharing(start="he", remap="constant", divergence="none"),
+    "T from 1": WeightSharing(start="he", factors="ones", divergence="none"),
+    "T fitted": WeightSharing(start="he", divergence="none"),
+    "T fitted, KL": WeightSharing(start="he"),
+    "HWS w/o KL": WeightSharing(divergence="none"),
+    "w/ HWS": WeightSharing(),
+    "HWS, closed KL": WeightSharing(divergence="closed"),
+    "as released": WeightSharing(
+        remap="released", factors="random", pieces=100, divergence="softmax", weight=10.0, scale=2.0
+    ),
+}
+"""Ways of sharing. The two of table 6 have its names: naive sharing is one pool at He's scale; HWS is equations 7 and 8
+as printed, on a pool at unit scale. The others tell T from its scale: a naive pool at unit scale, one learnt factor in
+place of T's 200, T on a pool at He's scale."""
+PRINTED = ("w/ Naive WS", "w/ HWS")
+"""Those of table 6, which a search goes by too."""
+PAPER_SPACE = HybridSpace(
+    tuple(
+        Level(planes, fewest, most, operators, stride, heads)
+        for planes, (fewest, most), operators, stride, heads in zip(
+            (32, 64, 128, 256), COUNTS.values(), ("CS+", "CS+", "ACS+", "AC"), (1, 2, 2, 2), HEADS
+        )
+    ),
+    layers=16,
+)
+"""Table 2 with the operators that the public code draws paths from: 66 ways to divide 16 layers, 1.3e9 paths. Channels
+are those of the table; the retrained networks are twice as wide."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SharingRecipe:
+    """What all runs of a preset have in common.
+
+    Attributes:
+        supernet, alone, found: trainings of a supernet, of a ranked path's network by itself, and of a found one.
+        search: what the two ways of table 6 search with.
+        paths: how many random paths are ranked; the same for every way of sharing and every seed.
+        modes: which ways of sharing.
+    """
+
+    data: DataRecipe
+    space: HybridSpace
+    supernet: TrainRecipe
+    alone: TrainRecipe
+    found: TrainRecipe
+    search: Search
+    paths: int = 24
+    modes: tuple[str, ...] = tuple(MODES)
+
+    def ranked(self) -> list[tuple[str, ...]]:
+        """The paths that are ranked."""
+        return self.space.sample_distinct(self.paths, generator_for("ranked paths"))
+
+
+@dataclasses.dataclass(frozen=True)
+class SupernetRun:
+    """One supernet, the paths that it scores, and the search that it serves if there is one."""
+
+    data: DataRecipe
+    space: HybridSpace
+    sharing: WeightSharing
+    train: TrainRecipe
+    paths: tuple[tuple[str, ...], ...]
+    search: Search | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PathRun:
+    """One path's network by itself."""
+
+    data: DataRecipe
+    space: HybridSpace
+    path: tuple[str, ...]
+    train: TrainRecipe
+
+
+def supernet_specs(recipe: SharingRecipe, modes: Iterable[str], seeds) -> dict[tuple[str, int], RunSpec]:
+    """{(mode, seed): one supernet training}."""
+    ranked = tuple(recipe.ranked())
+    runs = {
+        mode: SupernetRun(
+            recipe.data,
+            recipe.space,
+            MODES[mode],
+            recipe.supernet,
+            ranked,
+            search=recipe.search if mode in PRINTED else None,
+        )
+        for mode in modes
+    }
+    return {(mode, seed): spec_of("shiftaddnas_supernet", run, seed) for mode, run in runs.items() for seed in seeds}
+
+
+def path_specs(recipe: SharingRecipe, seeds) -> dict[tuple[tuple[str, ...], int], RunSpec]:
+    """{(path, seed): one training of a ranked path's network}."""
+    return {(path, seed): path_spec(recipe, path, recipe.alone, seed) for path in recipe.ranked() for seed in seeds}
+
+
+def path_spec(recipe: SharingRecipe, path: tuple[str, ...], train: TrainRecipe, seed: int) -> RunSpec:
+    """One training of a path's network by itself."""
+    return spec_of("shiftaddnas_path", PathRun(recipe.data, recipe.space, path, train), seed)
+
+
+def found_paths(seeds, done, methods=PRINTED) -> list[dict]:
+    """What each search found: method, seed, path, held-out loss, costs and limits.
+
+    Args:
+        methods: names of what was searched with.
+        done: {(method, seed): outcome} of its supernet.
+    """
+    rows = []
+    for mode in methods:
+        for seed in seeds:
+            best = (done[mode, seed].value or {}).get("found")
+            if best is not None:
+                costs = {name: best[name] for name in COSTS}
+                limits = {f"{name}_limit": value for name, value in best["limits"].items()}
+                path = tuple(best["path"])
+                rows.append({"method": mode, "seed": seed, "path": path, "loss": best["loss"], **costs, **limits})
+    return rows
+
+
+def found_specs(recipe: SharingRecipe, found: list[dict]) -> dict[tuple[str, int], RunSpec]:
+    """{(method, seed): one training of the network that a search found}."""
+    return {(row["method"], row["seed"]): path_spec(recipe, row["path"], recipe.found, row["seed"]) for row in found}
+
+
+_CALIBRATION = {"calibration_batches": 2}
+"""Batches of 256 training images that re-estimate batch norm before any network is judged."""
+
+
+def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
+    """Run function: scores of the paths with inherited weights, and the distributions of the weights.
+
+    A search sees the held-out training images only. Test images are looked at for the record: `test_loss` and
+    `test_accuracy_pct` choose nothing.
+    """
+    splits = load_splits(run.data)
+    train, held_out, test = (prepare(part, device()) for part in (splits.train, splits.held_out, splits.test))
+    torch.manual_seed(seed)
+    supernet = HybridSupernet(run.space, run.sharing, **form_of(run.data)).to(device())
+    started = time.perf_counter()
+    history = fit_paths(
+        supernet,
+        train,
+        run.train,
+        seed=seed,
+        on_epoch=lambda row: context.log(**row),
+        checkpoint=context.checkpoint / "training",
+    )
+    value = {"detail": history.detail, "params": sum(p.numel() for p in supernet.parameters())}
+    if history.diverged:
+        return {"outcome": "diverged", **value, "scores": {}, "weights": [], "kernels": []}
+    trained = time.perf_counter()
+    options = {"calibration": train, **_CALIBRATION, "batch_size": run.train.eval_batch_size}
+    inherited, tested = (evaluate_paths(supernet, run.paths, part, **options) for part in (held_out, test))
+    scores = {
+        "-".join(mine["path"]): _finite(
+            loss=mine["loss"],
+            accuracy_pct=mine["accuracy_pct"],
+            test_loss=theirs["loss"],
+            test_accuracy_pct=theirs["accuracy_pct"],
+        )
+        for mine, theirs in zip(inherited, tested)
+    }
+    scored = time.perf_counter()
+    if run.search is not None:
+
+        def loss(paths):
+            return [each["loss"] for each in evaluate_paths(supernet, paths, held_out, **options)]
+
+        value["found"] = search_paths(
+            run.space, run.data, run.search, loss, seed=seed, checkpoint=context.checkpoint / "search.json"
+        )
+    seconds = {"train": trained - started, "score": scored - trained, "search": time.perf_counter() - scored}
+    return {
+        "outcome": "done",
+        **value,
+        "scores": scores,
+        "weights": weights_of(supernet),
+        "kernels": kernels_of(supernet),
+        "seconds": {name: round(each, 2) for name, each in seconds.items()},
+    }
+
+
+def _finite(**numbers: float) -> dict[str, float | None]:
+    return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+
+
+def train_path(run: PathRun, seed: int, context: RunContext) -> dict:
+    """Run function: test loss and accuracy of a path's network trained by itself, as `jobs.train_and_test` says it."""
+    splits = load_splits(run.data)
+    train, test = (prepare(part, device()) for part in (splits.train, splits.test))
+    torch.manual_seed(seed)
+    network = HybridNetwork(run.space, run.path, **form_of(run.data)).to(device())
+    history = fit_paths(
+        network,
+        train,
+        run.train,
+        seed=seed,
+        on_epoch=lambda row: context.log(**row),
+        checkpoint=context.checkpoint / "training",
+    )
+    if history.diverged:
+        return {"outcome": "diverged", "detail": history.detail, "top1_pct": None, "loss": None}
+    reestimate_batch_norm(network, train.input_batches(256, limit=256 * _CALIBRATION["calibration_batches"]))
+    size = run.train.eval_batch_size
+    value = jobs.tested(network, test, classes=run.data.facts["num_classes"], batch_size=size)
+    return value | _finite(loss=evaluate(network, test, batch_size=size)["loss"])
+
+
+# ------------------------------------------------------------------ weights of a supernet
+
+SHOWN = {"C": "conv", "S": "shift", "+": "adder"}
+
+
+def middle_cells(space: HybridSpace) -> list[tuple[int, int]]:
+    """(layer, level) whose 3x3 filters are shown: of each level the middle one of the layers that may have it."""
+    having = {level: [i for i in range(space.layers) if level in space.places(i)] for level in range(len(space.levels))}
+    return [(layers[len(layers) // 2], level) for level, layers in having.items()]
+
+
+def _shown_filters(supernet: HybridSupernet):
+    """(layer, level, operator, cell) of every operator shown."""
+    for layer, level in middle_cells(supernet.space):
+        for letter in supernet.space.levels[level].operators:
+            if letter in SHOWN:
+                cell, operator = supernet.cell(layer, f"{level}{letter}")
+                yield layer, level, operator, cell
+
+
+@torch.no_grad()
+def weights_of(supernet: HybridSupernet) -> list[dict]:
+    """Fits (`fit_distributions`) and histogram of the 3x3 filters that operators compute with, in the middle cells."""
+    rows = []
+    for layer, level, operator, cell in _shown_filters(supernet):
+        weight = cell.filters(operator)["conv.conv"]
+        if operator == "shift":
+            weight = round_to_power_of_two(weight, cell.choices[operator].conv.conv.weight_bits)
+        flat = weight.cpu().flatten().double().numpy()
+        largest = np.abs(flat).max()
+        counts, edges = np.histogram(flat, bins=61, range=(-largest, largest))
+        histogram = {"histogram": counts.tolist(), "edges": edges.round(6).tolist()}
+        rows.append({"layer": layer, "level": level, "op": operator, **fit_distributions(flat), **histogram})
+    return rows
+
+
+POINTS = 201
+"""Places, evenly spaced among a tensor's sorted weights, at which T is kept."""
+
+
+@torch.no_grad()
+def kernels_of(supernet: HybridSupernet) -> list[dict]:
+    """T of the middle cells' 3x3 filters as it acts: the pool's weights and T of them, by falling weight."""
+    rows = []
+    for layer, level, operator, cell in _shown_filters(supernet):
+        key = "conv_conv"
+        if operator != "adder" or key not in cell.kernels:
+            continue
+        pool, mapped = cell.pool[key].flatten(), cell.kernels[key](cell.pool[key]).flatten()
+        order = pool.argsort(descending=True, stable=True)
+        places = torch.linspace(0, len(order) - 1, min(POINTS, len(order))).round().long().to(order.device)
+        kept = order[places]
+        curve = {"pool": pool[kept].tolist(), "remapped": mapped[kept].tolist()}
+        rows.append({"layer": layer, "level": level, "share": (places / (len(order) - 1)).tolist(), **curve})
+    return rows
+
+
+# ------------------------------------------------------------------ presets
+
+_ADAM = {"optimizer": "adam", "adaptive": "none", "weight_decay": 0.05, "label_smoothing": 0.1}
+_LIMITS = {"macs_m": 1.0, "energy_uj": 0.7}
+"""No more operations than convolutions alone take, and 70 % of their energy."""
+_TOY = HybridSpace((Level(4, 1, 2, "CS+", stride=1), Level(4, 1, 2)), layers=3)
+_QUICK = ("w/o WS", "w/ Naive WS", "naive, N(0, 1)", "one factor", "T fitted, KL", "HWS w/o KL", "w/ HWS")
+_DIGITS = SharingRecipe(
+    DataRecipe("digits", held_out=0.5),
+    HybridSpace((Level(8, 3, 3, stride=1), Level(16, 3, 3)), layers=6),
+    supernet=TrainRecipe(epochs=32, batch_size=32, lr=5e-3, **_ADAM),
+    alone=TrainRecipe(epochs=6, batch_size=32, lr=5e-3, **_ADAM),
+    found=TrainRecipe(epochs=16, batch_size=32, lr=5e-3, **_ADAM),
+    search=Search(_LIMITS, population=16, rounds=4),
+)
+RECIPES = {
+    ("smoke", "digits"): SharingRecipe(
+        DataRecipe("digits", train_images=128, test_images=64, held_out=0.5),
+        _TOY,
+        supernet=TrainRecipe(epochs=1, batch_size=32, lr=5e-3, **_ADAM),
+        alone=TrainRecipe(epochs=1, batch_size=32, lr=5e-3, **_ADAM),
+        found=TrainRecipe(epochs=2, batch_size=32, lr=5e-3, **_ADAM),
+        search=Search(_LIMITS, population=3, rounds=1),
+        paths=3,
+        modes=("w/o WS", "w/ Naive WS", "T from 1", "HWS w/o KL", "w/ HWS", "as released"),
+    ),
+    ("quick", "digits"): dataclasses.replace(_DIGITS, modes=_QUICK),
+    ("study", "cifar10"): SharingRecipe(
+        cifar_subset(10_000, held_out=0.2),
+        HybridSpace((Level(8, 1, 3, "CS+", 1), Level(16, 2, 4), Level(32, 2, 4)), layers=7),
+        supernet=TrainRecipe(epochs=40, batch_size=64, lr=5e-3, **_ADAM),
+        alone=TrainRecipe(epochs=7, batch_size=64, lr=5e-3, **_ADAM),
+        found=TrainRecipe(epochs=30, batch_size=64, lr=5e-3, **_ADAM),
+        search=Search(_LIMITS, population=24, rounds=10),
+    ),
+    ("study", "digits"): _DIGITS,
+    # The public logs' supernets: CIFAR-100 enlarged to 224 pixels, 300 epochs, AdamW at 1e-3 for 1024 images a step.
+    ("paper", "cifar100"): SharingRecipe(
+        DataRecipe("cifar100", size=224, held_out=0.1),
+        PAPER_SPACE,
+        supernet=TrainRecipe(epochs=300, batch_size=1024, lr=1e-3, warmup_epochs=5, flip=True, **_ADAM),
+        alone=TrainRecipe(epochs=300, batch_size=1024, lr=1e-3, warmup_epochs=5, flip=True, **_ADAM),
+        found=TrainRecipe(epochs=300, batch_size=1024, lr=1e-3, warmup_epochs=5, flip=True, **_ADAM),
+        search=Search(_LIMITS),
+        paths=40,
+    ),
+}
+SEEDS = {"smoke": (0,), "quick": (0, 1), "study": (0, 1, 2), "paper": (0, 1, 2)}
+_SCALED = (
+    "Supernets of six or seven layers at two or three resolutions on small images, 24 random paths, truth by training "
+    "each path alone, ranked by loss (the paper: 1000 paths against another supernet, by accuracy)."
+)
+SCALE = {
+    "smoke": "Three paths of three layers, one epoch on 64 images: checks that everything runs, says nothing.",
+    "quick": f"{_SCALED} Two seeds, seven of eleven ways of sharing.",
+    "study": _SCALED,
+    "paper": "Sixteen layers at four resolutions as in table 2, CIFAR-100 at 224 pixels as in the public logs; "
+    "RandAugment, mixup, cutmix and random erasing are left out.",
+}

@@ -1,0 +1,93 @@
+"""Searched paths keep their limits, supernet runs resume, and the page's view shows the kernel that was chosen."""
+
+import pandas as pd
+import pytest
+import torch
+
+from repro.errors import InputError
+from repro.papers.shiftaddnas import sharing, t07
+from repro.papers.shiftaddnas.kernel_view import kernel_explorer
+from repro.papers.shiftaddnas.path_search import COSTS, Search, dearest, path_costs, search_paths
+from repro.runs.store import RunContext
+from repro.search.hybrid_supernet import HybridNetwork
+
+RECIPE = sharing.RECIPES["smoke", "digits"]
+
+
+def price(path):
+    return path_costs(RECIPE.space, RECIPE.data, path)
+
+
+def test_costs_of_a_path_follow_its_operators():
+    conv, shift, adder = (price(("0C", f"1{letter}", f"1{letter}")) for letter in "CS+")
+    assert conv["macs_m"] == pytest.approx(shift["macs_m"]) == pytest.approx(adder["macs_m"])
+    assert shift["energy_uj"] < conv["energy_uj"] and adder["energy_uj"] < conv["energy_uj"]
+    network = HybridNetwork(RECIPE.space, ("0C", "1C", "1C"), in_channels=1, num_classes=10)
+    sizes = []
+    hooks = [
+        module.register_forward_hook(lambda m, _, y: sizes.append(m.weight[0].numel() * y[0].numel()))
+        for module in network.modules()
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)
+    ]
+    network.eval()(torch.zeros(1, 1, 8, 8))
+    assert hooks and conv["macs_m"] == pytest.approx(sum(sizes) / 1e6)
+
+
+def test_a_search_finds_the_best_path_within_its_limits(tmp_path):
+    """Loss is lowest for convolutions, which the energy limit forbids everywhere at once."""
+    search = Search({"energy_uj": 0.7, "latency_us": 1.0}, population=12, rounds=8)
+
+    def loss(paths):
+        return [1.0 - 0.1 * sum(block.endswith("C") for block in path) for path in paths]
+
+    found = search_paths(RECIPE.space, RECIPE.data, search, loss, seed=0, checkpoint=tmp_path / "search.json")
+    allowed = [path for path in RECIPE.space.all_paths() if price(path)["energy_uj"] <= found["limits"]["energy_uj"]]
+    assert set(found) == {"path", "loss", *COSTS, "limits", "rounds"} and 0 < len(allowed) < RECIPE.space.size
+    assert tuple(found["path"]) in allowed and found["loss"] == pytest.approx(min(loss(allowed)))
+    assert found["rounds"] == sorted(found["rounds"], reverse=True) and len(found["rounds"]) == 9
+    plain = [price(path)["energy_uj"] for path in RECIPE.space.all_paths() if all(b.endswith("C") for b in path)]
+    assert found["limits"]["energy_uj"] == pytest.approx(0.7 * max(plain))
+    assert dearest(t07.with_operators(RECIPE.space, "S+"), RECIPE.data) == dearest(RECIPE.space, RECIPE.data)
+    none = Search({"energy_uj": 1e-6}, population=4, rounds=1)
+    with pytest.raises(InputError, match=r"limit energy_uj=.* is met by no genome of the space"):
+        search_paths(RECIPE.space, RECIPE.data, none, loss, seed=0, checkpoint=tmp_path / "none.json")
+
+
+def test_operator_sets_keep_attention_to_where_the_space_has_it():
+    spaces = {name: t07.with_operators(RECIPE.space, letters) for name, letters in t07.SETS.items()}
+    found = {name: [level.operators for level in space.levels] for name, space in spaces.items()}
+    assert found["Attn&Conv"] == ["C", "AC"] and found["Shift&Add"] == ["S+", "S+"]
+    assert found["Attn&Conv&Add"] == ["C+", "AC+"] and found["All"] == ["CS+", "ACS+"]
+
+
+def test_a_supernet_run_that_was_killed_ends_with_the_same_value(tmp_path):
+    run = sharing.supernet_specs(RECIPE, ["w/ HWS"], [0])["w/ HWS", 0].recipe
+    whole = sharing.train_supernet(run, 0, RunContext(tmp_path / "run"))
+    again = sharing.train_supernet(run, 0, RunContext(tmp_path / "run"))  # from the checkpoints, nothing left to train
+    assert len(RunContext(tmp_path / "run").metrics()) == run.train.epochs
+    assert whole.pop("seconds") and again.pop("seconds") and whole == again
+    assert set(whole["scores"]) == {"-".join(path) for path in run.paths}
+    assert {row["op"] for row in whole["weights"]} == {"conv", "shift", "adder"} and len(whole["kernels"]) == 2
+
+
+def test_ranked_paths_are_fixed_and_all_ways_of_sharing_rank_the_same():
+    assert RECIPE.ranked() == RECIPE.ranked() and len(set(RECIPE.ranked())) == RECIPE.paths
+    specs = sharing.supernet_specs(RECIPE, sharing.MODES, [0])  # those that only study runs, too
+    assert len({spec.recipe.paths for spec in specs.values()}) == 1
+    assert len({spec.identity for spec in specs.values()}) == len(sharing.MODES)
+    assert {mode for (mode, _), spec in specs.items() if spec.recipe.search} == set(sharing.PRINTED)
+
+
+def test_the_kernel_view_shows_what_was_chosen():
+    curves = pd.DataFrame(
+        [
+            {"setting": name, "seed": 0, "level": 0, "share": 0.0, "pool": w, "remapped": factor * w}
+            for name, factor in (("a", 2.5), ("b", 3.5))
+            for w in (-1.0, 1.0)
+        ]
+    )
+    view = kernel_explorer(curves)
+    controls = view.children[0].children
+    assert "T(pool)" in controls[-1].value and "2.50" in controls[-1].value
+    controls[0].value = "b"
+    assert "3.50" in controls[-1].value and "2.50" not in controls[-1].value

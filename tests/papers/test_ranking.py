@@ -1,0 +1,35 @@
+"""Correlations of rankings, their ceiling, and resamples that every predictor shares."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from repro.papers import ranking
+
+
+def test_correlations_of_hand_made_rankings():
+    true = np.array([1.0, 2.0, 3.0, 4.0])
+    assert ranking.correlations(true[::-1], true) == dict.fromkeys(ranking.STATISTICS, pytest.approx(-1.0))
+    swapped = ranking.correlations(np.array([1.0, 2.0, 4.0, 3.0]), true)
+    assert swapped["kendall_tau"] == pytest.approx(4 / 6) and swapped["spearman_rho"] == pytest.approx(0.8)
+    for bad in (np.ones(4), true[:0]):
+        assert np.isnan(list(ranking.correlations(bad, true[: len(bad)]).values())).all()
+
+
+def test_the_ceiling_is_the_mean_over_pairs_of_trainings():
+    rows = np.array([[1, 1, 3], [2, 2, 2], [3, 3, 1]], dtype=float)
+    assert ranking.ceiling(rows)["kendall_tau"] == pytest.approx((1 - 1 - 1) / 3)
+    assert np.isnan(ranking.ceiling(rows[:, :1])["kendall_tau"])
+
+
+def test_resamples_are_shared_and_few_networks_have_none():
+    true = np.random.default_rng(0).normal(size=(12, 2))
+    good = true.mean(axis=1, keepdims=True)
+    draws = ranking.resampled({"a": good, "b": good.copy(), "c": -good}, true, count=8)
+    values = {name: group["value"].to_numpy() for name, group in draws.groupby("name")}
+    assert len(draws) == 3 * 3 * 8 and np.array_equal(values["a"], values["b"])
+    np.testing.assert_allclose(values["a"], -values["c"])
+    span = ranking.intervals(draws).set_index(["name", "column"])
+    assert span.loc[("c", "kendall_tau"), "high"] < 0 < span.loc[("a", "kendall_tau"), "low"]
+    none = ranking.resampled({"a": good[:9]}, true[:9])
+    assert none.empty and isinstance(ranking.intervals(none), pd.DataFrame)

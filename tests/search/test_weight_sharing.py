@@ -1,0 +1,123 @@
+"""Sharing modes against float64 references written from the equations; the released divergence does nothing."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from repro.errors import InputError
+from repro.search.weight_sharing import EqualWidthKernel, WeightSharing, divergence_of, laplace_quantiles
+
+SHAPE = (7, 5, 3, 3)
+
+
+def equation_8(weight, factors):
+    """Sort descending, cut into runs of equal count (the first ones one longer), scale, put back; in float64."""
+    flat = weight.double().flatten().numpy()
+    order = np.argsort(-flat, kind="stable")
+    mapped = np.empty_like(flat)
+    for factor, run in zip(factors, np.array_split(order, len(factors))):
+        mapped[run] = factor * flat[run]
+    return mapped.reshape(weight.shape)
+
+
+def least_squares(weight, pieces, scale):
+    """The factors that take sorted weights to the quantiles of Laplace(0, scale), piece by piece; in float64."""
+    falling = np.sort(weight.double().flatten().numpy())[::-1]
+    wanted = stats.laplace(scale=scale).ppf(1 - (np.arange(len(falling)) + 0.5) / len(falling))
+    parts = zip(np.array_split(falling, pieces), np.array_split(wanted, pieces))
+    return [float(mine @ theirs / (mine @ mine)) for mine, theirs in parts]
+
+
+@pytest.mark.parametrize("remap, pieces", [("transform", 200), ("transform", 1000), ("constant", 200)])
+@pytest.mark.parametrize("start, scale", [("he", 1.0), ("unit", 2.0)])
+def test_fitted_kernels_compute_equation_8_with_least_squares_factors(remap, pieces, start, scale):
+    sharing = WeightSharing(start=start, remap=remap, pieces=pieces, scale=scale)
+    torch.manual_seed(0)
+    pool = sharing.pool_tensor(SHAPE).detach()
+    kernel = sharing.kernel(pool)
+    count = 1 if remap == "constant" else min(pieces, pool.numel())
+    assert kernel.alpha.numel() == count
+    factors = least_squares(pool, count, scale)
+    np.testing.assert_allclose(kernel.alpha.detach().numpy(), factors, rtol=2e-6)
+    np.testing.assert_allclose(kernel(pool).detach().numpy(), equation_8(pool, factors), rtol=5e-6)
+
+
+def test_pools_start_at_the_scale_of_their_name_and_factors_as_told():
+    torch.manual_seed(0)
+    shape = (64, 32, 3, 3)
+    he, unit = (WeightSharing(start=start).pool_tensor(shape) for start in ("he", "unit"))
+    assert he.std().item() == pytest.approx(math.sqrt(2 / (9 * 64)), rel=0.02) and unit.std().item() == pytest.approx(
+        1, rel=0.02
+    )
+    assert torch.equal(WeightSharing(factors="ones").kernel(unit)(unit), unit)
+    assert WeightSharing(factors="random").kernel(unit).alpha.min() < 0  # random signs, so T is not monotone
+    assert WeightSharing(remap="none").kernel(unit) is None
+    with pytest.raises(InputError, match="factors='fitted' is not allowed with remap='released'"):
+        WeightSharing(remap="released")
+    with pytest.raises(InputError, match="Did you mean 'transform'"):
+        WeightSharing(remap="transformed")
+
+
+def test_the_released_kernel_cuts_by_width_and_loses_the_largest_weight():
+    weight = torch.tensor([-1.0, -0.6, 0.0, 0.4, 0.49, 1.0])
+    kernel = EqualWidthKernel(4)  # pieces [-1, -0.5), [-0.5, 0), [0, 0.5), [0.5, 1)
+    with torch.no_grad():
+        kernel.alpha.copy_(torch.tensor([2.0, 3.0, 5.0, 7.0]))
+    torch.testing.assert_close(kernel(weight), torch.tensor([-2.0, -1.2, 0.0, 2.0, 2.45, 0.0]))
+
+
+def integral(log_p, log_q):
+    """D(p || q) in float64 by the trapezium rule."""
+    z = np.linspace(-60, 60, 1_200_001)
+    return np.trapezoid(np.exp(log_p(z)) * (log_p(z) - log_q(z)), z)
+
+
+def test_closed_divergences_are_the_integrals():
+    weight = torch.randn(400, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 1.7 + 0.3
+    gaussian = stats.norm(weight.mean().item(), weight.std(correction=0).item())
+    middle = weight.median()
+    laplace = stats.laplace(middle.item(), (weight - middle).abs().mean().item())
+    for family, fitted, wanted in (
+        ("gaussian", gaussian, stats.norm()),
+        ("laplace", laplace, stats.laplace(scale=0.8)),
+    ):
+        ours = divergence_of(weight, family, "closed", scale=0.8).item()
+        assert ours == pytest.approx(integral(fitted.logpdf, wanted.logpdf), rel=1e-6)
+
+
+@pytest.mark.parametrize("family, ideal", [("gaussian", stats.norm()), ("laplace", stats.laplace())])
+def test_the_entropy_form_is_near_zero_on_its_target_only_and_leads_there(family, ideal):
+    count = 4000
+    places = (np.arange(count) + 0.5) / count
+    quantiles = torch.from_numpy(ideal.ppf(places))
+    assert divergence_of(quantiles, family, "entropy").item() == pytest.approx(0, abs=0.03)
+    other = torch.from_numpy((stats.laplace() if family == "gaussian" else stats.norm()).ppf(places))
+    assert divergence_of(3 * quantiles, family, "entropy") > 0.5 and divergence_of(other, family, "entropy") > 0.05
+    weight = (0.3 * torch.randn(500, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    before = divergence_of(weight, family, "entropy")
+    before.backward()
+    with torch.no_grad():
+        assert divergence_of(weight - 5 * weight.grad, family, "entropy") < before
+
+
+def test_the_released_softmax_divergence_is_inert():
+    """Its gradient is below a thousandth of the entropy form's, and equal weights please it more than Laplace ones."""
+    count = 4096
+    laplace = laplace_quantiles(count, 1.0).float()
+    weight = torch.randn(count, generator=torch.Generator().manual_seed(0))
+    norms = {}
+    for form in ("entropy", "softmax"):
+        torch.manual_seed(1)
+        leaf = weight.clone().requires_grad_()
+        divergence_of(leaf, "laplace", form).backward()
+        norms[form] = leaf.grad.norm().item()
+    assert 0 < norms["softmax"] < 1e-3 * norms["entropy"]
+
+    def expected(values):
+        torch.manual_seed(2)
+        return torch.stack([divergence_of(values, "laplace", "softmax") for _ in range(20)]).mean()
+
+    assert expected(torch.zeros(count)) < expected(laplace)
