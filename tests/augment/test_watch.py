@@ -9,9 +9,9 @@ from repro.augment import AugmentRecipe, augment, fit_augmented, remapping
 from repro.augment.costs import macs, mean_macs
 from repro.augment.network import Sample
 from repro.augment.watch import watch_channels
-from repro.cost.trace import trace
 from repro.errors import InputError
 from repro.models import create
+from repro.models.trace import trace
 from repro.papers.shiftaddaug.networks import SMALL
 from repro.train import TensorData, TrainRecipe
 

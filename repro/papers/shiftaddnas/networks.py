@@ -8,7 +8,7 @@ import pandas as pd
 
 from repro.cost import layers_cost
 from repro.cost.skeleton import skeleton
-from repro.cost.trace import trace
+from repro.models.trace import trace
 from repro.papers import jobs
 from repro.papers.data import DataRecipe
 from repro.papers.presets import CALIBRATION_IMAGES, SHORT, cifar_subset

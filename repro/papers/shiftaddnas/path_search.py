@@ -10,8 +10,8 @@ from pathlib import Path as FilePath
 import torch
 
 from repro.cost import count, layers_cost
-from repro.cost.trace import trace
 from repro.errors import check_choice
+from repro.models.trace import trace
 from repro.papers.data import DataRecipe
 from repro.search.evolution import evolve
 from repro.search.hybrid_space import HybridSpace
