@@ -122,7 +122,7 @@ def figure(drawing: Drawing, name: str) -> None:
 
 
 def dataset(name: str, number: int = 10) -> None:
-    """The first training images of a data set in memory, with their classes or masks, and where they come from."""
+    """Some training images of a data set, under their classes or masks, and where they come from."""
     from repro.datasets import load
     from repro.datasets.registry import SEGMENTATION, info
     from repro.report.pictures import image_grid, mask_grid
