@@ -71,7 +71,7 @@ def confusion_grid(shares: Mapping[str, object], class_names: Sequence[str]) -> 
     shares: name -> (classes, classes) in percent, NaN where there are none.
     """
     places, side = range(len(class_names)), 0.4 + 0.3 * len(class_names)
-    figure, axes = new_figure(1, len(shares), width_in=side, height_in=side + 0.9, share_y=True)
+    figure, axes = new_figure(1, len(shares), width_in=side, height_in=side + 1.3, share_y=True)
     with house_style():
         for place, (name, matrix) in zip(axes[0], shares.items(), strict=True):
             matrix = np.asarray(matrix, dtype=float)

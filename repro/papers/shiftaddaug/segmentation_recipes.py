@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from repro.papers.data import DataRecipe
 from repro.papers.shiftaddaug.methods import MAIN, Method
 from repro.papers.shiftaddaug.networks import SEGMENTERS
-from repro.papers.shiftaddaug.recipes import PAPER, MethodsRecipe
+from repro.papers.shiftaddaug.recipes import PAPER, MethodsRecipe, tuned_settings
 from repro.papers.shiftaddaug.segmentation_training import SegmenterJob
 from repro.train import TrainRecipe
 from repro.train.segmentation import SegmentationRecipe
@@ -35,15 +35,14 @@ def _with_masks(recipe: TrainRecipe, **changes) -> SegmentationRecipe:
     return SegmentationRecipe(**recipe.as_dict() | {"eval_batch_size": 100} | changes)
 
 
-SMALL = _with_masks(PAPER, batch_size=8, crop_padding=2, lr=0.3)
-"""Rate: what each operator's classifier takes on glyphs (`recipes.TUNED`), for every method alike."""
+SMALL = _with_masks(PAPER, batch_size=8, crop_padding=2)
 FILES = _with_masks(PAPER, crop_padding=0, flip=False)
 """Images from files: their reader draws a box of each and mirrors it (`repro.train.folders`)."""
 
 
 def _eyes(data: DataRecipe, epochs: int, **changes) -> SegmentersRecipe:
     train = dataclasses.replace(SMALL, epochs=epochs)
-    return SegmentersRecipe(data, train, SEGMENTERS[:1], {}, calibration_images=500, **changes)
+    return SegmentersRecipe(data, train, SEGMENTERS[:1], tuned_settings("eyes"), calibration_images=500, **changes)
 
 
 def _files(dataset: str, **changes) -> SegmentersRecipe:
@@ -65,8 +64,8 @@ STANDS_FOR = {"eyes": "OpenEDS", "voc2012": "VOC"}
 
 _SMALLER = (
     "Drawn eyes of 48 pixels in the place of OpenEDS; networks of 4,400 and 9,100 weights in the shape of the paper's, "
-    "whose head and stem are ours; multiples of width and expansion up to 2.2; one peak rate for every method, that of "
-    "the classifiers on glyphs; every method starts from the same wide weights and re-estimates batch norm before the "
+    "whose head and stem are ours; multiples of width and expansion up to 2.2; peak rates are those of the classifiers "
+    "on glyphs; every method starts from the same wide weights and re-estimates batch norm before the "
     "test."
 )
 SCALE = {

@@ -7,16 +7,21 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from repro.papers import entry
+from repro.papers.data import DataRecipe
 from repro.papers.segmentation_jobs import mask_splits
-from repro.papers.shiftaddaug import t05
+from repro.papers.shiftaddaug import f06, t05
 from repro.papers.shiftaddaug.methods import MAIN
+from repro.papers.shiftaddaug.recipes import TUNED
 from repro.papers.shiftaddaug.segmentation_recipes import RECIPES
 from repro.papers.shiftaddaug.segmentation_training import every_nth, spec, stray_areas, wide_network
+from repro.papers.tuning import tune, tuning_of
 from repro.report import compare, published
 from repro.report.examples import unpack_counts
 from repro.runs import Outcome
+from repro.runs.executor import attempt, outcome_of
 
 SMOKE = RECIPES["smoke", "eyes"]
 ROWS = tuple(MAIN)
@@ -119,3 +124,47 @@ def test_large_pictures_are_thinned():
     large = np.arange(130 * 100).reshape(1, 130, 100)
     assert every_nth(large).shape == (1, 44, 34) and every_nth(large)[0, 1, 1] == large[0, 3, 3]
     assert every_nth(large[:, :64, :64]).shape == (1, 64, 64)
+
+
+def test_rates_of_direct_networks_are_chosen_by_pixels_of_held_out_images():
+    asked = tuning_of("shiftaddaug", "eyes")
+    assert set(asked.jobs) == {"conv", "shift", "adder"} == set(TUNED["eyes"])
+    for job in asked.candidates().values():
+        assert job.method.around is None and (job.data.tested_on, job.data.held_out) == ("held out", 0.2)
+    value = {"outcome": "done", "pixel_accuracy_pct": 91.0, "miou_pct": 60.0}
+    tuned = tune(asked, lambda specs: {name: Outcome(each, "done", value) for name, each in specs.items()})
+    assert len(tuned) == 3 * 4 * 2 and (tuned["held_out_accuracy_pct"] == 91).all()
+
+
+def written_openeds(root) -> None:
+    """Two training and two test images of 40 x 32 pixels in the published layout: a class in each quarter."""
+    mask = np.kron(np.array([[0, 1], [2, 3]]), np.ones((16, 20))).astype(np.uint8)
+    for part, names in (("train", "ab"), ("validation", "cd")):
+        top = root / "openeds" / part
+        for folder in ("images", "labels"):
+            (top / folder).mkdir(parents=True)
+        for name in names:
+            np.save(top / "labels" / f"{name}.npy", mask)
+            Image.fromarray(60 * mask).save(top / "images" / f"{name}.png")
+
+
+def test_files_of_the_published_layout_are_trained_on_and_shown(tmp_path, monkeypatch):
+    for variable in ("REPRO_DATA", "REPRO_RUNS"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    written_openeds(tmp_path)
+    recipe = RECIPES["paper", "openeds"]
+    train = dataclasses.replace(recipe.train, epochs=1, batch_size=2)
+    data, models = DataRecipe("openeds", size=32), recipe.models[:1]
+    recipe = dataclasses.replace(recipe, data=data, train=train, models=models, rows=("AugShift",), size="small")
+
+    def run(specs):
+        return {name: outcome_of(each, *attempt(each, False)) for name, each in specs.items()}
+
+    table, figure = t05.trained(recipe, [0], run), f06.trained(recipe, [0], run)
+    mask_splits.cache_clear()
+    assert table["dataset"].tolist() == ["openeds"] and table["miou_pct"].between(0, 100).all()
+    assert table.attrs["extra"]["classes"]["class"].tolist() == ["background", "sclera", "iris", "pupil"]
+    pictures = figure.attrs["extra"]["pictures"].set_index("name")
+    image, truth = (unpack_counts(pictures.loc[name, "packed"], (2, 32, 32)) for name in ("image", "truth"))
+    assert truth[0, ::16, ::16].tolist() == [[0, 1], [2, 3]] and image[0, 8::16, 8::16].tolist() == [[0, 85], [170, 255]]
+    assert compare("shiftaddaug_t05", table)["ours"].notna().sum() == 1
