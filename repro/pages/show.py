@@ -121,6 +121,22 @@ def figure(drawing: Drawing, name: str) -> None:
     display(Markdown(f"*{_plain(drawing.caption)}*"))
 
 
+def dataset(name: str, number: int = 10) -> None:
+    """Some training images of a data set, under their classes or masks, and where they come from."""
+    from repro.datasets import load
+    from repro.datasets.registry import SEGMENTATION, info
+    from repro.report.pictures import image_grid, mask_grid
+
+    entry, data = info(name), load(name, "train", limit=number)
+    names = entry.class_names or [str(label) for label in range(entry.num_classes)]
+    if entry.task == SEGMENTATION:
+        shown = mask_grid(data.images, {"mask": data.labels}, names)
+    else:
+        shown = image_grid(data.images, data.labels, names)
+    caption = f"{entry.title}: {number} training images ({data.provenance['source']})."
+    figure(Drawing(shown, caption), f"data_{name}")
+
+
 def agreement(*frames: pd.DataFrame) -> None:
     """How many printed cells of each analytic column ours reproduces, over several tables."""
     found = {frame.attrs["table_id"]: report.compare(frame.attrs["table_id"], frame) for frame in frames}

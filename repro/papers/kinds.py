@@ -21,6 +21,7 @@ KINDS = {
     "weights": ("repro.papers.weight_distributions:train_and_fit", "WeightsRecipe"),
     "acghostnet_search": ("repro.papers.acghostnet.found:search", "SearchRun"),
     "acghostnet_supernet": ("repro.papers.acghostnet.ranking:train_shared", "SharedRun"),
+    "tiny_segmentation": ("repro.papers.shiftaddaug.segmentation_training:train_segmenter", "SegmenterJob"),
     "tiny": ("repro.papers.shiftaddaug.training:train_tiny", "TinyJob"),
     "shiftaddaug_search": ("repro.papers.shiftaddaug.found:search", "TwoStageRun"),
     "shiftaddaug_found": ("repro.papers.shiftaddaug.found:train_found", "FoundJob"),

@@ -88,6 +88,12 @@ def mask_splits(recipe: DataRecipe) -> MaskSplits:
     return MaskSplits(weights, held_out if recipe.tested_on == "held out" else test)
 
 
+def class_names(recipe: DataRecipe) -> list[str]:
+    """Names of the classes of a recipe's masks, in order."""
+    entry = REGISTRY[recipe.dataset]
+    return list(entry.class_names or mask_splits(recipe).test.class_names)
+
+
 def train_segmentation(job: SegmentationJob, seed: int, context: RunContext) -> dict[str, Any]:
     """Run function: what `train_and_test` says of the named network."""
     _, _, value = train_and_test(lambda: create(job.model, **job.model_options), job, seed, context)
@@ -117,7 +123,7 @@ def train_and_test(
         checkpoint=context.checkpoint / "training",
     )
     if history.diverged:
-        return model, data, _diverged(history.detail)
+        return model, data, diverged(history.detail)
     if job.calibration_images:
         inputs = data.train.input_batches(job.calibration_images, limit=job.calibration_images)
         reestimate_batch_norm(model, (batch.to(device()) for batch in inputs))
@@ -134,7 +140,7 @@ def tested(model: nn.Module, data: MaskData, *, batch_size: int = 100) -> dict[s
     try:
         found = measure(model, data, batch_size=batch_size)
     except Divergence as problem:
-        return _diverged(str(problem))
+        return diverged(str(problem))
     called = np.flatnonzero(found.confusion.sum(axis=0))
     dead = len(called) < 2
     return {
@@ -150,7 +156,8 @@ def tested(model: nn.Module, data: MaskData, *, batch_size: int = 100) -> dict[s
     }
 
 
-def _diverged(detail: str) -> dict[str, Any]:
+def diverged(detail: str) -> dict[str, Any]:
+    """What `tested` says of a network without numbers."""
     scores = dict.fromkeys(("miou_pct", "pixel_accuracy_pct", "test_loss"))
     return {"outcome": "diverged", "detail": detail, **scores, "iou_pct": [], "examples": 0, "confusions": ""}
 
@@ -171,6 +178,25 @@ def class_frame(rows: Iterable[tuple[Mapping[str, Any], int, Outcome]], class_na
         if (confusions := confusions_of(outcome)) is not None
         for name, share in zip(class_names, iou_pct(confusions.sum(axis=0)), strict=True)
     )
+
+
+def confusion_frame(rows: Iterable[tuple[Mapping[str, Any], int, Outcome]], class_names: Sequence[str]) -> pd.DataFrame:
+    """The extra frame `confusions` of an entry. rows: (key, seed, outcome).
+
+    Returns: key columns, seed, true, predicted, share_pct (of the pixels that are truly of that class; NaN for none).
+    """
+    found = []
+    for key, seed, outcome in rows:
+        confusions = confusions_of(outcome)
+        if confusions is not None:
+            total = confusions.sum(axis=0)
+            shares = 100 * total / np.where(total.sum(1) > 0, total.sum(1), np.nan)[:, None]
+            found += [
+                {**key, "seed": seed, "true": true, "predicted": predicted, "share_pct": float(share)}
+                for true, line in zip(class_names, shares, strict=True)
+                for predicted, share in zip(class_names, line, strict=True)
+            ]
+    return pd.DataFrame(found)
 
 
 def miou_draws(

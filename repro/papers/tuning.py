@@ -37,6 +37,7 @@ class Tuning:
             network without any.
         seeds: of the trainings.
         spec: (job, seed) -> the run that trains it; a job is any record with a `train`.
+        measure: what a run says of its accuracy, in percent.
     """
 
     jobs: Mapping[str, Any]
@@ -44,6 +45,7 @@ class Tuning:
     skips: frozenset[tuple[str, str]] = frozenset()
     seeds: Sequence[int] = (0, 1)
     spec: Callable[[Any, int], RunSpec] = jobs.spec
+    measure: str = "top1_pct"
 
     def candidates(self) -> dict[tuple[str, str], Any]:
         """(network, setting) -> job."""
@@ -59,7 +61,9 @@ def tune(tuning: Tuning, run: Engine) -> pd.DataFrame:
     """Train every candidate with every seed: columns network, setting, seed, held_out_accuracy_pct (NaN: diverged)."""
     tried = tuning.candidates()
     done = run({(key, seed): tuning.spec(job, seed) for key, job in tried.items() for seed in tuning.seeds})
-    rows = [(*candidate, seed, jobs.accuracy_of(outcome)) for (candidate, seed), outcome in done.items()]
+    rows = [
+        (*candidate, seed, jobs.accuracy_of(outcome, tuning.measure)) for (candidate, seed), outcome in done.items()
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from repro.errors import InputError, check_int
 from repro.report.figures import house_style, new_figure
-from repro.report.palette import SERIES
+from repro.report.palette import COLOURS, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,6 +62,31 @@ def mask_grid(images, masks: Mapping[str, object], class_names: Sequence[str]) -
             places[0].spines[:].set_visible(False)
         patches = [Patch(color=class_colour(k), label=name) for k, name in enumerate(class_names) if k]
         figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 7))
+    return figure
+
+
+def confusion_grid(shares: Mapping[str, object], class_names: Sequence[str]) -> Figure:
+    """A confusion matrix per name in a row: what share of the pixels of each class (rows) is called which (columns).
+
+    shares: name -> (classes, classes) in percent, NaN where there are none.
+    """
+    places, side = range(len(class_names)), 0.4 + 0.3 * len(class_names)
+    figure, axes = new_figure(1, len(shares), width_in=side, height_in=side + 1.3, share_y=True)
+    with house_style():
+        for place, (name, matrix) in zip(axes[0], shares.items(), strict=True):
+            matrix = np.asarray(matrix, dtype=float)
+            if matrix.shape != (len(class_names),) * 2:
+                raise InputError(f"{name} has the shape {matrix.shape}; {len(class_names)} classes need a square.")
+            place.imshow(matrix, cmap="Blues", vmin=0, vmax=100)
+            for row, column in np.argwhere(np.isfinite(matrix)):
+                share = matrix[row, column]
+                colour = "white" if share > 60 else COLOURS["ink"]
+                place.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=7)
+            place.set(title=name, xlabel="predicted class")
+            place.set_xticks(places, class_names, rotation=90)
+            place.set_yticks(places, class_names)
+            place.grid(False)
+        axes[0, 0].set_ylabel("true class")
     return figure
 
 

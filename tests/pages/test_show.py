@@ -3,7 +3,9 @@
 import math
 
 import pandas as pd
+import pytest
 
+from repro.datasets import load
 from repro.pages import show
 
 
@@ -29,3 +31,16 @@ def test_what_comes_from_messages_and_records_is_text_on_a_page(monkeypatch):
     page = "\n".join(displayed)
     assert page.count("&lt;script&gt;") == 3 and "<" not in page
     assert r"failed:** &lt;script&gt;alert\(1\)&lt;/script&gt; \[x\]\(javascript:y\) \`z\`" in page
+
+
+@pytest.mark.parametrize("name", ["glyphs", "eyes"])
+def test_a_data_set_is_shown_with_its_classes_or_masks_and_its_source(name, monkeypatch):
+    drawings = []
+    monkeypatch.setattr(show, "figure", lambda drawing, where: drawings.append((drawing, where)))
+    show.dataset(name, 10)
+    ((drawing, where),) = drawings
+    texts = [axes.get_title() or axes.get_ylabel() for axes in drawing.figure.axes]
+    data = load(name, "train", limit=10)
+    wanted = ["image", "mask"] if name == "eyes" else [str(int(label)) for label in data.labels]
+    assert [text for text in texts if text] == wanted and where == f"data_{name}"
+    assert "drawn" in drawing.caption and data.provenance["source"] in drawing.caption

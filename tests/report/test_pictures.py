@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from repro.errors import InputError
-from repro.report.pictures import OPACITY, class_colour, image_grid, mask_grid, under_mask
+from repro.report.pictures import OPACITY, class_colour, confusion_grid, image_grid, mask_grid, under_mask
 
 IMAGES = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.full((1, 1, 4, 4), 100, dtype=np.uint8)
 NAMES = ("background", "sclera", "iris")
@@ -30,6 +30,21 @@ def test_rows_are_the_images_and_then_each_kind_of_mask():
         changed = np.argwhere((shown[image] != shown[3 + image]).any(axis=-1))
         assert changed.tolist() == ([[0, 0]] if image == 1 else [])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sclera", "iris"]
+
+
+def test_a_matrix_stands_for_each_name_true_classes_downwards():
+    first = np.array([[90.0, 10.0, 0.0], [20.0, 70.0, 10.0], [np.nan] * 3])
+    figure = confusion_grid({"Base": first, "Shift": np.eye(3) * 100}, NAMES)
+    left, right = figure.axes
+    assert (left.get_title(), right.get_title()) == ("Base", "Shift")
+    assert [(text.get_position(), text.get_text()) for text in left.texts][:3] == [
+        ((0, 0), "90"),
+        ((1, 0), "10"),
+        ((2, 0), "0"),
+    ]
+    assert len(left.texts) == 6 and np.array_equal(left.images[0].get_array().filled(np.nan), first, equal_nan=True)
+    with pytest.raises(InputError, match="Shift has the shape"):
+        confusion_grid({"Shift": first[:2]}, NAMES)
 
 
 def test_the_background_stays_and_unknown_pixels_are_white():

@@ -22,14 +22,22 @@ from repro.papers.shiftaddaug.networks import SMALL
 from repro.papers.shiftaddaug.recipes import SCALE, SEEDS, MethodsRecipe, presets
 from repro.papers.shiftaddaug.training import spec
 from repro.papers.table import Table
-from repro.runs import Outcome
+from repro.report.figures import new_figure
+from repro.report.palette import COLOURS
+from repro.runs import Outcome, RunSpec
 
 Outcomes = dict[tuple[str, str, int], Outcome]
 """(model, row, seed) -> its training."""
 
 
-def train_all(recipe: MethodsRecipe, seeds: Sequence[int], run, methods: Mapping[str, Method]) -> Outcomes:
-    """Train every model with every method and seed.
+def train_all(
+    recipe: MethodsRecipe,
+    seeds: Sequence[int],
+    run,
+    methods: Mapping[str, Method],
+    spec: Callable[..., RunSpec] = spec,
+) -> Outcomes:
+    """Train every model with every method and seed. `spec`: (job, seed) -> the run of a job of the recipe.
 
     Augmented adders with R come second: b of their Laplace distribution is measured on the adder network that the same
     seed trained by itself (the paper's "prior knowledge"), to three digits.
@@ -120,6 +128,23 @@ def network_costs(network: nn.Module, data: DataRecipe) -> dict[str, float]:
         "energy_mj": cost.energy_mj,
         "latency_ms": cost.latency_ms,
     }
+
+
+def method_dots(ours: pd.DataFrame, methods: Mapping[str, Method], column: str, label: str):
+    """A figure of one column by method, a panel for each model: a dot is a training, the bar their mean."""
+    models = list(dict.fromkeys(ours["model"]))
+    figure, panels = new_figure(1, len(models), width_in=2.2, height_in=2.9, share_y=True)
+    for axes, model in zip(panels.flat, models):
+        mine = ours[ours["model"] == model]
+        for place, (row, method) in enumerate(methods.items()):
+            values = mine.loc[mine["method"] == row, column].dropna()
+            colour = COLOURS[method.op]
+            axes.scatter([place] * len(values), values, s=16, color=colour)
+            if len(values):
+                axes.hlines(values.mean(), place - 0.3, place + 0.3, color=colour)
+        axes.set_xticks(range(len(methods)), methods, rotation=60, ha="right")
+        axes.set(title=model, xlabel="method", ylabel=label)
+    return figure
 
 
 def comparison(

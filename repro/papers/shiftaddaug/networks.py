@@ -6,11 +6,13 @@ images of 16 pixels and has 3,000 to 9,000 weights.
 
 from __future__ import annotations
 
+import dataclasses
+
 from torch import nn
 
 from repro.errors import check_choice
 from repro.models import create
-from repro.models.mobile import BlockSpec, MobileSpec
+from repro.models.mobile import KEEP, BlockSpec, MobileSpec
 from repro.papers.shiftaddaug.counts import MODELS
 
 SIZES = ("small", "paper")
@@ -80,3 +82,22 @@ def tiny(model: str, size: str, op: str = "conv", *, in_channels: int, num_class
     small = check_choice("size", size, SIZES) == "small"
     options = {"spec": SMALL[model]} if small else options
     return create(name, op=op, in_channels=in_channels, num_classes=num_classes, **options)
+
+
+SEGMENTERS = ("MobileNetV2-w0.35", "ProxylessNAS-w0.35")
+"""Models of table 5."""
+
+
+def segmenter(model: str, size: str, op: str = "conv", *, in_channels: int, num_classes: int) -> nn.Module:
+    """A network of table 5 with convolutions: one of the backbones below the head of `repro.models.segmentation`.
+
+    Args:
+        model, size: as `tiny`; the small one takes images of 48 pixels, which its stem leaves as large as they are.
+        op: what augmentation will put into their place; it decides which layers the network says stay multiplicative.
+            Under adders the head's gate does, too: no adder's output is positive, so a gate of adders would be shut.
+    """
+    name, options = MODELS[check_choice("model", model, SEGMENTERS)]
+    if check_choice("size", size, SIZES) == "small":
+        options = {"spec": dataclasses.replace(SMALL[model], stem_stride=1), "channels": 16}
+    keep = (*KEEP["adder"], "se") if op == "adder" else None
+    return create(f"{name}_seg", keep=keep, in_channels=in_channels, num_classes=num_classes, **options)

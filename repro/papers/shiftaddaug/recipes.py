@@ -33,11 +33,17 @@ TUNED_SETTINGS = {f"rate {rate:g}": {"lr": rate} for rate in (0.05, 0.15, 0.3, 0
 TUNED = {
     "glyphs": {"conv": "rate 0.3", "shift": "rate 0.3", "adder": "rate 0.3"},
     "cifar10": {"conv": "rate 0.3", "shift": "rate 0.3", "adder": "rate 0.3"},
+    "eyes": {"conv": "rate 0.3", "shift": "rate 0.3", "adder": "rate 0.3"},
 }
 """Data set -> operator -> the rate with which its network does best by itself; augmented networks take the same.
 
-CIFAR-10 has no record yet: until it has, its networks take what glyphs chose.
+CIFAR-10 and eyes have no record yet: until they have, their networks take what glyphs chose.
 """
+
+
+def tuned_settings(dataset: str) -> dict[str, dict[str, object]]:
+    """Operator -> the fields of its trainings that were chosen on a data set."""
+    return {op: TUNED_SETTINGS[choice] for op, choice in TUNED[dataset].items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +73,8 @@ class MethodsRecipe:
 
 
 def _small(dataset: str, data: DataRecipe, epochs: int, models: Sequence[str], **changes) -> MethodsRecipe:
-    settings = {op: TUNED_SETTINGS[choice] for op, choice in TUNED[dataset].items()}
     train = dataclasses.replace(SMALL, epochs=epochs, **changes)
-    return MethodsRecipe(data, train, models, settings, calibration_images=CALIBRATION_IMAGES)
+    return MethodsRecipe(data, train, models, tuned_settings(dataset), calibration_images=CALIBRATION_IMAGES)
 
 
 def presets(models: Sequence[str], quick: Sequence[str] | None = None) -> dict[tuple[str, str], MethodsRecipe]:

@@ -12,14 +12,12 @@ import pandas as pd
 from repro.cost import ACCOUNTINGS, CONVENTIONS, layers_cost
 from repro.errors import check_choice
 from repro.papers.analytic import analytic_frame, level_energies
-from repro.papers.shiftaddaug.comparing import method_rows, target_costs, train_all
+from repro.papers.shiftaddaug.comparing import method_dots, method_rows, target_costs, train_all
 from repro.papers.shiftaddaug.counts import MODELS, OPERATORS, accountings, measures, network
 from repro.papers.shiftaddaug.methods import CONTROLS, MAIN
 from repro.papers.shiftaddaug.recipes import ALL_MODELS, SCALE, SEEDS, presets
 from repro.papers.table import Drawing, Table, is_computed
 from repro.report import charts
-from repro.report.figures import new_figure
-from repro.report.palette import COLOURS
 from repro.report.published import published
 
 METHODS = {
@@ -109,7 +107,11 @@ def computed(accounting: str = "published"):
 def draw(ours):
     """Trained: accuracies by model. Computed: MobileNetV2-w0.35 by memory level and layer, and accuracy over energy."""
     if not is_computed(ours):
-        return [_gains(ours)]
+        caption = (
+            "Accuracy of each method on each model: a dot is a training, the bar their mean; a method without dots is "
+            "dead or diverged."
+        )
+        return [Drawing(method_dots(ours, MAIN, "accuracy_pct", "test accuracy (%)"), caption)]
     levels = level_energies({op: network("MobileNetV2-w0.35", op)[1] for op in OPERATORS})
     layers = {
         f"{op}, as published": layers_cost(network("MobileNetV2-w0.35", op)[1], accounting="published").layers
@@ -152,27 +154,6 @@ def _front(readings):
         width_in=3.6,
         height_in=3.4,
     )
-
-
-def _gains(ours):
-    """Accuracy of each method on each model: a dot per training, a line at the mean."""
-    models = list(dict.fromkeys(ours["model"]))
-    figure, panels = new_figure(1, len(models), width_in=2.2, height_in=2.9, share_y=True)
-    for axes, model in zip(panels.flat, models):
-        mine = ours[ours["model"] == model]
-        for place, method in enumerate(MAIN):
-            values = mine.loc[mine["method"] == method, "accuracy_pct"].dropna()
-            colour = COLOURS[MAIN[method].op]
-            axes.scatter([place] * len(values), values, s=16, color=colour)
-            if len(values):
-                axes.hlines(values.mean(), place - 0.3, place + 0.3, color=colour)
-        axes.set_xticks(range(len(MAIN)), MAIN, rotation=60, ha="right")
-        axes.set(title=model, xlabel="method", ylabel="test accuracy (%)")
-    caption = (
-        "Accuracy of each method on each model: a dot is a training, the bar their mean; a method without dots is dead "
-        "or diverged."
-    )
-    return Drawing(figure, caption)
 
 
 TABLE = Table(
