@@ -56,7 +56,8 @@ class DesignExplorer:
         self._make_chip()
         self._make_figures()
         self._make_points()
-        self.view = beside(column(*self.left), column(*self.right))
+        self.results = column(*self.right)
+        self.view = beside(column(*self.left), self.results)
         self._network()
 
     # -- controls ---------------------------------------------------------------------------------------------------
@@ -126,7 +127,8 @@ class DesignExplorer:
         for op in design.OPERATORS:
             self.bars.chart.add_bar(name=op, marker={"color": COLOURS[op]}, hovertemplate="%{text}<extra></extra>")
         self.quantity.observe(lambda _: self._draw_layers(), "value")
-        self.right = [row(self.readout, self.levels), self.note, self.quantity, self.bars]
+        self.by_level, self.by_layer = column(self.levels), column(self.bars)
+        self.right = [row(self.readout, self.by_level), self.note, self.quantity, self.by_layer]
 
     def _make_points(self) -> None:
         self.source = control(widgets.Dropdown, "published networks", options=list(self.sources))
@@ -180,7 +182,7 @@ class DesignExplorer:
             self._refuse(error)
             return
         self.network_message.clear()
-        fade(self.right, False)
+        fade(self.results, False)
         self.operator_message.clear()
         names = {layer.name for layer in self.base}
         self.overrides = [pair for pair in self.overrides if pair[0] in names]
@@ -194,7 +196,7 @@ class DesignExplorer:
         controls = {"width": self.width, "resolution": self.resolution, "num_classes": self.classes}
         controls |= {"options": self.options}
         self.network_message.error(error, {name: each.description for name, each in controls.items()})
-        fade(self.right, True)
+        fade(self.results, True)
 
     def _select_group(self) -> None:
         self.chosen.value = tuple(self.groups.get(self.group.value, ()))
@@ -268,7 +270,7 @@ class DesignExplorer:
         ]
         self.readout.value = table_html(rows)
         notes = [f"Counting: {found.convention.text}.", f"Unit energies: {self.unit.source}."]
-        fade([self.levels], cost is None)
+        fade(self.by_level, cost is None)
         if cost is None:
             notes.append("No energy or latency on the chip: see the message below its settings.")
         else:
@@ -284,6 +286,7 @@ class DesignExplorer:
 
     def _draw_layers(self) -> None:
         quantity = self.quantity.value
+        fade(self.by_layer, quantity not in self.frame)
         if quantity not in self.frame:
             return
         label = LAYER_QUANTITIES[quantity]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import ipywidgets as widgets
 import plotly.graph_objects as go
@@ -71,10 +71,9 @@ class Message(widgets.HTML):
         self.value = ""
 
 
-def fade(parts: Iterable[widgets.Widget], faded: bool) -> None:
-    """Fade what shows an older state than the controls do, beside the error that says why, or show it plainly again."""
-    for part in parts:
-        part.add_class(STALE) if faded else part.remove_class(STALE)
+def fade(box: widgets.Box, faded: bool) -> None:
+    """Fade a box that shows an older state than the controls do, beside the error that says why, or show it again."""
+    box.add_class(STALE) if faded else box.remove_class(STALE)
 
 
 def guarded(message: Message):
