@@ -12,7 +12,7 @@ from repro.errors import InputError
 from repro.report.palette import COLOURS, LEVELS
 from repro.widgets import design
 from repro.widgets.design import Chip, Network
-from repro.widgets.parts import Message, beside, button, column, control, figure, heading, row, table_html
+from repro.widgets.parts import Message, beside, button, column, control, fade, figure, heading, row, table_html
 from repro.widgets.published import Source, published_front, published_points, quantities, standing
 
 LAYER_QUANTITIES = {
@@ -41,8 +41,8 @@ class DesignExplorer:
     """State and widgets of one explorer; `view` is what is displayed. `sources` are the tables it is compared with.
 
     A control calls only the step it changes: `_network` traces the model, `_operators` applies operators chosen by
-    hand, `_cost` prices, `_draw` draws. An error stops there, its sentence stands below the controls that caused it,
-    and figures keep the last design that could be built.
+    hand, `_cost` prices, `_draw` draws. An error stops there, its sentence stands below the controls that caused it
+    and names them by their labels, and figures keep, faded, the last design that could be built.
     """
 
     def __init__(self, model: str = "mobilenet_v2", sources: Sequence[Source] = ()):
@@ -56,7 +56,8 @@ class DesignExplorer:
         self._make_chip()
         self._make_figures()
         self._make_points()
-        self.view = beside(column(*self.left), column(*self.right))
+        self.results = column(*self.right)
+        self.view = beside(column(*self.left), self.results)
         self._network()
 
     # -- controls ---------------------------------------------------------------------------------------------------
@@ -126,7 +127,8 @@ class DesignExplorer:
         for op in design.OPERATORS:
             self.bars.chart.add_bar(name=op, marker={"color": COLOURS[op]}, hovertemplate="%{text}<extra></extra>")
         self.quantity.observe(lambda _: self._draw_layers(), "value")
-        self.right = [row(self.readout, self.levels), self.note, self.quantity, self.bars]
+        self.by_level, self.by_layer = column(self.levels), column(self.bars)
+        self.right = [row(self.readout, self.by_level), self.note, self.quantity, self.by_layer]
 
     def _make_points(self) -> None:
         self.source = control(widgets.Dropdown, "published networks", options=list(self.sources))
@@ -154,7 +156,7 @@ class DesignExplorer:
         try:
             start = design.network_defaults(self.model.value)
         except InputError as error:
-            self.network_message.error(error)
+            self._refuse(error)
             return
         self.busy = True
         self.width.value, self.resolution.value = start.width, start.resolution
@@ -177,9 +179,10 @@ class DesignExplorer:
         try:
             self.params, self.base = design.traced(network)
         except InputError as error:
-            self.network_message.error(error)
+            self._refuse(error)
             return
         self.network_message.clear()
+        fade(self.results, False)
         self.operator_message.clear()
         names = {layer.name for layer in self.base}
         self.overrides = [pair for pair in self.overrides if pair[0] in names]
@@ -187,6 +190,13 @@ class DesignExplorer:
         if list(self.group.options) != list(self.groups):
             self.group.options = list(self.groups)
         self._operators()
+
+    def _refuse(self, error: InputError) -> None:
+        """Say why there is no such network, and fade the numbers and charts of the one before."""
+        controls = {"width": self.width, "resolution": self.resolution, "num_classes": self.classes}
+        controls |= {"options": self.options}
+        self.network_message.error(error, {name: each.description for name, each in controls.items()})
+        fade(self.results, True)
 
     def _select_group(self) -> None:
         self.chosen.value = tuple(self.groups.get(self.group.value, ()))
@@ -227,7 +237,8 @@ class DesignExplorer:
             self.unit = design.unit_energies(self._chip())
             self.cost = design.priced(self.layers, self._chip())
         except InputError as error:
-            self.chip_message.error(error)
+            labels = {name: each.description for name, each in self.hardware.items()}
+            self.chip_message.error(error, labels | {"clock_mhz": self.clock.description})
             self.cost = None
         else:
             self.chip_message.clear()
@@ -259,6 +270,7 @@ class DesignExplorer:
         ]
         self.readout.value = table_html(rows)
         notes = [f"Counting: {found.convention.text}.", f"Unit energies: {self.unit.source}."]
+        fade(self.by_level, cost is None)
         if cost is None:
             notes.append("No energy or latency on the chip: see the message below its settings.")
         else:
@@ -274,6 +286,7 @@ class DesignExplorer:
 
     def _draw_layers(self) -> None:
         quantity = self.quantity.value
+        fade(self.by_layer, quantity not in self.frame)
         if quantity not in self.frame:
             return
         label = LAYER_QUANTITIES[quantity]

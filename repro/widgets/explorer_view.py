@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import ipywidgets as widgets
 
 from repro.widgets.design_view import design_explorer
+from repro.widgets.parts import heading
 from repro.widgets.published import Source
 from repro.widgets.weights_view import weight_explorer
 
@@ -28,6 +29,7 @@ def explorer(
     def open_tab(_=None) -> None:
         page, make = pages[tabs.selected_index or 0], list(views.values())[tabs.selected_index or 0]
         if not page.children:
+            page.children = [heading("loading …")]
             page.children = [make()]
 
     tabs.selected_index = 0

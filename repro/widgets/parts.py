@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 
 import ipywidgets as widgets
 import plotly.graph_objects as go
@@ -13,6 +14,8 @@ from repro.errors import InputError
 from repro.report.palette import COLOURS
 from repro.widgets.plot import Plot
 
+STALE = "repro-stale"
+_FADED = f"<style>.{STALE} {{ opacity: 0.2; }}</style>"
 LABEL_WIDTH = "150px"
 CONTROL_WIDTH = "400px"
 
@@ -26,7 +29,7 @@ def control(kind: type, label: str, tooltip: str = "", *, width: str = CONTROL_W
     made = kind(
         description=label,
         style={"description_width": LABEL_WIDTH},
-        layout=widgets.Layout(width=width),
+        layout=widgets.Layout(width=width, max_width="100%"),
         **options,
     )
     made.tooltip = tooltip or label
@@ -49,10 +52,12 @@ class Message(widgets.HTML):
         super().__init__()
         self.width = width
 
-    def error(self, text: object) -> None:
-        """Show what is wrong with the value of the control."""
+    def error(self, text: object, labels: Mapping[str, str] | None = None) -> None:
+        """Show what is wrong with the value of the control; `labels` say how a name in the sentence is labelled."""
+        for name, label in (labels or {}).items():
+            text = re.sub(rf"\b{name}=", f"{label} = ", str(text), count=1)
         style = f"color:{COLOURS['chosen']};max-width:{self.width};line-height:1.35"
-        self.value = f'<div role="alert" class="repro-error" style="{style}">{html.escape(str(text))}</div>'
+        self.value = f'<div role="alert" class="repro-error" style="{style}">{html.escape(str(text))}</div>{_FADED}'
 
     def note(self, text: str) -> None:
         """Show a remark."""
@@ -64,6 +69,11 @@ class Message(widgets.HTML):
     def clear(self) -> None:
         """Show nothing."""
         self.value = ""
+
+
+def fade(box: widgets.Box, faded: bool) -> None:
+    """Fade a box that shows an older state than the controls do, beside the error that says why, or show it again."""
+    box.add_class(STALE) if faded else box.remove_class(STALE)
 
 
 def guarded(message: Message):
@@ -111,12 +121,12 @@ def row(*children: widgets.Widget, gap: str = "12px") -> widgets.Box:
 def beside(controls: widgets.Widget, charts: widgets.Widget) -> widgets.Box:
     """Controls left of the charts that they change; long lists of controls scroll by themselves.
 
-    The charts shrink to what room there is, down to about 560 pixels; on a narrower page they follow below.
+    Both shrink, side by side from a page of 900 pixels on; on a narrower one the charts follow below.
     """
-    controls.layout.flex, controls.layout.width = "0 0 auto", "440px"
+    controls.layout.flex, controls.layout.min_width = "0 1 440px", "min(100%, 320px)"
     controls.layout.max_width, controls.layout.max_height = "100%", "88vh"
     controls.layout.overflow, controls.layout.flex_flow = "hidden auto", "column nowrap"
-    charts.layout.flex, charts.layout.min_width = "1 1 560px", "0"
+    charts.layout.flex, charts.layout.min_width = "1 1 320px", "0"
     return row(controls, charts, gap="16px")
 
 

@@ -225,6 +225,17 @@ def test_onnx_exporters_meet_torchs_operators_only(monkeypatch):
         torch.testing.assert_close(graph(x), y)
 
 
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_exported_onnx_models_compute_the_same(name, tmp_path):
+    pytest.importorskip("onnxscript", reason="onnx and onnxscript are not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    layer, x = layer_and_input(name)
+    torch.onnx.export(layer.eval(), (x,), tmp_path / "layer.onnx", verbose=False)
+    session = runtime.InferenceSession(tmp_path / "layer.onnx", providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(y), layer(x).detach())
+
+
 def test_sparse_activations_are_refused_in_a_sentence():
     with pytest.raises(InputError, match=r"x\.layout=torch\.sparse_coo"):
         adder_linear(ROWS.to_sparse(), images(4, 3))

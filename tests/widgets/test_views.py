@@ -10,7 +10,7 @@ pytest.importorskip("anywidget", reason="the notebooks extra is not installed")
 from repro.papers.explorers import SOURCES
 from repro.widgets import design
 from repro.widgets.design_view import DesignExplorer
-from repro.widgets.parts import figure
+from repro.widgets.parts import STALE, figure
 from repro.widgets.weights_view import WeightExplorer
 
 
@@ -100,10 +100,15 @@ def test_a_design_that_does_not_fit_says_so_and_comes_back():
     view.hardware["pe_limit"].value = 4
     assert "does not fit the modelled accelerator" in view.chip_message.value
     assert "No energy or latency on the chip" in view.note.value and view.cost is None
+    assert STALE in view.by_level._dom_classes and STALE in view.by_layer._dom_classes
+    assert STALE not in view.results._dom_classes
     view.hardware["pe_limit"].value = 192
     assert view.chip_message.value == "" and view.levels.chart.layout.title.text == energy
     view.width.value = -1.0
-    assert "width=-1.0" in view.network_message.value and view.levels.chart.layout.title.text == energy
+    assert "width multiplier = -1.0" in view.network_message.value
+    assert STALE in view.results._dom_classes, "numbers of the design before must not look valid"
+    view.width.value = 0.5
+    assert view.network_message.value == "" and STALE not in view.results._dom_classes
 
 
 def test_a_design_without_published_tables_is_counted_and_priced_all_the_same(steps):

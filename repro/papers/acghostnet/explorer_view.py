@@ -66,18 +66,18 @@ class GhostExplorer:
                 description=f"block {index}",
                 tooltip=f"module type of block {index}, stage {stage}",
                 style={"description_width": "64px"},
-                layout=widgets.Layout(width="165px", overflow="visible"),
+                layout=widgets.Layout(width="auto", overflow="visible"),
             )
             made.observe(functools.partial(self._chosen, index), "value")
             self.dropdowns.append(made)
         grid = widgets.GridBox(
             self.dropdowns,
             layout=widgets.Layout(
-                grid_template_columns="175px 175px",
+                grid_template_columns="minmax(0, 175px) minmax(0, 175px)",
                 grid_template_rows="repeat(8, auto)",
                 grid_auto_flow="column",
                 grid_gap="0 8px",
-                width="372px",
+                max_width="372px",
             ),
         )
         self.blocks = column(heading("Module type of each block"), grid)
@@ -142,7 +142,7 @@ class GhostExplorer:
         try:
             self.editor.best_under(self.budget.value, self.inputs.value)
         except InputError as error:
-            self.budget_message.error(error)
+            self.budget_message.error(error, {"budget": self.budget.description})
             return
         self.budget_message.note(explorer.PROXY)
         self._show()
