@@ -9,6 +9,7 @@ from repro.papers.shiftaddnas import sharing, t07
 from repro.papers.shiftaddnas.kernel_view import kernel_explorer
 from repro.papers.shiftaddnas.path_search import COSTS, Search, dearest, path_costs, search_paths
 from repro.runs.store import RunContext
+from repro.search.hybrid_space import HybridSpace, Level
 from repro.search.hybrid_supernet import HybridNetwork
 
 RECIPE = sharing.RECIPES["smoke", "digits"]
@@ -35,22 +36,27 @@ def test_costs_of_a_path_follow_its_operators():
 
 def test_a_search_finds_the_best_path_within_its_limits(tmp_path):
     """Loss is lowest for convolutions, which the energy limit forbids everywhere at once."""
-    search = Search({"energy_uj": 0.7, "latency_us": 1.0}, population=12, rounds=8)
+    search = Search({"energy_uj": 0.7, "latency_us": 1.0}, population=5, rounds=4)
+
+    space = HybridSpace((Level(4, 1, 1, "CS+", stride=1), Level(4, 1, 1)), layers=2)
+
+    def energy(path):
+        return path_costs(space, RECIPE.data, path)["energy_uj"]
 
     def loss(paths):
         return [1.0 - 0.1 * sum(block.endswith("C") for block in path) for path in paths]
 
-    found = search_paths(RECIPE.space, RECIPE.data, search, loss, seed=0, checkpoint=tmp_path / "search.json")
-    allowed = [path for path in RECIPE.space.all_paths() if price(path)["energy_uj"] <= found["limits"]["energy_uj"]]
-    assert set(found) == {"path", "loss", *COSTS, "limits", "rounds"} and 0 < len(allowed) < RECIPE.space.size
+    found = search_paths(space, RECIPE.data, search, loss, seed=0, checkpoint=tmp_path / "search.json")
+    allowed = [path for path in space.all_paths() if energy(path) <= found["limits"]["energy_uj"]]
+    assert set(found) == {"path", "loss", *COSTS, "limits", "rounds"} and 0 < len(allowed) < space.size
     assert tuple(found["path"]) in allowed and found["loss"] == pytest.approx(min(loss(allowed)))
-    assert found["rounds"] == sorted(found["rounds"], reverse=True) and len(found["rounds"]) == 9
-    plain = [price(path)["energy_uj"] for path in RECIPE.space.all_paths() if all(b.endswith("C") for b in path)]
+    assert found["rounds"] == sorted(found["rounds"], reverse=True) and len(found["rounds"]) == 5
+    plain = [energy(path) for path in space.all_paths() if all(b.endswith("C") for b in path)]
     assert found["limits"]["energy_uj"] == pytest.approx(0.7 * max(plain))
-    assert dearest(t07.with_operators(RECIPE.space, "S+"), RECIPE.data) == dearest(RECIPE.space, RECIPE.data)
+    assert dearest(t07.with_operators(space, "S+"), RECIPE.data) == dearest(space, RECIPE.data)
     none = Search({"energy_uj": 1e-6}, population=4, rounds=1)
     with pytest.raises(InputError, match=r"limit energy_uj=.* is met by no genome of the space"):
-        search_paths(RECIPE.space, RECIPE.data, none, loss, seed=0, checkpoint=tmp_path / "none.json")
+        search_paths(space, RECIPE.data, none, loss, seed=0, checkpoint=tmp_path / "none.json")
 
 
 def test_operator_sets_keep_attention_to_where_the_space_has_it():
