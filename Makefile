@@ -38,7 +38,7 @@ export JOBS
 # Each target is one step or hands its parallelism to JOBS; running two of them side by side gains nothing.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help env env-cluster tables figures reference test test-faults test-cluster test-gpu lab app bench lint clean
+.PHONY: help env env-cluster tables figures reference test test-faults test-cluster test-gpu lab app bench wheel lint clean
 
 help:  ## print the targets and variables
 	@echo "Targets"
@@ -74,7 +74,7 @@ $(VENV)/.installed: constraints.txt pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing what the tests need ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,triton,dev]' || \
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,triton,export,dev]' || \
 	  { echo "Installation failed (see above). Check the network and about 1 GB of free disk, then try again."; exit 1; }
 	@touch $@
 
@@ -117,8 +117,11 @@ app: $(VENV)/.installed  ## serve the explorer as a page on this machine only; p
 	@$(RUN) app
 
 clean:  ## remove output/, decoded data and caches; keeps finished runs, downloads and .venv
-	@rm -rf output data/cache build dist *.egg-info .ruff_cache .pytest_cache .hypothesis
+	@rm -rf output data/cache build dist .ruff_cache .mypy_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-lint: $(VENV)/.installed-test  ## check style
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+wheel: $(VENV)/.installed-test  ## build wheel and sdist into dist/
+	@$(BIN)/python -m hatchling build
+
+lint: $(VENV)/.installed-test  ## check style, and the types of what a user calls
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy --no-error-summary

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import math
 from collections.abc import Iterable
 from numbers import Integral, Real
+from types import ModuleType
 
 
 class InputError(ValueError):
@@ -89,3 +91,14 @@ def check_flag(parameter: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise InputError(f"{parameter}={value!r} is not allowed; it must be True or False.")
     return value
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import a module of an optional package, or raise InputError naming the extra of this package that brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"{module.partition('.')[0]} is not installed; it comes with the extra [{extra}]: "
+            f"in a checkout pip install -e '.[{extra}]', else pip install '<the wheel>[{extra}]'."
+        ) from error

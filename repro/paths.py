@@ -1,15 +1,18 @@
 """Folders, atomic writes, and digests that show damage. Every folder that the package uses is named here once.
 
-Each can be moved by an environment variable:
+What is read lies in the checkout; an installed package carries it. What is written goes to the checkout, or to the
+current folder where the package is installed. Each folder can be moved by an environment variable:
 
+    REPRO_HOME     the folder that all below begin in       (default: the checkout, or the current folder)
     REPRO_DATA     data sets as they were downloaded        (default data/raw)
-    REPRO_CACHE    decoded data, tuned kernel settings      (default data/cache)
+    REPRO_CACHE    decoded data, compiled and tuned kernels (default data/cache; installed: the user's cache folder)
     REPRO_RUNS     one folder per training run              (default data/runs)
     REPRO_RESULTS  the committed reference records          (default data/results)
     REPRO_OUTPUT   records, figures and pages of a command  (default output, which git ignores)
     REPRO_FIGURES  figures                                  (default output/figures)
 
-REPRO_REFERENCE=1 makes a command write the reference: records to data/results, figures to figures/.
+REPRO_REFERENCE=1 makes a command write the reference: records to data/results, figures to figures/. An installed
+package's own records are read-only.
 """
 
 from __future__ import annotations
@@ -27,15 +30,37 @@ from typing import Any
 
 from repro.errors import DamagedError, InputError
 
+_PACKAGE = Path(__file__).resolve().parent
+_CARRIED = _PACKAGE / "_files"
+"""What a wheel carries of the repository beside the code, laid out as there (pyproject.toml names it)."""
+
+
+def is_installed() -> bool:
+    """Whether the package runs from a wheel, not from a checkout."""
+    return _CARRIED.is_dir()
+
 
 def repo_root() -> Path:
-    """The folder that holds `repro/`, `notebooks/` and `data/`."""
-    return Path(__file__).resolve().parent.parent
+    """The folder that holds `repro/`: the checkout, or where packages are installed."""
+    return _PACKAGE.parent
+
+
+def carried_root() -> Path:
+    """The folder that `data/published`, `data/results` and `notebooks` are read in: the checkout, or the wheel's."""
+    return _CARRIED if is_installed() else repo_root()
+
+
+def home_root() -> Path:
+    """The folder that what is written begins in: $REPRO_HOME, else the checkout, else the current folder."""
+    return _configured("REPRO_HOME") or (Path.cwd() if is_installed() else repo_root())
+
+
+def _configured(variable: str) -> Path | None:
+    return Path(os.environ[variable]).expanduser() if os.environ.get(variable) else None
 
 
 def _folder(variable: str, default: str) -> Path:
-    configured = os.environ.get(variable)
-    return Path(configured).expanduser() if configured else repo_root() / default
+    return _configured(variable) or home_root() / default
 
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
@@ -44,7 +69,14 @@ def data_root(root: str | os.PathLike | None = None) -> Path:
 
 
 def cache_root() -> Path:
-    """Decoded data sets and tuned kernel settings; safe to delete."""
+    """Decoded data sets, compiled and tuned kernels; safe to delete.
+
+    An installed package keeps them in the user's cache folder: a layer in someone's own script leaves nothing there.
+    """
+    if is_installed() and not os.environ.get("REPRO_HOME") and not os.environ.get("REPRO_CACHE"):
+        from platformdirs import user_cache_path
+
+        return user_cache_path("multfree-repro")
     return _folder("REPRO_CACHE", "data/cache")
 
 
@@ -55,7 +87,7 @@ def runs_root() -> Path:
 
 def results_root() -> Path:
     """The committed reference records, each with its provenance."""
-    return _folder("REPRO_RESULTS", "data/results")
+    return _configured("REPRO_RESULTS") or carried_root() / "data" / "results"
 
 
 def output_root() -> Path:
@@ -68,9 +100,28 @@ def reference_mode() -> bool:
     return os.environ.get("REPRO_REFERENCE") == "1"
 
 
+def write_reference() -> None:
+    """From here on this process and its kernels write the committed records and figures/.
+
+    Raises: InputError where the records are an installed package's own.
+    """
+    os.environ["REPRO_REFERENCE"] = "1"
+    records_root()
+
+
 def records_root() -> Path:
-    """Where a command writes its records: output/records, or data/results in reference mode."""
-    return results_root() if reference_mode() else output_root() / "records"
+    """Where a command writes its records: output/records, or data/results in reference mode.
+
+    Raises: InputError in reference mode where the records are an installed package's own.
+    """
+    if not reference_mode():
+        return output_root() / "records"
+    if is_installed() and not os.environ.get("REPRO_RESULTS"):
+        raise InputError(
+            "the committed records of an installed package are read-only; write them in a checkout, or name a folder "
+            "of your own in REPRO_RESULTS."
+        )
+    return results_root()
 
 
 def figures_root() -> Path:
@@ -87,7 +138,7 @@ def pages_root() -> Path:
 
 def published_root() -> Path:
     """The papers' printed numbers; read-only."""
-    return repo_root() / "data" / "published"
+    return carried_root() / "data" / "published"
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def triton_interpreted() -> bool:
 def triton_status() -> tuple[bool, str]:
     """Whether Triton kernels can run here, and the reason in words."""
     if importlib.util.find_spec("triton") is None:
-        return False, "Triton is not installed (pip install 'repro[triton]' on Linux x86-64)"
+        return False, "Triton is not installed (the extra [triton] brings it on Linux x86-64)"
     if triton_interpreted():
         return True, "Triton's interpreter on the CPU (TRITON_INTERPRET=1): checks logic, slow"
     import torch

@@ -16,7 +16,7 @@ PACKAGE = repo_root() / "repro"
 LAYERS = [
     {"errors", "geometry"},
     {"codes", "paths"},
-    {"runtime"},
+    {"revision", "runtime"},
     {"cpu", "triton"},
     {"ops"},
     {"layers"},
@@ -35,7 +35,7 @@ LAYERS = [
 ]
 ONLY = {  # what knows less than its place allows
     "datasets": {"errors", "paths"},
-    "runs": {"errors", "paths", "runtime"},  # stores and executes; knows nothing of networks
+    "runs": {"errors", "paths", "revision", "runtime"},  # stores and executes; knows nothing of networks
     "report": {"errors", "paths", "cost"},  # judges and draws what is stored; trains and searches nothing
 }
 PARTS = set().union(*LAYERS)

@@ -63,7 +63,8 @@ def folder() -> Path:
 
 def context(device: str, threads: int, preset: str) -> dict[str, object]:
     """The columns that say where and when: device, versions, threads, commit, date."""
-    from repro.runs.provenance import device_name, git_revision, versions
+    from repro.revision import git_revision
+    from repro.runs.provenance import device_name, versions
 
     found = versions()
     revision, clean = git_revision()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import secrets
 import socket
@@ -10,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from repro.errors import InputError
-from repro.paths import repo_root
+from repro.errors import require
+from repro.paths import carried_root, repo_root
 
 ADDRESS = "127.0.0.1"
 FIRST_PORT = 8866
@@ -35,7 +34,7 @@ def free_port(wanted: int = FIRST_PORT) -> int:
 def arguments(port: int) -> list[str]:
     """What Voila is started with: one page, no other file; the kernel of a closed page ends within two minutes."""
     return [
-        str(repo_root() / "notebooks" / NOTEBOOK),
+        str(carried_root() / "notebooks" / NOTEBOOK),
         "--no-browser",
         f"--Voila.ip={ADDRESS}",
         f"--port={port}",
@@ -52,10 +51,7 @@ def serve(port: Annotated[int, typer.Option(help="Port to use if it is free.")] 
     The token is new each time, or the one in $REPRO_APP_TOKEN; it stands on no command line, which others may read.
     """
     port = free_port(port)
-    if importlib.util.find_spec("voila") is None:
-        raise InputError("the app needs Voila, which is not installed; install it with: pip install -e '.[notebooks]'.")
-    from voila.app import Voila
-
+    voila = require("voila.app", extra="notebooks")
     token = os.environ.pop("REPRO_APP_TOKEN", "") or secrets.token_urlsafe(24)
     print(
         f"Open http://{ADDRESS}:{port}/?token={token}   (Ctrl+C stops; the first view takes about ten seconds)",
@@ -63,4 +59,4 @@ def serve(port: Annotated[int, typer.Option(help="Port to use if it is free.")] 
     )
     # The kernel starts in notebooks/; it must find the package also where it is not installed.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(repo_root()), os.environ.get("PYTHONPATH")]))
-    Voila.launch_instance(argv=arguments(port), token=token)
+    voila.Voila.launch_instance(argv=arguments(port), token=token)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import pandas as pd
@@ -11,6 +10,7 @@ from rich.markup import escape
 
 from repro.cli.text import print_frame, say
 from repro.errors import InputError
+from repro.paths import write_reference
 
 
 def bench(
@@ -28,7 +28,7 @@ def bench(
     from repro.pages.execute import parse_words
 
     if reference:
-        os.environ["REPRO_REFERENCE"] = "1"
+        write_reference()
     groups = run.choose_groups(parse_words("only", only), quick)
     setting = run.settle(device, threads, quick)
     if setting.device == "cpu":

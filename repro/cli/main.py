@@ -10,8 +10,9 @@ import typer
 from rich.markup import escape
 
 from repro.cli.text import cell, parse_seeds, print_frame, say
-from repro.errors import BackendError, InputError, MissingDataError, check_choice, check_number
+from repro.errors import BackendError, InputError, MissingDataError, check_choice, check_number, require
 from repro.papers import PRESETS
+from repro.paths import write_reference
 
 app = typer.Typer(
     help="Regenerate the tables and figures of four papers on multiplication-free neural networks.",
@@ -40,7 +41,7 @@ ReferenceOption = Annotated[
 def _print_version(asked: bool) -> None:
     if asked:
         from repro import __version__
-        from repro.runs.provenance import git_revision
+        from repro.revision import git_revision
 
         revision, clean = git_revision()
         typer.echo(f"repro {__version__}, revision {revision}{' (changed)' if clean is False else ''}")
@@ -54,11 +55,6 @@ def _options(
     ] = False,
 ) -> None:
     """What concerns no command in particular."""
-
-
-def _write_reference() -> None:
-    """From here on this process and its kernels write the committed records and figures/."""
-    os.environ["REPRO_REFERENCE"] = "1"
 
 
 @app.command()
@@ -86,11 +82,12 @@ def tables(
     check_choice("engine", engine, ENGINES)
     if time_limit is not None:
         check_number("time_limit", time_limit, above=0)
+    require("papermill", extra="notebooks")
     trained = wanted or notebooks.tables_to_train(names)
     _check_recipes(trained, preset, dataset)
     default_workers()
     if reference:
-        _write_reference()
+        write_reference()
     request = {"preset": preset, "dataset": dataset or None, "seeds": seed_list or None, "fresh": fresh}
     failures = _train(trained, **request, engine=engine, time_limit_s=time_limit, gpus=gpus)
     parameters = {"preset": preset, "dataset": dataset, "seeds": seed_list, "tables": wanted, "interactive": False}
@@ -150,10 +147,10 @@ def _execute(name: str, parameters: dict, fresh: bool):
 
 
 def _print_where() -> None:
-    from repro.paths import pages_root, repo_root
+    from repro.paths import home_root, pages_root
 
     folder = pages_root()
-    shown = folder.relative_to(repo_root()) if folder.is_relative_to(repo_root()) else folder
+    shown = folder.relative_to(home_root()) if folder.is_relative_to(home_root()) else folder
     say(f"Pages are in {shown}; start with {shown / '00_start_here.html'}.")
 
 
@@ -181,7 +178,7 @@ def table(
     if len(formats) > 1:
         raise InputError(f"--{formats[0]} and --{formats[1]} exclude each other; choose one.")
     if reference:
-        _write_reference()
+        write_reference()
     request = {"preset": preset, "dataset": dataset or None, "seeds": parse_seeds(seeds) or None}
     request |= {"engine": engine, "time_limit_s": time_limit, "gpus": gpus}
     frame = run_table(table_id, **request, columns=columns, fresh=fresh)
@@ -210,7 +207,7 @@ def tune(
 
     wanted = tuning.tuning_of(paper, dataset)
     if reference:
-        _write_reference()
+        write_reference()
     run = runs.engine(engine, time_limit_s=time_limit, gpus=gpus)
     tuned = tuning.tune(wanted, run)
     provenance = runs.provenance(preset="study", dataset=dataset, seeds=list(wanted.seeds), runs=len(run.outcomes))
@@ -254,7 +251,7 @@ def figures() -> None:
     """Draw every figure of the committed records again, into figures/."""
     from repro.papers import draw_figures
 
-    _write_reference()
+    os.environ["REPRO_REFERENCE"] = "1"
     draw_figures()
 
 
@@ -273,7 +270,7 @@ def status(
         say(f"[red]The board of tables and figures cannot be made: {escape(str(error))}[/red]")
         raise typer.Exit(1) from error
     if update:
-        _write_reference()
+        write_reference()
         update_readme()
 
 

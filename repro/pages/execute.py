@@ -22,6 +22,8 @@ from repro.errors import DamagedError, InputError, check_choice
 from repro.pages.html import write_notes, write_page
 from repro.paths import (
     atomic_path,
+    carried_root,
+    is_installed,
     pages_root,
     published_root,
     records_root,
@@ -50,7 +52,7 @@ class NotebookResult:
 
 def notebooks_folder() -> Path:
     """Where the committed notebooks are."""
-    return repo_root() / "notebooks"
+    return carried_root() / "notebooks"
 
 
 def _metadata() -> dict[str, dict]:
@@ -172,7 +174,7 @@ def _execute_into(source: Path, copy: Path, parameters: Mapping[str, Any], progr
                 str(partial),
                 parameters=dict(parameters),
                 kernel_name="python3",
-                cwd=str(repo_root()),
+                cwd=str(Path.cwd() if is_installed() else repo_root()),
                 progress_bar={"desc": source.stem} if progress else False,
                 execution_timeout=CELL_TIMEOUT_S,
                 # Kernels listen on loopback only; their warning about it would hide our own messages.

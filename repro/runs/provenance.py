@@ -7,29 +7,11 @@ import functools
 import importlib.metadata
 import os
 import platform
-import subprocess
 from pathlib import Path
 
-from repro.paths import repo_root
+from repro.revision import git_revision
 
 PACKAGES = ("torch", "numpy", "numba", "triton", "pandas", "scipy", "scikit-learn")
-MADE_FROM = ("repro", "data/published")
-"""Tracked files that numbers are made from; records, figures and texts are not among them."""
-
-
-@functools.cache
-def git_revision() -> tuple[str, bool | None]:
-    """Commit of the checkout and whether what numbers are made from is as committed; ("unknown", None) outside one."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(repo_root()), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", *MADE_FROM)
-        return git("rev-parse", "HEAD")[:12], not changed
-    except (OSError, subprocess.SubprocessError):
-        return "unknown", None
 
 
 @functools.cache
