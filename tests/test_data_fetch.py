@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,8 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from repro.cli.data import app
-from repro.datasets import fetch, grey, list_datasets, load, verify
+from repro.datasets import fetch, grey, list_datasets, load, load_parallel, verify
 from repro.datasets.cache import folder_of_caches
+from repro.datasets.parallel import TEXT_FILES
+from repro.datasets.registry import RemoteFile
 from repro.errors import InputError, MissingDataError
 from tests import cifar_format
 
@@ -105,6 +109,16 @@ def test_a_wrong_checksum_is_refused_and_the_file_not_kept(root, server):
     with pytest.raises(MissingDataError, match=r"does not have the published SHA-256 .* and was not kept"):
         fetch("cifar100", say=lambda text: None)
     assert kept_files(root) == []
+
+
+def test_files_of_a_parallel_text_are_fetched_one_by_one(root, server, monkeypatch):
+    server.body = gzip.compress(b"A dog.\n", mtime=0)
+    url, digest = f"http://127.0.0.1:{server.server_port}/", hashlib.sha256(server.body).hexdigest()
+    files = tuple(RemoteFile(f"val.{side}.gz", url, digest, len(server.body)) for side in ("en", "de"))
+    monkeypatch.setitem(TEXT_FILES, "multi30k", files)
+    for _ in range(2):
+        assert [path.name for path in fetch("multi30k", say=lambda text: None)] == ["val.en.gz", "val.de.gz"]
+    assert server.requests == 2 and load_parallel("multi30k", "val").of("de") == ("A dog.",)
 
 
 def test_no_network_says_so(root, server, monkeypatch, tmp_path):

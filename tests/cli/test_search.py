@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
-import torch
 
-from repro import runs
-from repro.cli import main as command_line
 from repro.errors import InputError
 from repro.models import create
 from repro.models.genotypes import genotype, read_genotype
@@ -17,21 +12,9 @@ from repro.papers.autoshiftnet.recipes import SEARCHES
 
 
 @pytest.fixture
-def call(capsys, monkeypatch, shared_smoke_runs):
-    """The command in this very process: (exit code, stdout, stderr)."""
-    monkeypatch.setenv("REPRO_RUNS", str(shared_smoke_runs))
-    here, threads = runs.engine, torch.get_num_threads()
-    monkeypatch.setattr(runs, "engine", lambda _, **options: here("torchrun", threads=1, **options))
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["repro", "search", "cells", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        torch.set_num_threads(threads)
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
-
-    return run
+def call(call_here):
+    """`repro search cells` in this very process: (exit code, stdout, stderr)."""
+    return lambda *arguments: call_here("search", "cells", *arguments)
 
 
 def test_a_search_prints_cells_that_the_network_takes_and_is_not_done_twice(call, tmp_path, monkeypatch):

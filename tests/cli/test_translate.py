@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
-import torch
-
-from repro import runs
-from repro.cli import main as command_line
 
 
 @pytest.fixture
-def call(capsys, monkeypatch, smoke_table, shared_smoke_runs):
-    """The command in this very process, with the runs of table 3 at smoke: (exit code, stdout, stderr)."""
+def call(capsys, smoke_table, call_here):
+    """The command line with the runs of table 3 at smoke."""
     smoke_table("shiftaddnas_t03")
     capsys.readouterr()
-    monkeypatch.setenv("REPRO_RUNS", str(shared_smoke_runs))
-    here, threads = runs.engine, torch.get_num_threads()
-    monkeypatch.setattr(runs, "engine", lambda _, **options: here("torchrun", threads=1, **options))
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["repro", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        torch.set_num_threads(threads)
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
-
-    return run
+    return call_here
 
 
 def test_a_finished_search_is_printed_and_translates(call):
