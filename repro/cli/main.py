@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -293,6 +294,18 @@ def _short_board(board):
     """The board for 80 columns."""
     record = (board["preset"] + " " + board["dataset"]).str.strip()
     return board.assign(record=record)[["id", "state", "record", "code", "claims"]]
+
+
+@app.command()
+def events(
+    run: Annotated[str, typer.Argument(help="How a run's place in the store begins, for example network/0a1b.")],
+    folder: Annotated[Path, typer.Argument(help="Where the event files go.")],
+) -> None:
+    """Write what runs logged as event files for TensorBoard."""
+    from repro.runs.events import export_events
+
+    written = export_events(run, folder)
+    say(f"{len(written)} runs; look at them with: tensorboard --logdir {escape(str(folder))}")
 
 
 @app.command()

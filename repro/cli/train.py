@@ -1,16 +1,21 @@
-"""`python -m repro train`: train one model by its name; what the explorer offers for copying. Nothing is stored.
+"""`python -m repro train`: train one model by its name; what the explorer offers for copying.
 
-`python -m repro translate`: translate with the networks of a search, which is kept.
+Its weights are kept on request, in a file with a card: which network, trained how and on what, how good it is, and
+under which licence. `python -m repro translate`: translate with the networks of a search, which is kept.
 """
 
 from __future__ import annotations
 
 import ast
+import tempfile
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from repro.errors import InputError
+
+LICENCE = "Apache-2.0 (of the weights; the data have their own)"
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:
@@ -41,6 +46,9 @@ def train(
     eta: Annotated[float, typer.Option(help="Scale of the adaptive rate; short trainings want about 0.5.")] = 1 / 15,
     train_images: Annotated[int, typer.Option(help="Images to train on, classes in proportion; 0 for all.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of weights and batch order.")] = 0,
+    save: Annotated[
+        Path | None, typer.Option(help="Keep the weights in this .safetensors file, and a card beside it.")
+    ] = None,
 ) -> None:
     """Train one model and print its test accuracy after every epoch."""
     import torch
@@ -52,6 +60,8 @@ def train(
     from repro.papers.data import DataRecipe, device, load_splits
     from repro.train import TrainRecipe, fit
 
+    if save is not None:
+        check_target(save)
     known = [name for name, info in REGISTRY.items() if info.task == CLASSIFICATION and not info.folders]
     check_choice("dataset", dataset, known)
     images = check_int("train_images", train_images, minimum=0) or None
@@ -65,6 +75,79 @@ def train(
     splits = load_splits(data)
     history = fit(network, splits.train, splits.test, recipe, seed=seed, on_epoch=_print_row)
     typer.echo(f"outcome: {history.outcome}. {history.detail}")
+    if save is not None and history.diverged:
+        raise InputError(f"the training diverged; nothing was written to {save}.")
+    if save is not None:
+        _save(network, save, data, recipe, seed, splits)
+
+
+def check_target(path: Path) -> None:
+    """Refuse a place that weights cannot be written to, before anything is trained."""
+    if path.suffix != ".safetensors":
+        raise InputError(f"save={str(path)!r} is not allowed; name a file that ends in .safetensors.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"save={str(path)!r} cannot be written ({error.strerror}); name another place.") from error
+
+
+def _save(network, path: Path, data, recipe, seed: int, splits) -> None:
+    """Write the weights with their card, and the card as text beside them."""
+    from repro.models import save_weights
+    from repro.papers.data import data_source
+    from repro.papers.jobs import tested
+    from repro.paths import write_text
+    from repro.runs import provenance
+
+    value = tested(network, splits.test, classes=data.facts["num_classes"], batch_size=recipe.eval_batch_size)
+    card = {
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "data": {**data_source(data), "train_images": len(splits.train)},
+        "recipe": recipe.as_dict(),
+        "seed": seed,
+        "accuracy": accuracy_interval(value["top1_pct"], value["examples"]),
+        "licence": LICENCE,
+        "provenance": provenance(),
+    }
+    save_weights(network, path, card=card)
+    write_text(path.with_suffix(".md"), card_text(network.recipe, card))
+    typer.echo(f"weights: {path}; card: {path.with_suffix('.md').name}")
+
+
+def accuracy_interval(top1_pct: float, examples: int) -> dict[str, Any]:
+    """Top-1 accuracy (percent) on `examples` test images with its 95 % interval over images (Wilson)."""
+    from scipy.stats import binomtest
+
+    right = round(top1_pct * examples / 100)
+    low, high = binomtest(right, examples).proportion_ci(method="wilson")
+    return {"top1_pct": top1_pct, "low_pct": 100 * low, "high_pct": 100 * high, "test_images": examples}
+
+
+def card_text(network: dict[str, Any], card: dict[str, Any]) -> str:
+    """The card as Markdown."""
+    import pandas as pd
+
+    def listed(values: dict[str, Any]) -> str:
+        return ", ".join(f"{name} {value}" for name, value in values.items())
+
+    found, made = card["accuracy"], card["provenance"]
+    options = {name: value for name, value in network.items() if name != "name"}
+    rows = {
+        "network": f"{network['name']} ({listed(options)})",
+        "parameters": card["parameters"],
+        "data": listed(card["data"]),
+        "recipe": listed(card["recipe"]),
+        "seed": card["seed"],
+        "accuracy": f"{found['top1_pct']:.2f} % top-1 on {found['test_images']} test images, 95 % interval over images "
+        f"{found['low_pct']:.2f} to {found['high_pct']:.2f} % (Wilson); one training says nothing of others",
+        "licence": card["licence"],
+        "made by": f"revision {made['git_revision']}{'' if made['git_clean'] else ' (changed)'}, {made['device']}, "
+        f"{listed(made['versions'])}, {made['date']}",
+    }
+    table = pd.DataFrame(rows.items(), columns=["what", "value"]).to_markdown(index=False)
+    return f"# {network['name']}\n\n{table}\n\nIt loads with `repro.models.load_model`.\n"
 
 
 def _print_row(row: dict) -> None:

@@ -10,7 +10,7 @@ roles and layer names to operators; see `repro.models.build`. A family is import
 from repro.models.build import OPERATORS, ROLES, Builder
 from repro.models.registry import create, describe, list_models
 from repro.models.summary import summary
-from repro.models.weights import load_weights, save_weights
+from repro.models.weights import load_model, load_weights, save_weights
 
 __all__ = [
     "OPERATORS",
@@ -19,6 +19,7 @@ __all__ = [
     "create",
     "describe",
     "list_models",
+    "load_model",
     "load_weights",
     "save_weights",
     "summary",

@@ -1,7 +1,7 @@
 """Weights of a model in one safetensors file, written atomically.
 
-The header says which model they belong to, and carries a digest of recipe and tensors that is checked before anything
-is loaded.
+The header says which model they belong to and, where it was trained, its card: how, and how good it is. It carries a
+digest of all this that is checked before anything is loaded.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
@@ -17,25 +19,33 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from repro.errors import InputError
+from repro.models.registry import create
 from repro.paths import atomic_path
 
 
-def save_weights(model: nn.Module, path: str | os.PathLike) -> Path:
-    """Write all parameters and buffers of `model`; its recipe goes into the header as text."""
+def save_weights(model: nn.Module, path: str | os.PathLike, *, card: Mapping[str, Any] | None = None) -> Path:
+    """Write all parameters and buffers of `model`; its recipe goes into the header as text.
+
+    Args:
+        card: what a reader should know of the weights (training, data, accuracy, licence), as plain JSON values.
+    """
     state = model.state_dict()
     if any(value.is_meta for value in state.values()):
         raise InputError(f"{type(model).__name__} lies on the meta device and has no weights to save.")
     # Each tensor gets storage of its own: safetensors refuses views of shared storage.
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
     recipe = json.dumps(getattr(model, "recipe", {}), default=str)
-    header = {"format": "2", "recipe": recipe, "sha256": _digest(recipe, tensors)}
+    header = {"format": "2", "recipe": recipe}
+    if card is not None:
+        header["card"] = json.dumps(dict(card))
+    header["sha256"] = _digest(header, tensors)
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=header)
     return Path(path)
 
 
-def _digest(recipe: str, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(recipe.encode())
+def _digest(header: Mapping[str, str], tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256((header.get("recipe", "{}") + header.get("card", "")).encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
@@ -50,26 +60,57 @@ def load_weights(model: nn.Module, path: str | os.PathLike, *, prefix: str | tup
     Raises: FileNotFoundError; InputError, with nothing changed, if the file is damaged or names or shapes differ.
     """
     path = Path(path)
+    recipe, _, stored = _read(path)
+    _load(model, path, stored, prefix)
+    return recipe
+
+
+def load_model(path: str | os.PathLike) -> nn.Module:
+    """The network of a weights file, built by its recipe and with its weights, in evaluation mode.
+
+    `model.recipe` says how `repro.models.create` builds it, `model.card` what `save_weights` was given ({} if nothing).
+    Raises: FileNotFoundError; InputError if the file is damaged or its network is none of `list_models()`.
+    """
+    path = Path(path)
+    recipe, card, stored = _read(path)
+    # A mapping of operators decides every layer; `create` wants no list of those to keep beside it.
+    options = {name: value for name, value in recipe.items() if name != "keep" or isinstance(recipe["op"], str)}
+    try:
+        model = create(**options)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"the network of weights file {path.name} cannot be built from its recipe ({error}); build it yourself and "
+            "use load_weights."
+        ) from error
+    _load(model, path, stored)
+    model.card = card
+    return model.eval()
+
+
+def _read(path: Path) -> tuple[dict, dict, dict[str, Tensor]]:
+    """Recipe, card and tensors of a file; InputError if it is damaged."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             stored = {name: file.get_tensor(name) for name in file.keys()}
-        text = header.get("recipe", "{}")
-        recipe = json.loads(text)
-        foreign = header.keys() - {"format", "recipe", "sha256"}
+        recipe, card = (json.loads(header.get(name, "{}")) for name in ("recipe", "card"))
+        foreign = header.keys() - {"format", "recipe", "card", "sha256"}
         if header.get("format") == "1" and "sha256" not in header:  # written before there were digests
-            header["sha256"] = _digest(text, stored)
-        if foreign or header.get("sha256") != _digest(text, stored):
+            header["sha256"] = _digest(header, stored)
+        if foreign or header.get("sha256") != _digest(header, stored):
             raise ValueError("its content does not have the digest in its header")
     except FileNotFoundError:
         raise
     except Exception as error:
         raise InputError(f"weights file {path.name} cannot be read ({error}); save it again.") from error
+    return recipe, card, stored
+
+
+def _load(model: nn.Module, path: Path, stored: dict[str, Tensor], prefix: str | tuple[str, ...] = "") -> None:
     given = {name: value for name, value in stored.items() if name.startswith(prefix)}
     own = {name: value for name, value in model.state_dict().items() if name.startswith(prefix)}
     _check_same(path.name, own, given)
     model.load_state_dict(given, strict=False)
-    return recipe
 
 
 def _check_same(file: str, own: dict, given: dict) -> None:

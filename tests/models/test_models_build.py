@@ -10,7 +10,17 @@ from torch import nn
 
 from repro.errors import InputError
 from repro.layers import AdderConv2d, AdderLinear, ShiftAddConv2d, ShiftConv2d, ShiftLinear
-from repro.models import OPERATORS, Builder, create, describe, list_models, load_weights, save_weights, summary
+from repro.models import (
+    OPERATORS,
+    Builder,
+    create,
+    describe,
+    list_models,
+    load_model,
+    load_weights,
+    save_weights,
+    summary,
+)
 from repro.models.build import ROLES, round_channels
 from tests.models.counting import build_on_meta
 
@@ -211,6 +221,21 @@ def test_weights_round_trip_through_a_file(tmp_path):
     assert recipe["name"] == "resnet20" and recipe["width"] == 0.25 and json.dumps(recipe)
     for (name, ours), (other, theirs) in zip(model.state_dict().items(), twin.state_dict().items()):
         assert name == other and torch.equal(ours, theirs)
+
+
+def test_a_file_of_weights_builds_its_network_and_shows_its_card(tmp_path):
+    model = create("resnet20", width=0.25, op={"classifier": "conv", "*": "adder"}).eval()
+    path = save_weights(model, tmp_path / "weights.safetensors", card={"seed": 3})
+    again = load_model(path)
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in again.state_dict().items())
+    assert str(again) == str(model) and again.card == {"seed": 3} and not again.training
+    assert load_weights(model, path) == json.loads(json.dumps(again.recipe))
+    path.write_bytes(path.read_bytes().replace(b'{\\"seed\\": 3}', b'{\\"seed\\": 4}'))
+    with pytest.raises(InputError, match="does not have the digest"):
+        load_model(path)
+    model.recipe["op"] = str(print)  # as json writes an operator that is a function
+    with pytest.raises(InputError, match=r"cannot be built from its recipe .*use load_weights"):
+        load_model(save_weights(model, path))
 
 
 def test_a_backbone_loads_under_another_head(tmp_path):
