@@ -28,7 +28,7 @@ from typing import Any
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from repro.errors import BackendError, InputError
+from repro.errors import BackendError, InputError, require
 from repro.paths import repo_root, runs_root, write_text
 from repro.runs.abstract import Engine
 from repro.runs.executor import Outcome, announce, attempt, finished, outcome_of
@@ -181,8 +181,8 @@ class RayEngine(Engine):
                 theirs = self._ray.get(answer)
             except Exception as error:  # whatever keeps the package from being imported there
                 raise BackendError(
-                    f"Node {name} cannot run this package ({_line(error)}); install it there with "
-                    "pip install 'PACKAGE[cluster]', or take the node out of the cluster."
+                    f"Node {name} cannot run this package ({_line(error)}); install it there, "
+                    "or take the node out of the cluster."
                 ) from error
             differ = {
                 library: (theirs[library], ours) for library, ours in versions().items() if theirs[library] != ours
@@ -257,11 +257,8 @@ def _import_ray():
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     for setting in ("RAY_raylet_start_wait_time_s", "RAY_agent_register_timeout_ms"):
         os.environ.setdefault(setting, "120" if setting.endswith("_s") else "120000")
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError as error:
-        raise BackendError("engine='ray' needs Ray; install the extra [cluster], or take engine='local'.") from error
+    ray = require("ray", extra="cluster")
+    require("ray.exceptions", extra="cluster")
     return ray
 
 

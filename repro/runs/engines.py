@@ -124,7 +124,7 @@ def engine(
         known: seconds by recipe digest or kind, for the forecast; see `forecast_s`.
         time_limit_s: a run that takes longer is ended and has failed (local only).
         gpus: of a cluster's node for each run that does not say so itself (ray only).
-    Raises: InputError for another name, or an option that the engine does not have; BackendError without Ray.
+    Raises: InputError for another name, or an option that the engine does not have, or without Ray.
     """
     check_choice("engine", name, ENGINES)
     check_int("threads", threads, minimum=1)

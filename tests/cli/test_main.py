@@ -144,6 +144,8 @@ def test_options_reach_run_table(call, monkeypatch):
         "--fresh",
         "--time-limit",
         "9",
+        "--gpus",
+        "2",
     ]
     call("table", "shiftaddaug_t03", *options)
     assert asked == {
@@ -155,6 +157,7 @@ def test_options_reach_run_table(call, monkeypatch):
         "fresh": True,
         "engine": "torchrun",
         "time_limit_s": 9.0,
+        "gpus": 2.0,
     }
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from repro.errors import BackendError, InputError
+from repro.errors import InputError
 from repro.paths import repo_root, runs_root
 from repro.runs import RunSpec, engine, execute, find_status, run_many
 from repro.runs import cluster as on_cluster
@@ -28,7 +28,7 @@ def spec_of(seed, function="add_up", **recipe):
 
 def test_without_ray_one_sentence_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BackendError, match=r"engine='ray' needs Ray; install the extra \[cluster\]"):
+    with pytest.raises(InputError, match=r"ray is not installed; it comes with the extra \[cluster\]"):
         engine("ray")
 
 
