@@ -26,6 +26,7 @@ KINDS = {
     "shiftaddaug_search": ("repro.papers.shiftaddaug.found:search", "TwoStageRun"),
     "shiftaddaug_found": ("repro.papers.shiftaddaug.found:train_found", "FoundJob"),
     "shiftaddaug_channels": ("repro.papers.shiftaddaug.channels:watch", "TinyJob"),
+    "autoshiftnet_network": ("repro.papers.autoshiftnet.training:train_network", "NetworkJob"),
     "autoshiftnet_search": ("repro.papers.autoshiftnet.found:search", "CellRun"),
     "translation": ("repro.papers.shiftaddnas.translating:train_translation", "TranslationJob"),
     "translation_search": ("repro.papers.shiftaddnas.translation_search:search", "SearchRun"),

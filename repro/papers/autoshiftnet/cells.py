@@ -68,15 +68,13 @@ def searched_table(name: str, recipe: CellRun, seeds: Sequence[int], run) -> pd.
     Best is the supernet with the highest accuracy on held-out images, never on test images. `attrs["extra"]`: `cells`,
     the edges of all searches by seed, and `overlap` of each with the printed cells.
     """
-    outcomes = run({seed: found.spec(recipe, seed) for seed in seeds})
-    searches = {seed: search for seed, outcome in outcomes.items() if (search := found.found(outcome)) is not None}
-    known = {seed: search for seed, search in searches.items() if search.genotype is not None}
+    known = found.finished(run({seed: found.spec(recipe, seed) for seed in seeds}))
     printed = genotype(name)
     if not known:
         frame = pd.DataFrame(edge_rows(printed))
         frame[["op", "input_index"]] = None
         return frame.assign(note="no search found cells")
-    best = max(known, key=lambda seed: known[seed].held_out_accuracy_pct)
+    best = found.best(known)
     parts = {seed: overlap(search.genotype, printed) for seed, search in known.items()}
     note = f"seed {best}, {_best_of(known)}; {_shared(parts[best])}"
     frame = pd.DataFrame(edge_rows(known[best].genotype)).assign(note=note)
@@ -103,7 +101,7 @@ def _shared(part: pd.DataFrame) -> str:
     )
 
 
-def _fields(frame: pd.DataFrame) -> dict[str, list]:
+def fields_of(frame: pd.DataFrame) -> dict[str, list]:
     """The genotype in a frame of the published schema, as plain fields."""
     edges = {kind: frame[frame["cell"] == name] for name, kind in CELLS.items()}
     cells = {kind: list(zip(part["op"], part["input_index"].astype(int))) for kind, part in edges.items()}
@@ -122,4 +120,4 @@ def draw_cells(ours: pd.DataFrame, name: str) -> list[Drawing]:
         return [printed]
     note = ours["note"].iloc[0]
     caption = f"Cells of our search, {note}."
-    return [printed, Drawing(cell_figure(_fields(ours), title="our search"), caption, "ours")]
+    return [printed, Drawing(cell_figure(fields_of(ours), title="our search"), caption, "ours")]

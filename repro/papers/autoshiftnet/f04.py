@@ -24,8 +24,7 @@ def trained(recipe, seeds, run):
         for name, reset in SETTINGS.items()
         for seed in seeds
     }
-    searches = {key: found.found(outcome) for key, outcome in run(specs).items()}
-    known = {key: search for key, search in searches.items() if search is not None and search.genotype is not None}
+    known = found.finished(run(specs))
     columns = ["setting", "seed", "accuracy_pct"]
     frame = pd.DataFrame([(*key, search.held_out_accuracy_pct) for key, search in known.items()], columns=columns)
     names = ("epoch", "step", "phase", "lr", "train_accuracy_pct", "held_out_accuracy_pct")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
+import pandas as pd
 
 from repro.errors import InputError, check_choice
 from repro.papers.autoshiftnet.recipes import SEARCHES, CellRun
@@ -10,6 +14,8 @@ from repro.papers.data import device, load_splits
 from repro.papers.kinds import spec_of
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.search.gradient import CellSearch, search_cells
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def spec(recipe: CellRun, seed: int) -> RunSpec:
@@ -58,3 +64,31 @@ def found(outcome: Outcome) -> CellSearch | None:
     plain = outcome.value
     ended = "finished" if plain["outcome"] == "done" else plain["outcome"]
     return CellSearch.from_plain(outcome.spec.recipe.search, {**plain, "outcome": ended})
+
+
+def finished(outcomes: Mapping[Key, Outcome]) -> dict[Key, CellSearch]:
+    """The searches among some outcomes that found cells."""
+    searches = {key: found(outcome) for key, outcome in outcomes.items()}
+    return {key: search for key, search in searches.items() if search is not None and search.genotype is not None}
+
+
+def best(searches: Mapping[Key, CellSearch]) -> Key:
+    """The search whose supernet is the most accurate on held-out images; test images choose nothing."""
+    return max(searches, key=lambda key: searches[key].held_out_accuracy_pct)
+
+
+def summary(searches: Mapping[tuple[str, int], CellSearch]) -> pd.DataFrame:
+    """One row per (column, seed): column, seed, held_out_accuracy_pct, seconds, skips of each cell, genotype (JSON)."""
+    rows = [
+        {
+            "column": column,
+            "seed": seed,
+            "held_out_accuracy_pct": search.held_out_accuracy_pct,
+            "seconds": sum(row["seconds"] for row in search.rows),
+            "skips_normal": sum(op == "skip_connect" for op, _ in search.genotype.normal),
+            "skips_reduction": sum(op == "skip_connect" for op, _ in search.genotype.reduce),
+            "genotype": search.genotype.as_text(),
+        }
+        for (column, seed), search in searches.items()
+    ]
+    return pd.DataFrame(rows)

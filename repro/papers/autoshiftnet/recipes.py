@@ -1,12 +1,17 @@
-"""AutoShiftNet's settings: the search as the paper states it, and searches that two cores can do."""
+"""AutoShiftNet's settings: searches and trainings as the paper states them, and such as two cores can do."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
-from repro.papers.data import DataRecipe
+from repro.models.genotypes import Genotype
+from repro.papers.autoshiftnet.networks import CELLS, FURTHER, OURS, network
+from repro.papers.autoshiftnet.training import REAL, SHIFT, NetworkJob
+from repro.papers.data import IMAGENET, DataRecipe
 from repro.papers.presets import cifar_subset
 from repro.search.gradient import CellSearchRecipe
+from repro.train import TrainRecipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,4 +62,235 @@ SCALE = {
     "quick": f"{_SMALL}: 24 epochs on the digits for the paper's 70 on CIFAR; one search.",
     "study": f"{_SMALL}: 28 epochs on 5,000 images at 16x16 pixels for the paper's 70 on all; three searches.",
     "paper": "The paper's settings; what it leaves open as in DOTS, and a tenth of the training images kept aside.",
+}
+
+# ------------------------------------------------------------------ networks trained by themselves
+
+CIFAR_TRAINING = TrainRecipe(
+    epochs=200,
+    batch_size=128,
+    optimizer="radam",
+    lr=0.01,
+    weight_decay=3e-4,
+    adaptive="none",
+    crop_padding=4,
+    flip=True,
+    cutout=16,
+    channels_last=False,
+)
+"""Sec. 5.1; crop and flip are the usual ones. CNN rows have the same recipe here; the paper quotes those of DeepShift.
+
+Strided 1x1 shift layers must not see channels-last tensors on the CPU (`repro.train.loop.unsafe_in_channels_last`).
+"""
+IMAGENET_TRAINING = TrainRecipe(
+    epochs=90,
+    batch_size=1024,
+    optimizer="radam",
+    lr=0.01,
+    weight_decay=3e-4,
+    warmup_epochs=5,
+    label_smoothing=0.1,
+    adaptive="none",
+    channels_last=False,
+)
+"""Sec. 5.2 and appendix B; the folder's reader crops and mirrors. The share of label smoothing is the usual one."""
+SMALL_TRAINING = dataclasses.replace(
+    CIFAR_TRAINING, epochs=8, batch_size=32, cutout=0, crop_padding=1, flip=False, eval_batch_size=500
+)
+
+RATES = {f"radam {rate:g}": {"lr": rate} for rate in (0.01, 0.03, 0.1, 0.2, 0.4, 0.8)}
+SGD_RATES = {f"sgd {rate:g}": {"optimizer": "sgd", "lr": rate} for rate in (0.025, 0.1)}
+TUNED_SETTINGS = RATES | SGD_RATES
+"""What `repro tune autoshiftnet` compares on held-out images for each domain and kind of network by itself.
+
+P and S move by at most the rate per step and have units to go: in the shift domain it is the sum of the rates over a
+training, about steps x peak / 2, that decides, and short trainings stall rather than diverge where it is below 10.
+"""
+KINDS = ("CNN", "cells")
+TUNED = {
+    "digits": {"BS CNN": "radam 0.4", "BS cells": "radam 0.4", "R CNN": "radam 0.03", "R cells": "radam 0.03"},
+    "cifar10": {"BS CNN": "radam 0.1", "BS cells": "radam 0.1", "R CNN": "radam 0.03", "R cells": "radam 0.03"},
+}
+"""Data set -> domain and kind of network -> the setting with which it does best by itself.
+
+Without a record of `repro tune` they are starting values: in the shift domain a sum of rates of about 80.
+"""
+PAPER_SETTINGS = {f"{REAL} {kind}": {"optimizer": "sgd", "lr": 0.025} for kind in KINDS}
+"""The paper prints no recipe of its real-valued rows; these are the optimiser and the rate of DARTS."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworksRecipe:
+    """The networks of a table, the searches behind some of them, and how each is trained.
+
+    Attributes:
+        data: column ("cifar10", "cifar100", "imagenet") -> its images. Two columns with the same images are one run.
+        searches: column -> its search; without one the row AutoShiftNet has the printed cells.
+        settings: "BS CNN", "BS cells", "R CNN", "R cells" -> the fields of `train` that are its own.
+        rows: the CNN and NAS rows that the preset has time for.
+        size: as `networks.network`.
+        drop_path, auxiliary_weight: of cell networks.
+        variants: names of searches beyond the paper's four schemes (table 4) -> what they change in the search.
+        rates, lengths: of the curve of table 3: peak rates, and shares of `train.epochs`.
+    """
+
+    data: Mapping[str, DataRecipe]
+    searches: Mapping[str, CellRun]
+    train: TrainRecipe
+    settings: Mapping[str, Mapping[str, object]]
+    rows: Sequence[str]
+    size: str = "small"
+    drop_path: float = 0.0
+    auxiliary_weight: float = 0.0
+    calibration_images: int = 0
+    variants: Mapping[str, Mapping[str, object]] = dataclasses.field(default_factory=dict)
+    rates: Sequence[float] = ()
+    lengths: Sequence[float] = ()
+
+    def job(
+        self, row: str, column: str, domain: str = SHIFT, *, genotype: Genotype | None = None, curve=False, **changes
+    ) -> NetworkJob:
+        """The training of a row, with the cells of `genotype` where given; `changes` are fields of `train`.
+
+        Args: curve: test after every epoch, for figures of trainings.
+        """
+        model, options = network(row, column, self.size)
+        if genotype is not None:
+            options = {**options, "genotype": genotype.as_dict()}
+        cells = model == CELLS
+        settings = self.settings.get(f"{domain} {KINDS[cells]}", {})
+        return NetworkJob(
+            model,
+            options,
+            self.data[column],
+            dataclasses.replace(self.train, **{**settings, **changes}),
+            domain,
+            drop_path=self.drop_path if cells else 0.0,
+            auxiliary_weight=self.auxiliary_weight if cells else 0.0,
+            calibration_images=self.calibration_images,
+            tested_each_epoch=curve,
+        )
+
+    @property
+    def stands_for(self) -> dict[str, str]:
+        """The data set of ours that fills the columns of two printed sets -> the second of these."""
+        first, *others = [data.dataset for data in self.data.values()]
+        return {first: list(self.data)[1].upper()} if first in others else {}
+
+
+CIFAR_COLUMNS = ("cifar10", "cifar100")
+CNN_ROWS = ("ResNet18", "ResNet20", "ResNet50", "ResNet56", "ResNet101", "ResNet152", "MobileNet-v2", "VGG19")
+CNN_ROWS += ("ShuffleNet-v2",)
+NAS_ROWS = ("NASNet", "AmoebaNet", "DARTS-v1", "DARTS-v2", *FURTHER)
+TWINS = ("ResNet18", "ResNet50", "DARTS-v2", "DARTS-", "DOTS")
+"""Rows that table 3 trains in both domains, beside ours."""
+IMAGENET_TWINS = ("ResNet18", "DOTS")
+"""Those of table 7."""
+REAL_SPACE, ROUNDED_L2, NO_L2 = "real-valued space", "L2 of (2^P S)^2", "no L2 of P and S"
+_READINGS = {ROUNDED_L2: {"l2": "paper"}, NO_L2: {"l2": "none"}}
+# Convolutions do not have P's units to go: a tenth of the rate.
+_SMALL_VARIANTS = _READINGS | {REAL_SPACE: {"space": "real", "lr": 0.03, "lr_min": 0.003}}
+
+
+def _small(preset: str, dataset: str, data: DataRecipe, rows: Sequence[str], **changes) -> NetworksRecipe:
+    search = SEARCHES[preset, dataset]
+    return NetworksRecipe(
+        data=dict.fromkeys(CIFAR_COLUMNS, data),
+        searches=dict.fromkeys(CIFAR_COLUMNS, search),
+        settings={kind: TUNED_SETTINGS[name] for kind, name in TUNED[dataset].items()},
+        rows=rows,
+        calibration_images=512,
+        **{"train": SMALL_TRAINING, **changes},
+    )
+
+
+NETWORKS: dict[tuple[str, str], NetworksRecipe] = {
+    ("smoke", "digits"): _small(
+        "smoke",
+        "digits",
+        DataRecipe("digits", train_images=120, test_images=60),
+        ("ResNet18", "DARTS-v2", "DOTS"),
+        train=dataclasses.replace(SMALL_TRAINING, epochs=1, batch_size=30),
+        rates=(0.1,),
+        lengths=(1.0,),
+    ),
+    ("quick", "digits"): _small(
+        "quick",
+        "digits",
+        DataRecipe("digits"),
+        ("ResNet18", "ResNet20", "ResNet50", "ResNet56", "VGG19", "ShuffleNet-v2", "DARTS-v2", "DARTS-", "DOTS"),
+        rates=(0.03, 0.1, 0.4, 1.2),
+        lengths=(0.25, 1.0),
+    ),
+    ("study", "cifar10"): _small(
+        "study",
+        "cifar10",
+        cifar_subset(10_000),
+        CNN_ROWS + NAS_ROWS,
+        train=dataclasses.replace(SMALL_TRAINING, crop_padding=2, flip=True),
+        variants=_SMALL_VARIANTS,
+        rates=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
+        lengths=(0.125, 0.5, 1.0),
+    ),
+    ("paper", "cifar10"): NetworksRecipe(
+        data={column: DataRecipe(column) for column in CIFAR_COLUMNS},
+        searches={column: SEARCHES["paper", column] for column in CIFAR_COLUMNS},
+        train=CIFAR_TRAINING,
+        settings=PAPER_SETTINGS,
+        rows=CNN_ROWS + NAS_ROWS,
+        size="cifar",
+        drop_path=0.2,
+        auxiliary_weight=0.4,
+        variants=_READINGS | {REAL_SPACE: {"space": "real"}},
+    ),
+}
+"""Recipes of the tables and figures that train networks on small images.
+
+At all presets but `paper` one data set fills the columns of both CIFAR sets.
+"""
+_ON_IMAGENET = NetworksRecipe(
+    data={"imagenet": DataRecipe(IMAGENET, size=224)},
+    searches={},
+    train=IMAGENET_TRAINING,
+    settings=PAPER_SETTINGS,
+    rows=(),
+    size="imagenet",
+    auxiliary_weight=0.4,
+)
+
+
+def imagenet_column(rows: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], NetworksRecipe]:
+    """Recipes of a table of the ImageNet column: `paper` trains there, other presets on small images that stand for it.
+
+    Args: rows: preset -> rows beside ours.
+    """
+    small = {key: recipe for key, recipe in NETWORKS.items() if key[0] != "paper" and key[0] in rows}
+    recipes = {
+        (preset, dataset): dataclasses.replace(
+            recipe,
+            data={"cifar10": recipe.data["cifar10"]},
+            searches={"cifar10": recipe.searches["cifar10"]},
+            rows=rows[preset],
+            variants={},
+            rates=(),
+            lengths=(),
+        )
+        for (preset, dataset), recipe in small.items()
+    }
+    return recipes | {("paper", IMAGENET): dataclasses.replace(_ON_IMAGENET, rows=rows["paper"])}
+
+
+_TRAINED = (
+    "Networks with an eighth to a half of the channels, cells of 8 channels stacked 5 deep; no cutout, drop-path or "
+    "auxiliary classifier; a rate for each domain and kind of network of its own; batch norm re-estimated before the "
+    "test. One data set fills the columns of both CIFAR sets."
+)
+NETWORKS_SCALE = {
+    "smoke": f"{SCALE['smoke']} One epoch of every network on 120 images.",
+    "quick": f"{SCALE['quick']} {_TRAINED} 8 epochs on the digits for 200 on CIFAR; some of the rows. All tables of the "
+    "paper together take about 13 minutes on two cores.",
+    "study": f"{SCALE['study']} {_TRAINED} 8 epochs on 10,000 images. All tables of the paper together take about 7 hours "
+    "on two cores.",
+    "paper": f"{SCALE['paper']} Convolutional networks have the recipe of the cell networks, which is not that of the "
+    "numbers that the paper quotes for them; real-valued networks have the optimiser and the rate of DARTS.",
 }

@@ -1,0 +1,24 @@
+"""What is tried for AutoShiftNet: the peak rate of each domain and kind of network, by its quality by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from repro.papers.autoshiftnet.networks import OURS
+from repro.papers.autoshiftnet.recipes import KINDS, NETWORKS, SGD_RATES, TUNED_SETTINGS
+from repro.papers.autoshiftnet.training import REAL, SHIFT, spec
+from repro.papers.tuning import Tuning
+
+ROWS = dict(zip(KINDS, ("ResNet20", OURS)))
+PRESETS = {"digits": "quick", "cifar10": "study"}
+"""Data set -> the preset whose trainings take what is chosen."""
+
+
+def tuning(dataset: str) -> Tuning:
+    """ResNet20 and the printed cells in both domains, tested on a fifth of the training images; P and S by RAdam only."""
+    recipe = NETWORKS[PRESETS[dataset], dataset]
+    data = dataclasses.replace(recipe.data["cifar10"], held_out=0.2, tested_on="held out")
+    recipe = dataclasses.replace(recipe, data={"cifar10": data})
+    jobs = {f"{domain} {kind}": recipe.job(ROWS[kind], "cifar10", domain) for domain in (SHIFT, REAL) for kind in KINDS}
+    skips = {(f"{SHIFT} {kind}", name) for kind in KINDS for name in SGD_RATES}
+    return Tuning(jobs=jobs, settings=TUNED_SETTINGS, skips=frozenset(skips), spec=spec)
