@@ -89,7 +89,7 @@ def table_of(cells: Iterable[Cell]) -> pd.DataFrame:
 
 
 def add_drops(frame: pd.DataFrame, of: str, name: str) -> None:
-    """Column `name`, in place: in bit-shift rows the accuracy `of` less that of the real-valued row of the same seed."""
+    """Column `name`, in place: in bit-shift rows the accuracy `of` less that of the real row of the same seed."""
     real = frame[frame["domain"] == REAL].set_index(["model", "seed"])[of]
     against = real.reindex(pd.MultiIndex.from_frame(frame[["model", "seed"]])).to_numpy()
     frame[name] = (frame[of] - against).where(frame["domain"] == SHIFT)

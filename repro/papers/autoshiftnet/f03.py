@@ -58,8 +58,8 @@ def draw(ours):
         skips = ", ".join(map(str, told["skips_normal"]))
         accuracy = ", ".join(f"{value:.1f}" for value in told["accuracy_pct"])
         caption = (
-            f"Cells that {strategy} finds in the bit-shift space, the first search. Skips among the 8 edges of the normal "
-            f"cell by search: {skips}; accuracy of the cells trained: {accuracy} %."
+            f"Cells that {strategy} finds in the bit-shift space, the first search. Skips of the 8 edges of the "
+            f"normal cell by search: {skips}; accuracy of the cells trained: {accuracy} %."
         )
         drawings.append(Drawing(cell_figure(fields_of(first), title=strategy), caption, strategy.lower()))
     return drawings

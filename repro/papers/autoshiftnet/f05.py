@@ -10,7 +10,7 @@ COLUMNS = ["column", "epoch", "train_accuracy_pct", "test_accuracy_pct", "seed"]
 
 
 def trained(recipe, seeds, run):
-    """The trainings of table 1's best row: column, epoch, train_accuracy_pct (on batches as trained), test_accuracy_pct."""
+    """The trainings of table 1's best row: column, epoch, train_accuracy_pct (on batches), test_accuracy_pct, seed."""
     _, searches = train_rows(recipe, (), seeds, run)
     done = train_best(recipe, searches, seeds, run)
     return pd.DataFrame(

@@ -69,17 +69,16 @@ SMALL: dict[str, tuple[str, dict]] = {
     "GoogleNet": ("googlenet", {"form": "cifar", "width": 0.25}),
     "SqueezeNet1.0": ("squeezenet", {"form": "cifar", "width": 0.25}),
 }
-SMALL_CELLS = {"layers": 5, "channels": 8}
 SIZES = ("small", "cifar", "imagenet")
 OURS = "AutoShiftNet"
 
 
 def network(row: str, column: str, size: str) -> tuple[str, dict]:
-    """Model and options of a row, without operator, input channels and classes.
+    """Model and options of a row, without operator, input channels and classes; small cells without depth and width.
 
     Args:
         row: as the tables print it; "AutoShiftNet" has the printed cells.
-        column: "cifar10", "cifar100" or "imagenet", of which two rows and ours have cells of their own.
+        column: "cifar10" or "cifar100", for which two rows and ours have cells of their own; small ones are CIFAR-10's.
         size: "small", or the paper's on "cifar" or "imagenet".
     """
     check_choice("size", size, SIZES)
@@ -88,12 +87,10 @@ def network(row: str, column: str, size: str) -> tuple[str, dict]:
             return CELLS, {"form": "imagenet", **IMAGENET_FURTHER[row]}
         name, options, _ = IMAGENET[row]
         return name, dict(options)
-    if size == "small" and row in SMALL:
-        return SMALL[row]
+    if size == "small":
+        if row in SMALL:
+            return SMALL[row]
+        column = "cifar10"
     if row in FURTHER:
-        name, options = CELLS, {"genotype": FURTHER[row].format(column)}
-    elif row == OURS:
-        name, options = AUTOSHIFTNET[int(column.removeprefix("cifar"))]
-    else:
-        name, options = CIFAR[row]
-    return name, {**options, **(SMALL_CELLS if size == "small" else {})}
+        return CELLS, {"genotype": FURTHER[row].format(column)}
+    return AUTOSHIFTNET[int(column.removeprefix("cifar"))] if row == OURS else CIFAR[row]

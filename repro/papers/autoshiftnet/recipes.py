@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from repro.models.genotypes import Genotype
-from repro.papers.autoshiftnet.networks import CELLS, FURTHER, OURS, network
+from repro.papers.autoshiftnet.networks import CELLS, FURTHER, network
 from repro.papers.autoshiftnet.training import REAL, SHIFT, NetworkJob
 from repro.papers.data import IMAGENET, DataRecipe
 from repro.papers.presets import cifar_subset
@@ -129,6 +129,7 @@ class NetworksRecipe:
         settings: "BS CNN", "BS cells", "R CNN", "R cells" -> the fields of `train` that are its own.
         rows: the CNN and NAS rows that the preset has time for.
         size: as `networks.network`.
+        cells: layers and channels of cell networks where they are not the paper's.
         drop_path, auxiliary_weight: of cell networks.
         variants: names of searches beyond the paper's four schemes (table 4) -> what they change in the search.
         rates, lengths: of the curve of table 3: peak rates, and shares of `train.epochs`.
@@ -140,6 +141,7 @@ class NetworksRecipe:
     settings: Mapping[str, Mapping[str, object]]
     rows: Sequence[str]
     size: str = "small"
+    cells: Mapping[str, int] = dataclasses.field(default_factory=dict)
     drop_path: float = 0.0
     auxiliary_weight: float = 0.0
     calibration_images: int = 0
@@ -158,6 +160,7 @@ class NetworksRecipe:
         if genotype is not None:
             options = {**options, "genotype": genotype.as_dict()}
         cells = model == CELLS
+        options = {**options, **self.cells} if cells else options
         settings = self.settings.get(f"{domain} {KINDS[cells]}", {})
         return NetworkJob(
             model,
@@ -200,7 +203,7 @@ def _small(preset: str, dataset: str, data: DataRecipe, rows: Sequence[str], **c
         settings={kind: TUNED_SETTINGS[name] for kind, name in TUNED[dataset].items()},
         rows=rows,
         calibration_images=512,
-        **{"train": SMALL_TRAINING, **changes},
+        **{"train": SMALL_TRAINING, "cells": {"layers": 5, "channels": 8}, **changes},
     )
 
 
@@ -209,7 +212,8 @@ NETWORKS: dict[tuple[str, str], NetworksRecipe] = {
         "smoke",
         "digits",
         DataRecipe("digits", train_images=120, test_images=60),
-        ("ResNet18", "DARTS-v2", "DOTS"),
+        ("ResNet20", "DOTS"),
+        cells={"layers": 3, "channels": 4},
         train=dataclasses.replace(SMALL_TRAINING, epochs=1, batch_size=30),
         rates=(0.1,),
         lengths=(1.0,),
@@ -283,14 +287,14 @@ def imagenet_column(rows: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], 
 _TRAINED = (
     "Networks with an eighth to a half of the channels, cells of 8 channels stacked 5 deep; no cutout, drop-path or "
     "auxiliary classifier; a rate for each domain and kind of network of its own; batch norm re-estimated before the "
-    "test. One data set fills the columns of both CIFAR sets."
+    "test. One data set fills the columns of both CIFAR sets, NAS rows with the cells of CIFAR-10."
 )
 NETWORKS_SCALE = {
     "smoke": f"{SCALE['smoke']} One epoch of every network on 120 images.",
-    "quick": f"{SCALE['quick']} {_TRAINED} 8 epochs on the digits for 200 on CIFAR; some of the rows. All tables of the "
-    "paper together take about 13 minutes on two cores.",
-    "study": f"{SCALE['study']} {_TRAINED} 8 epochs on 10,000 images. All tables of the paper together take about 7 hours "
-    "on two cores.",
+    "quick": f"{SCALE['quick']} {_TRAINED} 8 epochs on the digits for 200 on CIFAR; some of the rows. All tables of "
+    "the paper together take about 13 minutes on two cores.",
+    "study": f"{SCALE['study']} {_TRAINED} 8 epochs on 10,000 images. All tables of the paper together take about 7 "
+    "hours on two cores.",
     "paper": f"{SCALE['paper']} Convolutional networks have the recipe of the cell networks, which is not that of the "
     "numbers that the paper quotes for them; real-valued networks have the optimiser and the rate of DARTS.",
 }

@@ -15,7 +15,7 @@ from repro.papers.analytic import MILLION, analytic_frame
 from repro.papers.autoshiftnet import found
 from repro.papers.autoshiftnet.comparing import dots, entry_of, table_of, train_best, train_rows
 from repro.papers.autoshiftnet.networks import AUTOSHIFTNET, CIFAR, OURS, network
-from repro.papers.autoshiftnet.training import SHIFT
+from repro.papers.autoshiftnet.recipes import CNN_ROWS
 from repro.papers.table import Drawing, is_computed
 from repro.report.published import published
 
@@ -94,21 +94,14 @@ def _measured(column: str) -> str:
 
 
 def _at_paper_size(searches) -> pd.DataFrame:
-    """Parameters with 20 cells and 36 channels: of the fixed rows, and of what each search found in both of ours."""
-    rows = [
-        {"model": row, **{f"params_{column}_m": _cifar_params(entry, classes) for column, classes in _CLASSES.items()}}
-        for row, entry in CIFAR.items()
-    ]
-    ours: dict[int, dict[str, float]] = {}
+    """Parameters with 10 classes at the paper's size: of the CNN rows, and of what each search found on CIFAR-10."""
+    rows = [{"model": row, "params_cifar10_m": _cifar_params(CIFAR[row], 10)} for row in CNN_ROWS]
     for (column, seed), search in searches.items():
-        name, options = network(OURS, column, "cifar")
-        options = {**options, "genotype": search.genotype}
-        ours.setdefault(seed, {})[f"params_{column}_m"] = _cifar_params((name, options), _CLASSES[column])
-    rows += [{"model": row, "seed": seed, **counts} for seed, counts in ours.items() for row in (BEST, AVG)]
-    return pd.DataFrame(rows)
-
-
-_CLASSES = {"cifar10": 10, "cifar100": 100}
+        if column == "cifar10":
+            name, options = network(OURS, column, "cifar")
+            count = _cifar_params((name, {**options, "genotype": search.genotype}), 10)
+            rows += [{"model": row, "params_cifar10_m": count, "seed": seed} for row in (BEST, AVG)]
+    return pd.DataFrame(rows, columns=["model", "params_cifar10_m", "seed"])
 
 
 def draw(ours):

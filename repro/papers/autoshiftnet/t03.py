@@ -90,8 +90,8 @@ def draw(ours):
 
 
 RATES_CAPTION = (
-    f"{RATED}: accuracy on held-out images against the sum of the learning rates of a training (steps x peak / 2), a line "
-    "per length. P and S move by at most the rate per step, so short trainings at the rates of long ones stall."
+    f"{RATED}: accuracy on held-out images against the sum of the learning rates of a training (steps x peak / 2), a "
+    "line per length. P and S move by at most the rate per step, so short trainings at the rates of long ones stall."
 )
 
 

@@ -1,7 +1,7 @@
-"""AutoShiftNet table 4 (Sec. 5.4): searches with and without adaptive L2 and learning rate reset, what each finds trained.
+"""AutoShiftNet table 4 (Sec. 5.4): searches with and without adaptive L2 and learning rate reset.
 
-"Without L2R" is the conventional L2 of P and S (Sec. 4.3 sets it against the adaptive one). The other readings (the
-term with S, no term at all), and a search with real weights, are beside the table.
+What each finds is trained alike. "Without L2R" is the conventional L2 of P and S, which Sec. 4.3 sets against the
+adaptive one. The other readings (the term with S, no term at all) and a search with real weights are beside it.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ TABLE = entry_of(
     "Accuracy on ImageNet with real weights and in the bit-shift domain",
     trained,
     draw=draw,
-    recipes=imagenet_column(dict.fromkeys(("smoke", "quick", "study", "paper"), IMAGENET_TWINS)),
+    recipes=imagenet_column({"smoke": ("DOTS",), **dict.fromkeys(("quick", "study", "paper"), IMAGENET_TWINS)}),
     layout="wide",
     keeps=("examples",),
 )

@@ -1,4 +1,4 @@
-"""One network of AutoShiftNet trained by itself, in the bit-shift domain (every layer has P and S) or with real weights."""
+"""One network of AutoShiftNet trained by itself, in the bit-shift domain (P and S throughout) or with real weights."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ PRESETS = {"digits": "quick", "cifar10": "study"}
 
 
 def tuning(dataset: str) -> Tuning:
-    """ResNet20 and the printed cells in both domains, tested on a fifth of the training images; P and S by RAdam only."""
+    """ResNet20 and the printed cells in both domains, tested on a fifth of the training images; P and S by RAdam."""
     recipe = NETWORKS[PRESETS[dataset], dataset]
     data = dataclasses.replace(recipe.data["cifar10"], held_out=0.2, tested_on="held out")
     recipe = dataclasses.replace(recipe, data={"cifar10": data})

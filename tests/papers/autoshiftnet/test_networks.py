@@ -1,0 +1,187 @@
+"""Tables 1 to 4 and 7, figures 3, 5 and 6 from given outcomes, every claim judged on them, and one real training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from repro.errors import InputError
+from repro.models.genotypes import NAMED
+from repro.papers import entry, kinds, tuning
+from repro.papers.autoshiftnet import training
+from repro.papers.autoshiftnet.networks import network
+from repro.papers.autoshiftnet.recipes import CNN_ROWS, NAS_ROWS, NETWORKS, TUNED
+from repro.report import judge_all
+from repro.report.examples import pack
+from repro.report.published import published
+from repro.runs import Outcome
+
+TRAINED = ["t01", "t02", "t03", "t04", "t07", "f03", "f05", "f06"]
+CURVE = [
+    {
+        "epoch": e,
+        "steps": 10,
+        "lr": 0.1,
+        "train_loss": 1.0,
+        "train_accuracy_pct": 30.0 + e,
+        "test_accuracy_pct": 30.0 + e,
+    }
+    for e in (1, 2)
+]
+
+
+def answers(spec) -> dict:
+    """What a training might give: right answers of 400 images, drawn from seed and network."""
+    job = spec.recipe
+    generator = np.random.default_rng([spec.seed, *job.model.encode(), len(str(job.options)), job.domain == "R"])
+    share = 0.8 - 0.1 * (job.domain == "BS") + 0.1 * (job.model == "cells")
+    right = {"top1_pct": generator.random(400) < share}
+    right["top5_pct"] = right["top1_pct"] | (generator.random(400) < 0.5)
+    shares = {name: 100 * hits.mean() for name, hits in right.items()}
+    packed = {name: pack(hits) for name, hits in right.items()}
+    return {"outcome": "done", "detail": "", **shares, "examples": 400, "correct": packed, "curve": CURVE}
+
+
+def run(specs):
+    """An engine that gives outcomes: cells by strategy and seed, and answers."""
+    outcomes = {}
+    for key, spec in specs.items():
+        value = None
+        if spec.kind == "autoshiftnet_search":
+            name = "darts_v1" if spec.recipe.search.strategy == "darts" else ("dots_cifar10", "gdas")[spec.seed % 2]
+            rows = [{"held_out_accuracy_pct": 50.0 + spec.seed, "seconds": 2.0}]
+            value = {"outcome": "done", "detail": "", "genotype": NAMED[name].as_dict(), "kept": None, "rows": rows}
+        else:
+            value = answers(spec)
+        outcomes[key] = Outcome(spec, "done", value)
+    return outcomes
+
+
+@pytest.fixture(scope="module")
+def study():
+    """(frames of the study preset with three seeds, the runs that they asked for)."""
+    found, asked = {}, {}
+
+    def watching(specs):
+        asked.setdefault(name, []).extend(specs.values())
+        return run(specs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kinds, "data_fingerprint", lambda recipe: recipe.dataset)
+        for name in TRAINED:
+            table = entry(f"autoshiftnet_{name}")
+            frame = table.trained(table.recipes["study", "cifar10"], [0, 1, 2], watching)
+            frame.attrs |= {"preset": "study", "dataset": "cifar10", "table_id": f"autoshiftnet_{name}"}
+            found[f"autoshiftnet_{name}"] = frame
+    return found, asked
+
+
+@pytest.fixture
+def frames(study):
+    """The frames alone."""
+    return study[0]
+
+
+def test_rows_are_those_of_the_paper(frames):
+    for name in ("t01", "t03", "t04", "t07"):
+        table, key = f"autoshiftnet_{name}", ["model", "domain"] if name in ("t03", "t07") else ["model"]
+        key = ["id"] if name == "t04" else key
+        ours, printed = frames[table][key].drop_duplicates(), published(table)[key]
+        assert sorted(map(tuple, ours.to_numpy())) == sorted(map(tuple, printed.to_numpy()))
+    assert set(frames["autoshiftnet_t02"]["model"]) == set(published("autoshiftnet_t02")["model"])
+    assert {*CNN_ROWS, *NAS_ROWS} == set(published("autoshiftnet_t01").query("group != 'ours'")["model"])
+
+
+def test_a_seed_of_ours_is_a_search_and_best_is_trained_from_new_seeds(study):
+    frames, asked = study
+    frame = frames["autoshiftnet_t01"].set_index("model")
+    average, best = frame.loc["AutoShiftNet (Avg)"], frame.loc["AutoShiftNet (Best)"]
+    assert average["search_seed"].tolist() == average["seed"].tolist() == [0, 1, 2]
+    assert best["search_seed"].isna().all() and best["seed"].tolist() == [100, 101, 102]
+    searches = frames["autoshiftnet_t01"].attrs["extra"]["searches"]
+    chosen = searches.loc[searches["held_out_accuracy_pct"].idxmax(), "genotype"]
+    assert chosen == NAMED["dots_cifar10"].as_text()  # that of seed 2
+    (job,) = {str(spec.recipe.options["genotype"]) for spec in asked["t01"] if spec.seed >= 100}
+    assert job == str(NAMED["dots_cifar10"].as_dict())
+
+
+def test_differences_are_of_the_same_seed(frames):
+    frame = frames["autoshiftnet_t03"].set_index(["model", "seed", "domain"])["cifar10_accuracy_pct"].unstack()
+    ours = frames["autoshiftnet_t03"].query("domain == 'BS'").set_index(["model", "seed"])["cifar10_diff_pct"]
+    assert (ours - (frame["BS"] - frame["R"]).reindex(ours.index)).abs().max() < 1e-9
+    schemes = frames["autoshiftnet_t04"].pivot(index="seed", columns="id", values="cifar10_accuracy_pct")
+    told = frames["autoshiftnet_t04"].pivot(index="seed", columns="id", values="cifar10_diff_pct")
+    assert told[1].isna().all() and np.allclose(told[3], schemes[3] - schemes[1])
+    assert set(frames["autoshiftnet_t04"].attrs["extra"]["variants"]["variant"]) == set(
+        NETWORKS["study", "cifar10"].variants
+    )
+
+
+def test_every_claim_that_a_study_may_judge_is_judged(frames):
+    verdicts = judge_all(frames, "autoshiftnet").set_index("claim_id")
+    found = verdicts["status"].to_dict()
+    left = {claim for claim, status in found.items() if status == "not run"}
+    assert left == {"autoshiftnet-c38"}, verdicts.loc[sorted(left), "evidence"].tolist()  # figure 4, searches only
+    assert found["autoshiftnet-c41"] == "not reproduced"  # the given cell has three skips of eight edges
+    assert found["autoshiftnet-c28"] == found["autoshiftnet-c29"] == "reproduced"
+    assert found["autoshiftnet-c20"] == "reproduced"  # the given bit-shift networks lose ten points
+    assert found["autoshiftnet-c13"] == "not informative at this preset"  # counts of small networks
+
+
+def test_a_training_that_ends_below_half_of_its_best_has_not_converged():
+    status, job = (
+        entry("autoshiftnet_t02").trained.__globals__["status"],
+        NETWORKS["smoke", "digits"].job("DOTS", "cifar10"),
+    )
+    value = {"outcome": "done", "top1_pct": 20.0, "curve": [{"train_accuracy_pct": 41.0}, {"train_accuracy_pct": 25.0}]}
+    told = [status(Outcome(job, "done", {**value, **more})) for more in ({}, {"top1_pct": 21.0}, {"outcome": "dead"})]
+    assert told == ["not_converged", "ok", "not_converged"]
+    assert status(Outcome(job, "failed", None)) == "diverged"
+
+
+def test_the_accuracy_to_reach_is_one_that_both_batches_reach(frames):
+    frame = frames["autoshiftnet_f06"]
+    assert frame["batch_size"].unique().tolist() == [32, 128] and frame["epochs"].eq(8).all()
+    assert frame["epochs_to_reach"].tolist() == [2.0] * 6
+
+
+@pytest.mark.parametrize("name", sorted({*TRAINED} - {"t02"}))  # whose pictures are those of its computed part
+def test_every_frame_is_drawn(name, frames):
+    drawings = entry(f"autoshiftnet_{name}").draw(frames[f"autoshiftnet_{name}"])
+    assert drawings and all(any(a.lines or a.collections for a in d.figure.axes) for d in drawings)
+
+
+def test_both_domains_differ_in_their_layers_and_settings_only():
+    recipe = NETWORKS["quick", "digits"]
+    shift, real = (recipe.job("ResNet20", "cifar10", domain) for domain in ("BS", "R"))
+    assert (shift.model, shift.options, shift.data) == (real.model, real.options, real.data)
+    layers = [{type(m).__name__ for m in training.build(job).modules()} for job in (shift, real)]
+    assert "ShiftConv2d" in layers[0] and not {"Conv2d", "Linear"} & layers[0]
+    assert "Conv2d" in layers[1] and not {"ShiftConv2d", "ShiftLinear"} & layers[1]
+    with pytest.raises(InputError, match="domain='bs' is not allowed"):
+        training.NetworkJob(shift.model, shift.options, shift.data, shift.train, "bs")
+    with pytest.raises(InputError, match="size"):
+        network("ResNet20", "cifar10", "tiny")
+
+
+def test_a_network_of_p_and_s_is_trained_tested_and_resumed(tmp_path):
+    class Context:
+        checkpoint = tmp_path
+        rows: list = []
+
+        def log(self, **row):
+            self.rows.append(row)
+
+    job = NETWORKS["smoke", "digits"].job("DOTS", "cifar10", curve=True)
+    first = training.train_network(job, 0, Context())
+    assert first["examples"] == 60 and first["outcome"] in ("done", "dead")
+    assert first["curve"][0]["test_accuracy_pct"] == pytest.approx(first["top1_pct"])
+    assert training.train_network(job, 0, Context()) == first and len(Context.rows) == 1
+
+
+def test_what_is_tuned_is_each_domain_and_kind_of_network():
+    asked = tuning.tuning_of("autoshiftnet", "digits")
+    assert asked.jobs.keys() == TUNED["digits"].keys()
+    assert all(job.data.tested_on == "held out" for job in asked.candidates().values())
+    assert ("R cells", "sgd 0.1") in asked.candidates() and ("BS cells", "sgd 0.1") not in asked.candidates()
+    assert asked.spec(asked.jobs["BS CNN"], 0).kind == "autoshiftnet_network"

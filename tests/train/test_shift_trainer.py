@@ -1,0 +1,92 @@
+"""A training of P and S: L2 in the step, P in its range, and what cell networks have beside it."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from repro.errors import InputError
+from repro.layers import ShiftConv2d, ShiftLinear
+from repro.models import create
+from repro.train import TensorData, TrainRecipe, evaluate
+from repro.train.data import Batch
+from repro.train.shift import adaptive_l2, clamp_shifts, shift_modules, shift_optimizer
+from repro.train.shift_trainer import ShiftTrainer
+
+RECIPE = TrainRecipe(epochs=4, batch_size=8, optimizer="radam", lr=0.5, weight_decay=0.1, adaptive="none")
+BATCH = Batch(torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3, 1)
+
+
+def cells(**options):
+    torch.manual_seed(0)
+    every = {"op": "shift", "keep": (), "op_options": {"shift": {"mode": "ps"}}}
+    return create("cells", layers=3, channels=2, num_classes=3, in_channels=1, **every, **options)
+
+
+def tiny():
+    torch.manual_seed(0)
+    conv = ShiftConv2d(1, 3, 3, bias=False, mode="ps", backend="reference")
+    linear = ShiftLinear(3, 3, mode="ps", backend="reference")
+    return nn.Sequential(conv, nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
+
+
+@pytest.mark.parametrize("form", ["code", "conventional", "none"])
+def test_a_step_descends_loss_and_l2_and_puts_p_back(form):
+    model = tiny()
+    other = copy.deepcopy(model)
+    trainer = ShiftTrainer(model, RECIPE, l2=form, examples=8, seed=0)
+    optimizer = shift_optimizer(other, RECIPE.lr, RECIPE.weight_decay)
+    for step in range(3):  # the third step still is a momentum step: no division that would hide a factor
+        trainer.step(BATCH)
+        optimizer.zero_grad()
+        for group in optimizer.param_groups:
+            group["lr"] = 0.5 * RECIPE.lr * (1 + torch.cos(torch.tensor(torch.pi * step / 4)).item())
+        total = F.cross_entropy(other(BATCH.inputs), BATCH.labels)
+        if form != "none":
+            total = total + 0.1 / 2 * adaptive_l2(other, form)
+        total.backward()
+        optimizer.step()
+        clamp_shifts(other, -14, 0)
+    for mine, wanted in zip(model.parameters(), other.parameters()):
+        torch.testing.assert_close(mine, wanted, rtol=1e-4, atol=1e-5)
+    shifts = torch.cat([layer.shift.flatten() for layer in shift_modules(model)])
+    assert shifts.min() >= -14 and shifts.max() <= 0
+
+
+def test_the_second_classifier_adds_its_loss_and_paths_are_dropped_more_as_epochs_pass():
+    model = cells(auxiliary=True)
+    other = copy.deepcopy(model)
+    trainer = ShiftTrainer(model, RECIPE, l2="none", auxiliary_weight=0.4, drop_path=0.2, examples=8, seed=0)
+    loss, *_ = trainer.step(BATCH)
+    scores, auxiliary = other(BATCH.inputs)
+    first = F.cross_entropy(scores, BATCH.labels)
+    (first + 0.4 * F.cross_entropy(auxiliary, BATCH.labels)).backward()
+    assert loss == pytest.approx(first.item(), rel=1e-5)
+    for mine, wanted in zip(model.parameters(), other.parameters()):
+        torch.testing.assert_close(mine.grad, wanted.grad, rtol=1e-4, atol=1e-5)
+    trainer.epoch(TensorData(*BATCH[:2]), 3)
+    assert model.drop_path == pytest.approx(0.2 * 3 / 4)
+
+
+def test_batch_norm_is_re_estimated_before_a_test():
+    data = TensorData(*BATCH[:2])
+    found = {}
+    for images in (0, 8):
+        model = tiny()
+        trainer = ShiftTrainer(model, RECIPE, calibration_images=images, examples=8, seed=0)
+        trainer.epoch(data, 0)
+        found[images] = trainer.evaluate(data)["loss"], evaluate(model, data)["loss"]
+    assert found[8][0] == found[8][1] != found[0][0]
+
+
+def test_what_a_network_cannot_do_is_refused():
+    with pytest.raises(InputError, match="optimizer='sgd' is not allowed; P and S are trained by radam"):
+        ShiftTrainer(tiny(), TrainRecipe(optimizer="sgd"), examples=8, seed=0)
+    with pytest.raises(InputError, match=r"auxiliary_weight=0\.4 needs a network with a second classifier"):
+        ShiftTrainer(tiny(), RECIPE, auxiliary_weight=0.4, examples=8, seed=0)
+    with pytest.raises(InputError, match="the network has no paths to drop"):
+        ShiftTrainer(torch.nn.Linear(2, 2), RECIPE, drop_path=0.1, examples=8, seed=0)
