@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 
@@ -166,18 +168,12 @@ def test_both_domains_differ_in_their_layers_and_settings_only():
 
 def test_a_network_of_p_and_s_is_trained_tested_and_resumed(tmp_path):
     rows = []
-
-    class Context:
-        checkpoint = tmp_path
-
-        def log(self, **row):
-            rows.append(row)
-
+    context = types.SimpleNamespace(checkpoint=tmp_path, log=lambda **row: rows.append(row))
     job = NETWORKS["smoke", "digits"].job("DOTS", "cifar10", curve=True)
-    first = training.train_network(job, 0, Context())
+    first = training.train_network(job, 0, context)
     assert first["examples"] == 60 and first["outcome"] in ("done", "dead")
     assert first["curve"][0]["test_accuracy_pct"] == pytest.approx(first["top1_pct"])
-    assert training.train_network(job, 0, Context()) == first and len(rows) == 1
+    assert training.train_network(job, 0, context) == first and len(rows) == 1
 
 
 def test_what_is_tuned_is_each_domain_and_kind_of_network():
