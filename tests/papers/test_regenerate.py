@@ -77,5 +77,5 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch):
     frames = []
     for workers in (1, 2):
         monkeypatch.setenv("REPRO_RUNS", str(tmp_path / f"runs{workers}"))
-        frames.append(run_table("acghostnet_t03", preset="smoke", workers=workers))
+        frames.append(run_table("shiftaddaug_t09", preset="smoke", workers=workers))
     pd.testing.assert_frame_equal(*frames)
