@@ -38,7 +38,7 @@ export JOBS
 # Each target is one step or hands its parallelism to JOBS; running two of them side by side gains nothing.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help env env-cluster tables figures reference test test-faults test-cluster test-gpu lab app bench wheel lint clean
+.PHONY: help env env-cluster tables figures reference test test-pages test-faults test-cluster test-gpu lab app bench wheel lint clean
 
 help:  ## print the targets and variables
 	@echo "Targets"
@@ -89,7 +89,10 @@ reference: $(VENV)/.installed  ## as tables, but into the committed records; the
 	@$(RUN) status --update-readme
 
 test: $(VENV)/.installed-test  ## run the tests on this machine's cores
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu and not pages"
+
+test-pages: $(VENV)/.installed-test  ## execute at smoke the notebooks that run only when they are named (minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m pages tests/pages
 
 test-faults: $(VENV)/.installed-test  ## kill runs and damage stored files many times (minutes; 'test' does a few)
 	@REPRO_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/test_faults.py tests/test_datasets.py \

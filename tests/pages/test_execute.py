@@ -32,8 +32,12 @@ def code_cells(name):
     return [cell for cell in read(name)["cells"] if cell["cell_type"] == "code"]
 
 
+NAMED_ONLY = [name for name in NAMES if name not in notebooks.choose()]
+"""Pages that `make tables` makes when they are named; `make test-pages` executes them, `make test` reads them."""
+
+
 @pytest.mark.notebook
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.pages] * (n in NAMED_ONLY)) for n in NAMES])
 def test_notebook_runs_at_smoke(name, folders, shared_smoke_runs, monkeypatch):
     monkeypatch.setenv("REPRO_RUNS", str(shared_smoke_runs))
     result = notebooks.execute(name, PARAMETERS, progress=False)
