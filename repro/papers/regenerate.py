@@ -175,7 +175,9 @@ def computed(table_id: str) -> pd.DataFrame:
         raise InputError(f"columns='analytic' is not allowed for {table_id}: it has no analytic columns.")
     frame = table.computed()
     frame.attrs["table_id"] = table_id
+    extra = {name: tidy(part) for name, part in frame.attrs.get("extra", {}).items()}
     frame = tidy(frame)
+    frame.attrs["extra"] = extra
     about = {"preset": "paper", "dataset": ARCHITECTURE, "seeds": []}
     about["convention"] = frame.attrs.setdefault("convention", "")
     made_by = {"recipe_digest": _digest(table_id, {}), "code": {COMPUTED: computed_code(table_id)}}
