@@ -17,6 +17,7 @@ import torch
 
 from repro.errors import InputError, check_choice, check_int
 from repro.models.shiftaddnas import BLOCKS
+from repro.search.distinct import sample_distinct
 from repro.search.evolution import GeneSpace, Genome
 from repro.search.supernet import Path
 
@@ -132,12 +133,7 @@ class HybridSpace:
 
     def sample_distinct(self, count: int, generator: torch.Generator) -> list[Path]:
         """`count` different paths."""
-        if count > self.size:
-            raise InputError(f"count={count} is not allowed; the space has only {self.size} paths.")
-        found: dict[Path, None] = {}
-        while len(found) < count:
-            found[self.sample(generator)] = None
-        return list(found)
+        return sample_distinct(self, count, generator)
 
     def all_paths(self) -> Iterator[Path]:
         """Every path in a fixed order."""

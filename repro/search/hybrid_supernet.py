@@ -17,6 +17,7 @@ for each entrance, and a block that changes nothing in shape has no filters on i
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path as FilePath
@@ -121,7 +122,7 @@ def make_choice(build: Builder, letter: str, entrances: Entrances, level: Level)
     return HybridBlock(build, BLOCKS[letter], entrances, level.planes)
 
 
-class _Hybrid(nn.Module):
+class _Hybrid(nn.Module, abc.ABC):
     """Stem, blocks of any kind, average pooling, classifier."""
 
     def __init__(self, space: HybridSpace, in_channels: int, num_classes: int, form: str):
@@ -149,8 +150,9 @@ class _Hybrid(nn.Module):
             if isinstance(module, HybridBlock | AttentionBlock):
                 nn.init.zeros_(module.leave.norm.weight)
 
+    @abc.abstractmethod
     def _through(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Output of the last block."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (N, classes) of images (N, C, H, W)."""

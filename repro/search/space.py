@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from repro.errors import InputError
+from repro.search.distinct import sample_distinct
 from repro.search.supernet import Path, checked_path, random_path
 
 MOST_PATHS = 100_000
@@ -67,12 +68,7 @@ class SearchSpace:
 
     def sample_distinct(self, count: int, generator: torch.Generator) -> list[Path]:
         """`count` different paths."""
-        if count > self.size:
-            raise InputError(f"count={count} is not allowed; the space has only {self.size} paths.")
-        found: dict[Path, None] = {}
-        while len(found) < count:
-            found[self.sample(generator)] = None
-        return list(found)
+        return sample_distinct(self, count, generator)
 
     def mutate(self, path: Path, generator: torch.Generator) -> Path:
         """`path` with the choice of one random block changed to another (ACGhostNet Sec. 3.4).
