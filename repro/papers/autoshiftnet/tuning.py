@@ -16,7 +16,7 @@ PRESETS = {"digits": "quick", "cifar10": "study"}
 
 
 def tuning(dataset: str) -> Tuning:
-    """ResNet20, ResNet50 and the printed cells in both domains, tested on a fifth of the training images; P and S by RAdam."""
+    """Two CNNs and the printed cells in both domains, tested on a fifth of the training images; P and S by RAdam."""
     recipe = NETWORKS[PRESETS[dataset], dataset]
     data = dataclasses.replace(recipe.data["cifar10"], held_out=0.2, tested_on="held out")
     recipe = dataclasses.replace(recipe, data={"cifar10": data})
