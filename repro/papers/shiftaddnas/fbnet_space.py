@@ -214,9 +214,9 @@ RECIPES = {
     ("study", "cifar10"): FBNetRecipe(
         cifar_subset(10_000, held_out=0.2),
         FBNetSpace(((16, 1, 1), (24, 2, 2), (32, 2, 2)), kinds=("k3_e1", "k3_e3", "k5_e1", "k5_e3", "skip"), head=128),
-        supernet=TrainRecipe(epochs=20, batch_size=64, lr=0.02, **_ADAM),
-        found=TrainRecipe(epochs=20, **SHORT),
-        search=Search(_LIMITS, population=24, rounds=8),
+        supernet=TrainRecipe(epochs=16, batch_size=64, lr=0.02, **_ADAM),
+        found=TrainRecipe(epochs=15, **SHORT),
+        search=Search(_LIMITS, population=16, rounds=6),
     ),
     ("study", "digits"): _QUICK,
     ("paper", "cifar10"): _PAPER,
