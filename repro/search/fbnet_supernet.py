@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from repro.errors import InputError, check_choice
-from repro.models import create
 from repro.models.build import Builder, init_weights
 from repro.models.fbnet import KINDS, STEM, FBBlock, FBNet, Stage, parse_block, shapes_of, stages_of
+from repro.models.registry import create
 from repro.search.hybrid_supernet import HybridSupernet, _Cell
 from repro.search.space import SearchSpace
 from repro.search.supernet import Path

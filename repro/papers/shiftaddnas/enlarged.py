@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from repro.models import create
+from repro.models.registry import create
 from repro.papers import jobs
 from repro.papers.data import load_splits
 from repro.papers.kinds import spec_of
