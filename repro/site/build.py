@@ -35,6 +35,7 @@ CONFIG = {
     "myst_heading_anchors": 3,
     "suppress_warnings": ["myst.xref_missing"],  # anchors of our own raw HTML; every link is checked afterwards
     "default_role": "literal",  # `name` in our docstrings is code
+    "napoleon_use_param": False,  # "width, depth: …" stays one entry
     "autodoc_member_order": "bysource",
     "autodoc_typehints": "signature",
     "autodoc_default_options": {"no-value": True},
@@ -122,8 +123,13 @@ def write_source(folder: Path) -> None:
     from repro.report.board import board_markdown, judge_records
     from repro.site import entries, listings, texts
 
-    def code_of(record):
-        return papers.code_now(record.table_id, record.provenance)
+    fingerprints = {}
+
+    def code_of(record):  # the board asks twice
+        key = record.table_id, record.preset, record.dataset
+        if key not in fingerprints:
+            fingerprints[key] = papers.code_now(record.table_id, record.provenance)
+        return fingerprints[key]
 
     judged, claims = judge_records(presets_of), report.claims()
     found = entries.entries(report.status_board(code_of, judged))
@@ -157,7 +163,7 @@ def _sphinx(source: Path, target: Path, doctrees: Path) -> list[str]:
 
 # ------------------------------------------------------------------ docstrings
 
-_ONE_LINE = re.compile(r"(Returns|Raises|Yields): (\S.*)$")
+_ONE_LINE = re.compile(r"([A-Z][a-z]+): (\S.*)$")
 _SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):\s*$")
 
 
@@ -169,7 +175,7 @@ def marked_up(lines: list[str]) -> list[str]:
     """A docstring of this package as reStructuredText that shows what was written.
 
     Indented blocks after an empty line are code; characters that would be markup outside of backticks stand for
-    themselves; "Returns: …" and "Raises: …" on one line become paragraphs of their own.
+    themselves; "Returns: …", "Source: …" and their like on one line become paragraphs of their own.
     """
     text: list[str] = []
     code = folded = section = False

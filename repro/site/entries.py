@@ -1,7 +1,6 @@
 """A page for every published table and figure: what is printed beside what was regenerated, with downloads.
 
-Everything follows from the printed numbers and the committed records; nothing is computed anew but the pictures, which
-are drawn from the records.
+Everything follows from the printed numbers and the committed records, pictures too; nothing is computed anew.
 """
 
 from __future__ import annotations
@@ -73,15 +72,13 @@ def entries(board: pd.DataFrame) -> list[Entry]:
 def pictures(name: str) -> list[Picture]:
     """The pictures of an id's latest record, drawn from it; none without record or drawing.
 
-    A record that follows from the architecture is computed anew: what its pictures need besides is not stored. Pictures
-    are written into the figures folder, as by a command that draws them.
+    They are written into the figures folder, as by a command that draws them.
     """
     record = report.latest(name)
-    if record is None or papers.file_of(name) is None or papers.entry(name).draw is None:
+    if record is None or papers.file_of(name) is None:
         return []
-    anew = record.dataset == ARCHITECTURE and papers.entry(name).computed is not None
     found = []
-    for file, drawing in papers.drawings_of(papers.computed(name) if anew else record.frame).items():
+    for file, drawing in papers.drawings_of(record.frame).items():
         path = report.save_figure(drawing.figure, file, drawing.caption)
         found.append(Picture(path.name, path.read_text(encoding="utf-8"), drawing.caption))
     return found

@@ -10,7 +10,7 @@ import pandas as pd
 
 from repro.pages.execute import list_notebooks, list_titles
 from repro.pages.html import write_notes
-from repro.paths import pages_root, repo_root
+from repro.paths import pages_root
 from repro.report.board import STATUSES_ON_BOARD, Judged
 from repro.report.claims import places
 from repro.report.published import PAPERS
@@ -19,6 +19,11 @@ from repro.site.entries import Entry, place_words
 from repro.site.texts import COPIED, guides, introduction
 
 BETWEEN = "between the papers"
+PUBLIC = (
+    *("repro.layers", "repro.ops", "repro.models", "repro.train", "repro.augment", "repro.search", "repro.cost"),
+    *("repro.datasets", "repro.runs", "repro.report", "repro.papers", "repro.errors"),
+)
+"""What the reference describes, in its order."""
 
 
 def front(found: Sequence[Entry], board: str) -> str:
@@ -150,19 +155,12 @@ def notebooks_page(folder: Path) -> str:
     return "\n\n".join(["# Notebooks", text, parts.raw(table)])
 
 
-def packages() -> list[str]:
-    """Packages that name what is public in `__all__`, and the errors that they raise."""
-    folders = sorted((repo_root() / "repro").glob("*/__init__.py"))
-    named = [path.parent.name for path in folders if "\n__all__ = " in path.read_text(encoding="utf-8")]
-    return ["repro.errors", *(f"repro.{name}" for name in named)]
-
-
 def reference() -> dict[str, str]:
     """{path: reStructuredText or Markdown} of the reference: one page a package, from its docstrings."""
     pages = {}
-    for name in packages():
-        more = "" if name == "repro.errors" else "   :imported-members:\n"
+    for name in PUBLIC:
+        more = "   :imported-members:\n" if name != "repro.errors" else ""  # the packages name theirs in __all__
         pages[f"api/{name}.rst"] = f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n   :members:\n{more}"
     text = "What the packages offer by name; everything else is not for use from outside and may change."
-    pages["api/index.md"] = "\n\n".join(["# Reference", text, _tree(packages())]) + "\n"
+    pages["api/index.md"] = "\n\n".join(["# Reference", text, _tree(PUBLIC)]) + "\n"
     return pages

@@ -64,9 +64,8 @@ def usage() -> str:
     """The README from its second heading on, without the board, which the front page has."""
     text = "## " + read("README.md").partition("\n## ")[2]
     head, _, rest = text.partition(BEGIN)
-    board, _, tail = rest.partition(END)
-    text = f"{head}The board is on the [front page](index.md).{tail}" if board else head
-    return "# Use it\n\n" + relink(text, "README.md")
+    head, tail = (relink(part, "README.md") for part in (head, rest.partition(END)[2]))
+    return f"# Use it\n\n{head}The board is on the [front page](index.md).{tail}"
 
 
 def texts() -> dict[str, str]:
