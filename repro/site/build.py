@@ -37,6 +37,7 @@ CONFIG = {
     "default_role": "literal",  # `name` in our docstrings is code
     "napoleon_use_param": False,  # "width, depth: …" stays one entry
     "autodoc_member_order": "bysource",
+    "autodoc_inherit_docstrings": False,  # torch's words on forward() say nothing of ours
     "autodoc_typehints": "signature",
     "autodoc_default_options": {"no-value": True},
     "python_maximum_signature_line_length": 88,

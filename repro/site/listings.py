@@ -91,18 +91,18 @@ def claims_page(claims: pd.DataFrame, judged: Mapping[str, Judged], known: Seque
     rows = []
     for claim in claims.itertuples():
         found, paper = judged[claim.claim_id], PAPERS.get(claim.paper, BETWEEN)
-        where = ", ".join(
+        where = "<br>".join(
             parts.link(place, f"entries/{place}.html") if place in known else parts.plain(place)
             for place in places(claim.claim_id)
         )
         rows.append(
             f'<tr id="{claim.claim_id}" data-paper="{parts.plain(paper)}" data-status="{parts.plain(found.status)}">'
-            f'<th scope="row">{claim.claim_id}</th><td>{parts.plain(claim.claim)}</td><td>{where}</td>'
-            f"<td>{parts.plain(claim.published_verdict)} ({claim.origin})</td>"
+            f'<th scope="row">{claim.claim_id}<br><span class="where">{where}</span></th>'
+            f"<td>{parts.plain(claim.claim)}</td><td>{parts.plain(claim.published_verdict)} ({claim.origin})</td>"
             f"<td>{parts.status(found.status)}</td><td>{parts.plain(found.evidence)}</td></tr>"
         )
     seen = {found.status for found in judged.values()}
-    heads = ("id", "claim", "where", "printed numbers agree", "ours", "evidence")
+    heads = ("id and place", "claim", "printed numbers agree", "ours", "evidence")
     table = (
         '<div class="wide" role="region" tabindex="0" aria-label="Claims"><table class="words" id="claims"><thead><tr>'
         + "".join(f'<th scope="col">{head}</th>' for head in heads)

@@ -6,8 +6,10 @@ import sys
 import pytest
 
 from repro import report
+from repro.cli import main as command_line
 from repro.errors import InputError
 from repro.report.board import Judged
+from repro.report.published import PAPERS
 from repro.site import build, entries, listings, parts, texts
 from repro.site.links import broken_links
 
@@ -37,7 +39,7 @@ def test_the_readme_is_split_at_its_second_heading_and_its_board_is_left_out():
 
 
 def test_a_text_that_is_absent_is_named():
-    with pytest.raises(InputError, match="docs/none.md cannot be read"):
+    with pytest.raises(InputError, match=r"docs/none\.md cannot be read"):
         texts.read("docs/none.md")
 
 
@@ -70,9 +72,7 @@ def test_an_id_is_told_in_words(name, words):
 
 def test_long_data_are_cut_and_say_so():
     record = report.latest("acghostnet_f06")
-    assert len(record.frame) and "The first" not in entries.page(
-        entry("acghostnet_f06", records=[record]), JUDGED, CLAIMS
-    )
+    assert 0 < len(record.frame) <= entries.SHOWN_ROWS and "The first" not in entries._data(record.frame, "x")
     longer = record.frame.loc[record.frame.index.repeat(entries.SHOWN_ROWS)]
     assert f"The first 60 of {len(longer)} rows" in entries._data(longer, "x")
 
@@ -80,9 +80,9 @@ def test_long_data_are_cut_and_say_so():
 def test_the_claims_are_all_in_one_table_with_what_the_search_reads():
     page = listings.claims_page(CLAIMS, JUDGED, ["acghostnet_t01"])
     assert page.count("<tr id=") == len(CLAIMS) and page.count('data-status="not run"') == len(CLAIMS)
-    assert set(re.findall(r'data-paper="([^"]+)"', page)) == {*report.published.PAPERS.values(), listings.BETWEEN}
+    assert set(re.findall(r'data-paper="([^"]+)"', page)) == {*PAPERS.values(), listings.BETWEEN}
     assert 'href="entries/acghostnet_t01.html"' in page and "entries/acghostnet_t02.html" not in page
-    assert page.count("<label>") == 3 and "claims.js" in page
+    assert page.count("<label>") == 3 and "claims.js" in page and "no &lt;record&gt; of it" in page
 
 
 def test_the_front_page_has_a_picture_of_each_paper_a_figure_before_a_table():
@@ -124,7 +124,7 @@ def test_a_docstring_shows_what_was_written():
         "    lines.",
     ]
     assert build.marked_up(lines) == [
-        *(r"A \|x\| of `a_*b`, see x\_.", "", "::", "", "    code(*it)", "", "Args:", r"    x: any \| none."),
+        *(r"A \|x\| of `a_*b`, see x\_.", "", "::", "", "    code(*it)", "", "", "Args:", r"    x: any \| none."),
         *("", "**Returns:** two", "lines."),
     ]
 
@@ -171,5 +171,17 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "require", lambda module, extra: None)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("REPRO_OUTPUT", str(tmp_path / "file" / "output"))
-    with pytest.raises(InputError, match="cannot write to folder .*output"):
+    with pytest.raises(InputError, match=r"cannot write to folder .*output"):
         build.build()
+
+
+@pytest.mark.parametrize(("broken", "code"), [([], 0), (["a.html: b.html"], 1)])
+def test_the_command_tells_what_was_built_and_fails_for_a_broken_link(broken, code, tmp_path, monkeypatch, capsys):
+    made = build.Site(tmp_path, pages=3, size_mb=1.5, seconds=2.0, warnings=[], broken=broken)
+    monkeypatch.setattr(build, "build", lambda: made)
+    monkeypatch.setattr(sys, "argv", ["repro", "site"])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    printed = capsys.readouterr().out
+    assert (ended.value.code or 0) == code and f"3 pages, 1.5 MB, 2 s, {len(broken)} broken links" in printed
+    assert all(line in printed for line in broken)

@@ -5,9 +5,6 @@ from html.parser import HTMLParser
 
 import pytest
 
-for module in ("sphinx", "myst_parser", "furo"):
-    pytest.importorskip(module, reason="the extra [site] is not installed (make env-site)")
-
 from repro import report
 from repro.site.build import build
 from tests.widgets.browser_tools import ARGUMENTS, CHROMIUM
@@ -17,6 +14,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
+    for module in ("sphinx", "myst_parser", "furo"):
+        pytest.importorskip(module, reason="the extra [site] is not installed (make env-site)")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REPRO_OUTPUT", str(tmp_path_factory.mktemp("built")))
         yield build()
@@ -62,9 +61,9 @@ def test_pages_fit_and_the_claims_are_searched_by_keyboard_without_a_network(sit
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
+        wrong = []
         for width in (390, 900, 1440):
             tab = browser.new_context(viewport={"width": width, "height": 900}, offline=True).new_page()
-            wrong = []
             tab.on("pageerror", lambda error: wrong.append(str(error)))
             for name in ("index", "entries/shiftaddaug_t03", "api/repro.layers", "README", "claims"):
                 tab.goto((site.folder / f"{name}.html").as_uri())
