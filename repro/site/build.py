@@ -29,6 +29,7 @@ CONFIG = {
     "html_css_files": ["site.css"],
     "html_copy_source": False,
     "html_show_sphinx": False,
+    "html_show_search_summary": False,  # a page opened as a file may not fetch others
     "html_show_copyright": False,
     "html_use_index": True,
     "language": "en",
