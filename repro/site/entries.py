@@ -21,7 +21,7 @@ from repro.site import parts
 
 SHOWN_ROWS = 60
 """Rows of a figure's data that its page shows; the download has all."""
-_PLACE = re.compile(r"(supp_)?([tf])(\d+)$")
+_PLACE = re.compile(r"([tf])(\d+)$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +53,9 @@ class Entry:
 
 
 def place_words(name: str) -> str:
-    """'table 3' or 'supplement, figure 1' of an id."""
+    """'table 3' or 'figure 1' of an id."""
     found = _PLACE.search(name)
-    kind = {"t": "table", "f": "figure"}[found[2]]
-    return f"{'supplement, ' if found[1] else ''}{kind} {int(found[3])}"
+    return f"{'table' if found[1] == 't' else 'figure'} {int(found[2])}"
 
 
 def entries(board: pd.DataFrame) -> list[Entry]:

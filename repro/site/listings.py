@@ -37,10 +37,10 @@ def front(found: Sequence[Entry], board: str) -> str:
 
 
 def _gallery(found: Sequence[Entry]) -> str:
-    """The first picture of each paper, figures before tables, as links to their pages."""
+    """The first picture of each paper (with its supplement), figures before tables, as links to their pages."""
     cards = []
-    for paper in PAPERS.values():
-        drawn = [entry for entry in found if entry.paper == paper and entry.pictures]
+    for paper in dict.fromkeys(name.partition(",")[0] for name in PAPERS.values()):
+        drawn = [entry for entry in found if entry.paper.partition(",")[0] == paper and entry.pictures]
         drawn.sort(key=lambda entry: "_f" not in entry.name)
         for entry in drawn[:1]:
             picture = entry.pictures[0]

@@ -63,9 +63,7 @@ def test_a_page_without_record_shows_the_printed_numbers():
     assert "## Published" in page and "## Provenance" not in page
 
 
-@pytest.mark.parametrize(
-    ("name", "words"), [("acghostnet_t06", "table 6"), ("shiftaddaug_supp_f01", "supplement, figure 1")]
-)
+@pytest.mark.parametrize(("name", "words"), [("acghostnet_t06", "table 6"), ("shiftaddaug_supp_f01", "figure 1")])
 def test_an_id_is_told_in_words(name, words):
     assert entries.place_words(name) == words
 
