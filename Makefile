@@ -38,7 +38,8 @@ export JOBS
 # Each target is one step or hands its parallelism to JOBS; running two of them side by side gains nothing.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help env env-cluster tables figures reference test test-pages test-faults test-cluster test-gpu lab app bench weights wheel lint clean
+.PHONY: help env env-cluster env-site tables figures reference test test-pages test-faults test-cluster test-site test-gpu lab app site bench \
+  weights wheel lint clean
 
 help:  ## print the targets and variables
 	@echo "Targets"
@@ -103,6 +104,15 @@ env-cluster: $(VENV)/.installed-test  ## add Ray to .venv, for ENGINE=ray
 
 test-cluster: env-cluster  ## kill workers, nodes and drivers of a small Ray cluster on this machine (minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/runs/test_cluster.py
+
+env-site: $(VENV)/.installed-test  ## add Sphinx to .venv, for the site
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[site]'
+
+site: env-site  ## build static pages of all results, guides and the reference into output/site/ (minutes)
+	@$(RUN) site
+
+test-site: env-site  ## build the site and check its links, headings, pictures and search (minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/site
 
 test-gpu: $(VENV)/.installed-test  ## run the full grid of kernel tests on a CUDA device
 	@$(BIN)/python -m pytest -m gpu

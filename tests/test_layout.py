@@ -30,6 +30,7 @@ LAYERS = [
     {"bench", "widgets"},
     {"papers"},
     {"pages"},
+    {"site"},
     {"cli"},
     {"__main__"},
 ]
@@ -40,7 +41,7 @@ ONLY = {  # what knows less than its place allows
 }
 PARTS = set().union(*LAYERS)
 PAPER = re.compile("ac_?ghost_?net|shift_?add_?(aug|nas)|auto_?shift_?net", re.IGNORECASE)
-MACHINERY = {"augment", "search", "train", "cost", "report", "runs", "widgets"}
+MACHINERY = {"augment", "search", "train", "cost", "report", "runs", "site", "widgets"}
 NAMED = {  # texts that say whose number or convention it is
     "repro.cost.units": {"ShiftAddAug, table 1", "ACGhostNet, sections 3.1 and 3.3", "ShiftAddNAS, public simulator"},
     "repro.cost.counting": {text for one in CONVENTIONS.values() for text in (one.name, one.source)},

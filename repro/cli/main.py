@@ -328,12 +328,14 @@ def _mount() -> None:
     from repro.cli.bench import bench
     from repro.cli.data import app as data_app
     from repro.cli.search import app as search_app
+    from repro.cli.site import site
     from repro.cli.train import train, translate
 
     app.command()(bench)
     app.command()(train)
     app.command()(translate)
     app.command("app")(serve)
+    app.command()(site)
     app.add_typer(search_app, name="search", help="Search networks and print what was found.")
     app.add_typer(data_app, name="data", help="Fetch, list and verify data sets.")
 

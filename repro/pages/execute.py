@@ -71,6 +71,18 @@ def list_notebooks() -> dict[str, list[str]]:
     return {name: list(about.get("tables", [])) for name, about in _metadata().items()}
 
 
+def list_titles() -> dict[str, str]:
+    """Name of every committed notebook, in reading order, with its first heading; "(damaged)" where it has none."""
+    titles = {}
+    for path in sorted(notebooks_folder().glob("*.ipynb")):
+        try:
+            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+            titles[path.stem] = "".join(cells[0]["source"]).splitlines()[0].lstrip("# ").strip()
+        except (ValueError, LookupError, TypeError):
+            titles[path.stem] = "(damaged)"
+    return titles
+
+
 def tables_to_train(names: Sequence[str]) -> list[str]:
     """What the notebooks `names` need trained: the tables they cover, or those they list under `train`."""
     about = _metadata()

@@ -7,7 +7,6 @@ record, draw. The rest is for pages that say more.
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -260,14 +259,11 @@ def environment() -> None:
 
 def reading_order() -> None:
     """All notebooks with their question and the tables they cover, as links."""
-    from repro.pages.execute import list_notebooks, notebooks_folder
+    from repro.pages.execute import list_notebooks, list_titles
 
-    rows = []
-    for name, covers in list_notebooks().items():
-        try:
-            cells = json.loads((notebooks_folder() / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
-            title = _literal("".join(cells[0]["source"]).splitlines()[0].lstrip("# ").strip())
-        except (ValueError, LookupError, TypeError):
-            title = "(damaged)"
-        rows.append(f"| [{name}]({name}.ipynb) | {title} | {', '.join(covers)} |")
+    titles = list_titles()
+    rows = [
+        f"| [{name}]({name}.ipynb) | {_literal(titles[name])} | {', '.join(covers)} |"
+        for name, covers in list_notebooks().items()
+    ]
     display(Markdown("\n".join(["| notebook | question | tables and figures |", "|---|---|---|", *rows])))

@@ -1,0 +1,166 @@
+"""The pages that list: front page, claims, notebooks, the reference of the public names."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from repro.pages.execute import list_notebooks, list_titles
+from repro.pages.html import write_notes
+from repro.paths import pages_root
+from repro.report.board import STATUSES_ON_BOARD, Judged
+from repro.report.claims import places
+from repro.report.published import PAPERS
+from repro.site import parts
+from repro.site.entries import Entry, place_words
+from repro.site.texts import COPIED, guides, introduction
+
+BETWEEN = "between the papers"
+PUBLIC = (
+    *("repro.layers", "repro.ops", "repro.models", "repro.train", "repro.augment", "repro.search", "repro.cost"),
+    *("repro.datasets", "repro.runs", "repro.report", "repro.papers", "repro.errors"),
+)
+"""What the reference describes, in its order."""
+
+
+def front(found: Sequence[Entry], board: str) -> str:
+    """The front page: what this is, one picture a paper, the board, and where everything is.
+
+    Args:
+        board: Markdown of the board, ids linked to the entries' pages.
+    """
+    pictures = ["## One picture a paper", parts.raw(_gallery(found))]
+    return "\n\n".join([introduction(), *pictures, "## Status", board, _toc()])
+
+
+def _gallery(found: Sequence[Entry]) -> str:
+    """The first picture of each paper (with its supplement), figures before tables, as links to their pages."""
+    cards = []
+    for paper in dict.fromkeys(name.partition(",")[0] for name in PAPERS.values()):
+        drawn = [entry for entry in found if entry.paper.partition(",")[0] == paper and entry.pictures]
+        drawn.sort(key=lambda entry: "_f" not in entry.name)
+        for entry in drawn[:1]:
+            picture = entry.pictures[0]
+            cards.append(
+                f'<figure class="picture"><a href="entries/{entry.name}.html" aria-label="{parts.plain(entry.title)}">'
+                f'<img src="figures/{picture.file}" alt="{parts.plain(picture.caption)}"></a>'
+                f"<figcaption><strong>{parts.plain(entry.title)}.</strong> {parts.plain(picture.caption)}</figcaption>"
+                "</figure>"
+            )
+    return f'<div class="gallery">{"".join(cards)}</div>'
+
+
+def _toc() -> str:
+    groups = {
+        "Results": ["claims", "entries/index", "notebooks", "data/published/inconsistencies"],
+        "Guides": ["README", *(path.removesuffix(".md") for path in guides())],
+        "Reference": ["api/index", "data/README", "data/published/README", "CONTRIBUTING"],
+    }
+    assert {path.removesuffix(".md") for path in COPIED} <= {page for pages in groups.values() for page in pages}
+    return "\n\n".join(_tree(pages, caption) for caption, pages in groups.items())
+
+
+def _tree(pages: Sequence[str], caption: str = "", depth: int = 1) -> str:
+    options = [":hidden:"] * bool(caption) + [f":caption: {caption}"] * bool(caption) + [f":maxdepth: {depth}"]
+    return "\n".join(["```{toctree}", *options, "", *pages, "```"])
+
+
+def entries_index(found: Sequence[Entry]) -> str:
+    """The page that lists the pages of a published id, by paper."""
+    sections = ["# Tables and figures"]
+    for paper in PAPERS.values():
+        mine = [entry for entry in found if entry.paper == paper]
+        items = [
+            f"{parts.link(place_words(e.name), f'{e.name}.html')} {parts.plain(e.caption)} <em>({e.state})</em>"
+            for e in mine
+        ]
+        sections += [f"## {paper}", parts.raw(parts.listed(items))]
+    names = [entry.name for entry in found]
+    return "\n\n".join([*sections, _tree(names, "Tables and figures")]) + "\n"
+
+
+def claims_page(claims: pd.DataFrame, judged: Mapping[str, Judged], known: Sequence[str]) -> str:
+    """Every claim in one table that is searched by paper, status and words; without a script it is whole.
+
+    Args:
+        known: ids that have a page.
+    """
+    rows = []
+    for claim in claims.itertuples():
+        found, paper = judged[claim.claim_id], PAPERS.get(claim.paper, BETWEEN)
+        where = "<br>".join(
+            parts.link(place, f"entries/{place}.html") if place in known else parts.plain(place)
+            for place in places(claim.claim_id)
+        )
+        rows.append(
+            f'<tr id="{claim.claim_id}" data-paper="{parts.plain(paper)}" data-status="{parts.plain(found.status)}">'
+            f'<th scope="row">{claim.claim_id}<br><span class="where">{where}</span></th>'
+            f"<td>{parts.plain(claim.claim)}</td><td>{parts.plain(claim.published_verdict)} ({claim.origin})</td>"
+            f"<td>{parts.status(found.status)}</td><td>{parts.plain(found.evidence)}</td></tr>"
+        )
+    seen = {found.status for found in judged.values()}
+    heads = ("id and place", "claim", "printed numbers agree", "ours", "evidence")
+    table = (
+        '<div class="wide" role="region" tabindex="0" aria-label="Claims"><table class="words" id="claims"><thead><tr>'
+        + "".join(f'<th scope="col">{head}</th>' for head in heads)
+        + f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+    form = (
+        '<form id="claims-search" role="search" aria-label="Claims" hidden>'
+        '<label>Words <input type="search" name="words" autocomplete="off"></label>'
+        + _select("paper", [*PAPERS.values(), BETWEEN])
+        + _select("status", [name for name in STATUSES_ON_BOARD if name in seen])
+        + '<button type="reset">Show all</button><p id="claims-count" role="status"></p></form>'
+    )
+    text = (
+        "What the papers say, and what our records say of it, by criteria fixed before any run "
+        "([how](data/published/README.md)). ± is half of a 95 % interval."
+    )
+    return "\n\n".join(["# Claims", text, parts.raw(f'{form}\n{table}\n<script src="_static/claims.js"></script>')])
+
+
+def _select(name: str, options: Sequence[str]) -> str:
+    choices = "".join(f"<option>{parts.plain(option)}</option>" for option in options)
+    return f'<label>{name.capitalize()} <select name="{name}"><option value="">all</option>{choices}</select></label>'
+
+
+def notebooks_page(folder: Path) -> str:
+    """The notebooks and what they ask; pages of the executed ones go into `folder`, the others say how to make them."""
+    rows = []
+    folder.mkdir(parents=True, exist_ok=True)
+    titles = list_titles()
+    for name, covers in list_notebooks().items():
+        page, copy = (pages_root() / f"{name}{ending}" for ending in (".html", ".ipynb"))
+        executed = page.is_file() and copy.is_file()
+        if executed:
+            shutil.copy(page, folder / page.name)
+        rows.append(
+            f'<tr><th scope="row">{parts.link(name, f"pages/{name}.html")}</th><td>{parts.plain(titles[name])}</td>'
+            f"<td>{'executed' if executed else 'not executed yet'}</td>"
+            f"<td>{', '.join(parts.link(one, f'entries/{one}.html') for one in covers)}</td></tr>"
+        )
+    write_notes(folder, list_notebooks())
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ("notebook", "question", "page", "tables and figures"))
+    text = (
+        "Executed notebooks open as pages of their own. `make tables` executes those that train within minutes; the "
+        "page of any other names its command. `make lab` opens them to change and run."
+    )
+    table = (
+        '<div class="wide" role="region" tabindex="0" aria-label="Notebooks"><table class="words"><thead><tr>'
+        f"{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+    return "\n\n".join(["# Notebooks", text, parts.raw(table)])
+
+
+def reference() -> dict[str, str]:
+    """{path: reStructuredText or Markdown} of the reference: one page a package, from its docstrings."""
+    pages = {}
+    for name in PUBLIC:
+        more = "   :imported-members:\n" if name != "repro.errors" else ""  # the packages name theirs in __all__
+        pages[f"api/{name}.rst"] = f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n   :members:\n{more}"
+    text = "What the packages offer by name; everything else is not for use from outside and may change."
+    pages["api/index.md"] = "\n\n".join(["# Reference", text, _tree(PUBLIC)]) + "\n"
+    return pages

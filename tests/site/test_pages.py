@@ -1,0 +1,185 @@
+"""Pages are made from records and texts alone, without Sphinx; links that lead nowhere are found."""
+
+import re
+import sys
+
+import pytest
+
+from repro import report
+from repro.cli import main as command_line
+from repro.errors import InputError
+from repro.report.board import Judged
+from repro.report.published import PAPERS
+from repro.site import build, entries, listings, parts, texts
+from repro.site.links import broken_links
+
+CLAIMS = report.claims()
+JUDGED = {name: Judged({}, "not run", "no <record> of it") for name in CLAIMS["claim_id"]}
+
+
+def entry(name, **options):
+    options = {"paper": "A", "caption": "a < b", "state": "regenerated", "code": "", "records": []} | options
+    return entries.Entry(name, **options)
+
+
+def test_links_of_a_text_lead_to_pages():
+    text = "[t](repro/papers/shiftaddaug/t03.py) [v](data/results/VERDICTS.md) [L](LICENSE) [c](CONTRIBUTING.md#runs)"
+    assert (
+        texts.relink(text, "README.md") == "[t](entries/shiftaddaug_t03.md) [v](claims.md) L [c](CONTRIBUTING.md#runs)"
+    )
+    assert texts.relink("[r](../../README.md#a)", "docs/guides/x.md") == "[r](../../README.md#a)"
+    assert texts.relink("[x](https://example.org/a)", "README.md") == "[x](https://example.org/a)"
+
+
+def test_the_readme_is_split_at_its_second_heading_and_its_board_is_left_out():
+    first, rest = texts.introduction(), texts.usage()
+    assert first.startswith("# ") and "\n## " not in first
+    assert "(index.md)" in rest and "status-board" not in rest and "acghostnet_t01](" not in rest
+    assert rest.count("\n## ") == texts.read("README.md").count("\n## ")
+
+
+def test_a_text_that_is_absent_is_named():
+    with pytest.raises(InputError, match=r"docs/none\.md cannot be read"):
+        texts.read("docs/none.md")
+
+
+def test_a_page_shows_every_record_beside_the_printed_numbers():
+    name = "acghostnet_t06"
+    shown = entry(name, records=report.load_records(name))
+    page = entries.page(shown, JUDGED, CLAIMS)
+    for record in shown.records:
+        assert f"## Published and ours: {record.label}" in page and f"{name}-{record.preset}-{record.dataset}" in page
+    assert "<p>a &lt; b</p>" in page and "no &lt;record&gt; of it" in page and "<style" not in page
+    claimed = CLAIMS["claim_id"][CLAIMS["table_or_figure"] == name]
+    assert len(claimed) and all(f"../claims.html#{one}" in page for one in claimed)
+    linked = set(re.findall(r'href="\.\./downloads/([^"]+)"', page))
+    assert linked == shown.files.keys() and len(linked) == 1 + 3 * len(shown.records)
+    assert all(text.strip() for text in shown.files.values())
+
+
+def test_a_page_without_record_shows_the_printed_numbers():
+    page = entries.page(entry("shiftaddnas_t08", state="not yet"), JUDGED, CLAIMS)
+    assert "Nothing regenerates it yet" in page or "python -m repro table" in page
+    assert "## Published" in page and "## Provenance" not in page
+
+
+@pytest.mark.parametrize(("name", "words"), [("acghostnet_t06", "table 6"), ("shiftaddaug_supp_f01", "figure 1")])
+def test_an_id_is_told_in_words(name, words):
+    assert entries.place_words(name) == words
+
+
+def test_long_data_are_cut_and_say_so():
+    record = report.latest("acghostnet_f06")
+    assert 0 < len(record.frame) <= entries.SHOWN_ROWS and "The first" not in entries._data(record.frame, "x")
+    longer = record.frame.loc[record.frame.index.repeat(entries.SHOWN_ROWS)]
+    assert f"The first 60 of {len(longer)} rows" in entries._data(longer, "x")
+
+
+def test_the_claims_are_all_in_one_table_with_what_the_search_reads():
+    page = listings.claims_page(CLAIMS, JUDGED, ["acghostnet_t01"])
+    assert page.count("<tr id=") == len(CLAIMS) and page.count('data-status="not run"') == len(CLAIMS)
+    assert set(re.findall(r'data-paper="([^"]+)"', page)) == {*PAPERS.values(), listings.BETWEEN}
+    assert 'href="entries/acghostnet_t01.html"' in page and "entries/acghostnet_t02.html" not in page
+    assert page.count("<label>") == 3 and "claims.js" in page and "no &lt;record&gt; of it" in page
+
+
+def test_the_front_page_has_a_picture_of_each_paper_a_figure_before_a_table():
+    drawn = [entries.Picture("p.svg", "<svg/>", "what <it> shows")]
+    found = [entry("a_t01", pictures=drawn), entry("a_f01", paper="ACGhostNet", pictures=drawn)]
+    found += [entry("b_t01", paper="ACGhostNet", pictures=drawn)]
+    page = listings.front(found, "BOARD")
+    assert page.count("<img") == 1 and 'href="entries/a_f01.html"' in page and 'alt="what &lt;it&gt; shows"' in page
+    assert "BOARD" in page and page.count("{toctree}") == 3
+
+
+def test_notebooks_that_were_executed_are_told_from_those_that_were_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_OUTPUT", str(tmp_path))
+    first, second, *_ = listings.list_notebooks()
+    (tmp_path / "pages").mkdir()
+    for ending in (".html", ".ipynb"):
+        (tmp_path / "pages" / f"{first}{ending}").write_text("made")
+    page = listings.notebooks_page(tmp_path / "site")
+    assert page.count("<td>executed</td>") == 1 and "<td>not executed yet</td>" in page
+    assert (tmp_path / "site" / f"{first}.html").read_text() == "made"
+    assert "make tables" in (tmp_path / "site" / f"{second}.html").read_text()
+
+
+def test_every_package_of_the_reference_names_what_is_public():
+    for name in listings.PUBLIC[:-1]:
+        path = listings.__file__.replace("site/listings.py", f"{name.removeprefix('repro.')}/__init__.py")
+        assert "\n__all__ = [" in open(path, encoding="utf-8").read(), name
+
+
+def test_a_docstring_shows_what_was_written():
+    lines = [
+        "A |x| of `a_*b`, see x_.",
+        "",
+        "    code(*it)",
+        "",
+        "Args:",
+        "    x: any | none.",
+        "Returns: two",
+        "    lines.",
+    ]
+    assert build.marked_up(lines) == [
+        *(r"A \|x\| of `a_*b`, see x\_.", "", "::", "", "    code(*it)", "", "", "Args:", r"    x: any \| none."),
+        *("", "**Returns:** two", "lines."),
+    ]
+
+
+def test_a_table_is_a_box_that_is_reached_by_keyboard():
+    drawn = str(report.render_table(report.compare("acghostnet_t06", report.latest("acghostnet_t06").frame)))
+    box = parts.boxed(drawn, "a & b")
+    assert "<style" in drawn and "<style" not in box
+    assert box.startswith('<div class="wide" role="region" tabindex="0" aria-label="a &amp; b">')
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.html").write_text(
+        '<h1 id="top"></h1><a href="#top"></a><a href="sub/b.html#here"></a><a href="https://example.org"></a>'
+        '<a href="none.html"></a><a href="sub/b.html#gone"></a><script src="https://cdn.example.org/x.js"></script>'
+        '<img src="data:image/png;base64,AA"><a href="../outside.txt"></a>'
+    )
+    (tmp_path / "sub" / "b.html").write_text('<p id="here"><a href="../a.html#top"></a><img src="c%20d.svg">')
+    (tmp_path / "sub" / "c d.svg").write_text("")
+    (tmp_path.parent / "outside.txt").write_text("")
+    assert broken_links(tmp_path) == [
+        "a.html: none.html",
+        "a.html: sub/b.html#gone",
+        "a.html: https://cdn.example.org/x.js",
+        "a.html: ../outside.txt",
+    ]
+
+
+def test_without_the_extra_one_sentence_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sphinx", None)
+    with pytest.raises(InputError, match=r"sphinx is not installed; it comes with the extra \[site\]"):
+        build.build()
+
+
+def test_an_installed_package_says_where_the_site_is_built(monkeypatch):
+    monkeypatch.setattr(build, "require", lambda module, extra: None)
+    monkeypatch.setattr(build, "is_installed", lambda: True)
+    with pytest.raises(InputError, match="built in a checkout"):
+        build.build()
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "require", lambda module, extra: None)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("REPRO_OUTPUT", str(tmp_path / "file" / "output"))
+    with pytest.raises(InputError, match=r"cannot write to folder .*output"):
+        build.build()
+
+
+@pytest.mark.parametrize(("broken", "code"), [([], 0), (["a.html: b.html"], 1)])
+def test_the_command_tells_what_was_built_and_fails_for_a_broken_link(broken, code, tmp_path, monkeypatch, capsys):
+    made = build.Site(tmp_path, pages=3, size_mb=1.5, seconds=2.0, warnings=[], broken=broken)
+    monkeypatch.setattr(build, "build", lambda: made)
+    monkeypatch.setattr(sys, "argv", ["repro", "site"])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    printed = capsys.readouterr().out
+    assert (ended.value.code or 0) == code and f"3 pages, 1.5 MB, 2 s, {len(broken)} broken links" in printed
+    assert all(line in printed for line in broken)

@@ -1,0 +1,79 @@
+"""The whole site (`make test-site`): no warning, no link that leads nowhere, pages that all can read and operate."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from repro import report
+from repro.site.build import build
+from tests.widgets.browser_tools import ARGUMENTS, CHROMIUM
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    for module in ("sphinx", "myst_parser", "furo"):
+        pytest.importorskip(module, reason="the extra [site] is not installed (make env-site)")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPRO_OUTPUT", str(tmp_path_factory.mktemp("built")))
+        yield build()
+
+
+class Outline(HTMLParser):
+    """Ranks of the headings, and pictures without an alternative text, of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ranks, self.silent = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if re.fullmatch("h[1-6]", tag):
+            self.ranks.append(int(tag[1]))
+        if tag == "img" and not dict(attrs).get("alt"):
+            self.silent.append(dict(attrs).get("src"))
+
+
+def test_nothing_is_warned_of_and_every_link_leads_somewhere(site):
+    assert site.warnings == [] and site.broken == []
+
+
+def test_every_published_id_has_a_page(site):
+    for name in [*report.published_tables(), *report.published_figures()]:
+        assert (site.folder / "entries" / f"{name}.html").is_file(), name
+
+
+def test_headings_are_in_order_and_pictures_have_words(site):
+    for path in site.folder.rglob("*.html"):
+        found = Outline(path.read_text(encoding="utf-8"))
+        assert found.silent == [], path.name
+        if path.name not in ("genindex.html", "py-modindex.html", "search.html"):
+            assert found.ranks.count(1) == 1, path.name
+            assert all(after - before <= 1 for before, after in zip(found.ranks, found.ranks[1:])), path.name
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+def test_pages_fit_and_the_claims_are_searched_by_keyboard_without_a_network(site):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
+        wrong = []
+        for width in (390, 900, 1440):
+            tab = browser.new_context(viewport={"width": width, "height": 900}, offline=True).new_page()
+            tab.on("pageerror", lambda error: wrong.append(str(error)))
+            for name in ("index", "entries/shiftaddaug_t03", "api/repro.layers", "README", "claims"):
+                tab.goto((site.folder / f"{name}.html").as_uri())
+                assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)
+            tab.get_by_label("Words").focus()
+            tab.keyboard.type("kendall tau")
+            tab.keyboard.press("Tab")
+            tab.keyboard.type("ACGhostNet")
+            rows = tab.locator("#claims tbody tr:visible")
+            count = tab.locator("#claims-count").inner_text()
+            assert 0 < rows.count() < 20 and count == f"{rows.count()} of {len(report.claims())} claims"
+            assert all("kendall" in text.lower() for text in rows.all_inner_texts()) and wrong == []
+        browser.close()
