@@ -38,7 +38,7 @@ export JOBS
 # Each target is one step or hands its parallelism to JOBS; running two of them side by side gains nothing.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help env env-cluster tables figures reference test test-pages test-faults test-cluster test-gpu lab app bench wheel lint clean
+.PHONY: help env env-cluster tables figures reference test test-pages test-faults test-cluster test-gpu lab app bench weights wheel lint clean
 
 help:  ## print the targets and variables
 	@echo "Targets"
@@ -122,6 +122,10 @@ app: $(VENV)/.installed  ## serve the explorer as a page on this machine only; p
 clean:  ## remove output/, decoded data and caches; keeps finished runs, downloads and .venv
 	@rm -rf output data/cache build dist .ruff_cache .mypy_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+weights: $(VENV)/.installed  ## train the small networks whose weights come with the package, into data/weights (minutes)
+	@for op in conv shift adder; do $(RUN) train resnet20 --set width=0.25 --set op=$$op --dataset glyphs --epochs 20 \
+	  --batch-size 64 --lr 0.15 --eta 0.5 --save data/weights/resnet20-$$op-glyphs.safetensors || exit 1; done
 
 wheel: $(VENV)/.installed-test  ## build wheel and sdist into dist/
 	@$(BIN)/python -m hatchling build

@@ -46,7 +46,7 @@ def repo_root() -> Path:
 
 
 def carried_root() -> Path:
-    """The folder that `data/published`, `data/results` and `notebooks` are read in: the checkout, or the wheel's."""
+    """The folder that `notebooks` and what git keeps in `data` are read in: the checkout, or the wheel's."""
     return _CARRIED if is_installed() else repo_root()
 
 
@@ -88,6 +88,11 @@ def runs_root() -> Path:
 def results_root() -> Path:
     """The committed reference records, each with its provenance."""
     return _configured("REPRO_RESULTS") or carried_root() / "data" / "results"
+
+
+def weights_root() -> Path:
+    """The trained weights that come with the package, each with its card."""
+    return carried_root() / "data" / "weights"
 
 
 def output_root() -> Path:

@@ -93,7 +93,7 @@ def test_the_wheel_of_the_sdist_is_the_wheel_of_the_checkout(archives, contents)
 
 
 def test_the_wheel_carries_numbers_records_notebooks_and_types(contents):
-    for folder in ("data/published", "data/results", "notebooks"):
+    for folder in ("data/published", "data/results", "data/weights", "notebooks"):
         files = [path.relative_to(repo_root()) for path in (repo_root() / folder).rglob("*.*") if path.is_file()]
         names = [path.as_posix() for path in files if not path.name.startswith("smoke-") and "/." not in str(path)]
         assert names

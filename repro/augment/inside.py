@@ -22,9 +22,9 @@ from repro.augment.layers import WideBatchNorm2d
 from repro.augment.network import AugmentedNetwork, Deepened, Remap, Sample, _operators, _target_name, _unit, multiples
 from repro.errors import InputError
 from repro.layers.replace import replace_layers
-from repro.models import create
 from repro.models.build import Builder, Operator
 from repro.models.mobile import InvertedResidual, MobileNet, MobileSpec
+from repro.models.registry import create
 
 
 class InsideNetwork(AugmentedNetwork):

@@ -32,9 +32,9 @@ from repro.layers import (
     convert,
 )
 from repro.layers.replace import replace_layers
-from repro.models import create
 from repro.models.build import Builder, Operator
 from repro.models.mobile import KEEP
+from repro.models.registry import create
 from repro.train.evaluate import reestimate_batch_norm
 
 OPS = ("conv", "shift", "adder", "shiftadd")

@@ -104,7 +104,7 @@ def network_shapes(network: Network) -> tuple[ConvShape, ...]:
     """Every distinct convolution of one network, largest first."""
     import torch
 
-    from repro.models import create
+    from repro.models.registry import create
     from repro.models.trace import trace
 
     with torch.random.fork_rng(devices=[]):

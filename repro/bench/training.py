@@ -18,7 +18,7 @@ from repro.bench.gate import CheckFailed, compare
 from repro.bench.shapes import Network
 from repro.bench.timer import Work
 from repro.layers import AdderConv2d, AdderLinear, ShiftConv2d, ShiftLinear
-from repro.models import create
+from repro.models.registry import create
 from repro.ops import fixed_point_round
 from repro.ops.quantize import FIXED_POINT
 

@@ -56,7 +56,7 @@ def train(
     from repro.datasets import REGISTRY
     from repro.datasets.registry import CLASSIFICATION
     from repro.errors import check_choice, check_int
-    from repro.models import create
+    from repro.models.registry import create
     from repro.papers.data import DataRecipe, device, load_splits
     from repro.train import TrainRecipe, fit
 

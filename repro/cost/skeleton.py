@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from repro.models import create
+from repro.models.registry import create
 from repro.models.trace import Layer, trace
 
 

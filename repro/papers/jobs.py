@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from repro.models import create
+from repro.models.registry import create
 from repro.papers.data import DataRecipe, OnDevice, Splits, device, load_splits
 from repro.papers.kinds import spec_of
 from repro.report.examples import pack

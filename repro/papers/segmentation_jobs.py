@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from repro.datasets.registry import REGISTRY, SPLITS
-from repro.models import create
+from repro.models.registry import create
 from repro.papers.data import DataRecipe, device
 from repro.papers.kinds import spec_of
 from repro.papers.resampling import resampled_scores

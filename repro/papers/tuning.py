@@ -31,7 +31,8 @@ class Tuning:
     """What is tried.
 
     Attributes:
-        jobs: network -> the job that the settings change; its data hold images out and are tested on them.
+        jobs: network, or "kind: network" -> the job that the settings change; its data hold images out and are tested
+            on them.
         settings: name -> fields of the training recipe, for example {"eta": 0.5}.
         skips: (network, setting) that would repeat another setting of that network, for example a rate of adders in a
             network without any.
@@ -68,8 +69,12 @@ def tune(tuning: Tuning, run: Engine) -> pd.DataFrame:
 
 
 def best_settings(tuned: pd.DataFrame) -> dict[str, str]:
-    """network -> the setting with the highest mean over seeds; a setting that diverged once is out."""
-    mean = tuned.groupby(["network", "setting"], sort=False)["held_out_accuracy_pct"].mean(skipna=False).dropna()
+    """network -> the setting with the highest mean over seeds; a setting that diverged once is out.
+
+    Networks named "kind: network" choose one setting for their kind, that with the highest mean over all of them.
+    """
+    kind = tuned["network"].str.partition(": ")[0]
+    mean = tuned.groupby([kind, "setting"], sort=False)["held_out_accuracy_pct"].mean(skipna=False).dropna()
     return {network: scores.idxmax()[1] for network, scores in mean.groupby(level="network", sort=False)}
 
 

@@ -24,9 +24,9 @@ from torch.func import functional_call
 from repro.augment.train import PlainTrainer
 from repro.cost.skeleton import skeleton
 from repro.errors import InputError, check_choice, check_int, check_number
-from repro.models import create
 from repro.models.build import Builder
 from repro.models.mobile import BlockSpec, InvertedResidual, MobileNet, MobileSpec
+from repro.models.registry import create
 from repro.search.evolution import GeneSpace, Genome
 from repro.train.data import Batch, mixed_seed
 from repro.train.loop import History, fit

@@ -64,8 +64,7 @@ class DesignExplorer:
 
     def _make_network(self, model: str) -> None:
         start = design.network_defaults(model)
-        self.model = control(widgets.Combobox, "model", options=design.models(), value=model, ensure_option=False)
-        self.model.continuous_update = False
+        self.model = control(widgets.Dropdown, "model", options=design.models(), value=model)
         self.width = control(widgets.FloatText, "width multiplier", value=start.width, step=0.05)
         self.resolution = control(widgets.IntText, "image side (pixels)", value=start.resolution, step=16)
         self.classes = control(widgets.IntText, "classes", value=start.num_classes)
@@ -153,11 +152,7 @@ class DesignExplorer:
 
     def _new_model(self) -> None:
         """Set width, resolution and classes to the published form of the chosen model."""
-        try:
-            start = design.network_defaults(self.model.value)
-        except InputError as error:
-            self._refuse(error)
-            return
+        start = design.network_defaults(self.model.value)
         self.busy = True
         self.width.value, self.resolution.value = start.width, start.resolution
         self.classes.value, self.options.value, self.preset.value = start.num_classes, "", start.preset

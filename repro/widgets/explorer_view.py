@@ -22,7 +22,7 @@ def explorer(
         sources: published tables that the design explorer compares with.
     """
     design = functools.partial(design_explorer, sources=sources)
-    views = {"Design and its cost": design, "Weights": weight_explorer, **(more or {})}
+    views = {"Design": design, "Weights": weight_explorer, **(more or {})}
     pages = [widgets.VBox() for _ in views]
     tabs = widgets.Tab(children=pages, titles=list(views))
 

@@ -29,7 +29,7 @@ def control(kind: type, label: str, tooltip: str = "", *, width: str = CONTROL_W
     made = kind(
         description=label,
         style={"description_width": LABEL_WIDTH},
-        layout=widgets.Layout(width=width, max_width="100%"),
+        layout=widgets.Layout(width=width, max_width="calc(100% - 4px)"),
         **options,
     )
     made.tooltip = tooltip or label
@@ -123,11 +123,13 @@ def beside(controls: widgets.Widget, charts: widgets.Widget) -> widgets.Box:
 
     Both shrink, side by side from a page of 900 pixels on; on a narrower one the charts follow below.
     """
-    controls.layout.flex, controls.layout.min_width = "0 1 440px", "min(100%, 320px)"
-    controls.layout.max_width, controls.layout.max_height = "100%", "88vh"
-    controls.layout.overflow, controls.layout.flex_flow = "hidden auto", "column nowrap"
+    controls.layout.flex = "none"  # else rows of buttons shrink to nothing before the box begins to scroll
+    scrolled = widgets.VBox([controls])
+    scrolled.layout.flex, scrolled.layout.min_width = "0 1 440px", "min(100%, 320px)"
+    scrolled.layout.max_width, scrolled.layout.max_height = "100%", "88vh"
+    scrolled.layout.overflow = "hidden auto"
     charts.layout.flex, charts.layout.min_width = "1 1 320px", "0"
-    return row(controls, charts, gap="16px")
+    return row(scrolled, charts, gap="16px")
 
 
 def column(*children: widgets.Widget) -> widgets.Box:

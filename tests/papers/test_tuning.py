@@ -31,6 +31,16 @@ def test_the_best_mean_over_seeds_is_chosen_and_a_divergence_puts_a_setting_out(
     assert tuning.best_settings(pd.DataFrame(rows, columns=tuning.COLUMNS)) == {"net": "a", "other": "c"}
 
 
+def test_networks_of_a_kind_choose_one_setting_with_the_best_mean():
+    rows = [
+        ("deep: 20", "a", 0, 90.0),
+        ("deep: 20", "b", 0, 80.0),
+        ("deep: 50", "a", 0, 10.0),
+        ("deep: 50", "b", 0, 60.0),
+    ]
+    assert tuning.best_settings(pd.DataFrame(rows, columns=tuning.COLUMNS)) == {"deep": "b"}
+
+
 @pytest.mark.parametrize("path", sorted((results_root() / "tuning").glob("*.csv")), ids=lambda p: p.stem)
 def test_recipes_hold_what_the_record_chose(path):
     paper, dataset = path.stem.split("-", 1)

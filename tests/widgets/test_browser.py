@@ -60,10 +60,14 @@ def design_tab(tab):
     says(tab, "does not fit the modelled accelerator")
     enter(tab, "PEs, fewer than", "192")
     tab.wait_for_selector(".repro-error", state="detached")
-    enter(tab, "model", "mobilnet_v3_large")
-    says(tab, "Did you mean 'mobilenet_v3_large'?")
-    enter(tab, "model", "mobilenet_v3_large")
+    enter(tab, "image side (pixels)", "-1")
+    says(tab, "image side (pixels) = -1")
+    tab.get_by_label("model", exact=True).select_option("mobilenet_v3_large")
     shows(tab, "1.726 mJ in all", "layers of mobilenet_v3_large")
+
+    # Rows of buttons keep their height where the controls scroll.
+    shift = tab.get_by_role("button", name="shift", exact=True)
+    assert shift.evaluate("button => button.parentElement.clientHeight >= button.offsetHeight")
 
     # By keyboard alone: from the operators to the single layers, the first of which becomes a shift layer.
     tab.get_by_label("layers", exact=True).focus()

@@ -20,7 +20,7 @@ TYPE_COLOURS = {
     "CA": lighter(COLOURS["conv"], 0.5),
     "CC": COLOURS["conv"],
 }
-DRAWN = "The network in order of execution (as figure 5 of the paper draws it): click a block for its next type."
+DRAWN = "As figure 5 draws it: click a block for its next type"
 
 
 class GhostExplorer:
@@ -85,16 +85,17 @@ class GhostExplorer:
     def _make_figures(self) -> None:
         self.drawing = figure(title=DRAWN, width=860, height=190)
         self.drawing.chart.update_layout(bargap=0.06, margin={"l": 20, "r": 20, "b": 40}, title_font_size=12)
-        self.drawing.chart.update_xaxes(title="block", dtick=1, range=[-0.7, 15.7], showgrid=False)
-        self.drawing.chart.update_yaxes(visible=False, range=[0, 1.25])
         numbers = list(range(explorer.NUM_BLOCKS))
+        self.drawing.chart.update_xaxes(title="block", tickvals=numbers, range=[-1.9, 15.7], showgrid=False)
+        self.drawing.chart.update_yaxes(visible=False, range=[0, 1.25])
         self.drawing.chart.add_bar(
             x=numbers, y=[1] * len(numbers), showlegend=False, textposition="inside", insidetextanchor="middle"
         )
         self.drawing.on_click(self._clicked)
         for stage in sorted(set(explorer.stage_of_blocks())):
             mine = [n for n, s in zip(numbers, explorer.stage_of_blocks()) if s == stage]
-            self.drawing.chart.add_annotation(x=sum(mine) / len(mine), y=1.14, text=f"stage {stage}", showarrow=False)
+            self.drawing.chart.add_annotation(x=sum(mine) / len(mine), y=1.14, text=f"{stage}", showarrow=False)
+        self.drawing.chart.add_annotation(x=-0.6, y=1.14, text="stage", showarrow=False, xanchor="right")
         self.energy = figure(title="Energy of each block", x="block", y="energy (µJ)", width=860, height=270)
         self.energy.chart.update_layout(barmode="stack", margin={"l": 60, "r": 20}, legend_y=-0.36)
         self.energy.chart.update_xaxes(dtick=1, range=[-0.7, 15.7])

@@ -10,7 +10,7 @@ import torch
 
 from repro.cost import count, operation_energy_pj
 from repro.cost.skeleton import skeleton
-from repro.models import create
+from repro.models.registry import create
 from repro.papers.acghostnet.found import form_of
 from repro.papers.acghostnet.recipes import GhostShape, ModelsRecipe
 from repro.papers.data import IMAGENET, DataRecipe

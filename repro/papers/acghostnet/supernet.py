@@ -30,7 +30,7 @@ def ghost_supernet(options: Sequence[str] = MODULE_TYPES, **model_options) -> Si
     A subnet has structure and state-dict names of `create("acghostnet", choices=path, **model_options)`. The full space
     is 8 options in 16 blocks; fewer options, `blocks` per stage, `width` and input size make it smaller.
     """
-    from repro.models import create
+    from repro.models.registry import create
 
     options = tuple(check_choice("options", option, MODULE_TYPES) for option in options)
     if not options or len(set(options)) != len(options):

@@ -26,6 +26,12 @@ AUTOSHIFTNET = {
     100: (CELLS, {"genotype": "autoshiftnet_cifar100"}),
 }
 HALVED = "printed additions are about half of the accumulations that a shift network performs"
+
+
+def _on_imagenet(genotype: str, channels: int) -> dict:
+    return {"genotype": genotype, "form": "imagenet", "channels": channels}
+
+
 IMAGENET: dict[str, tuple[str, dict, str]] = {
     "ResNet18": ("resnet18", {}, "printed additions not explained (987; half of the accumulations is 907)"),
     "ResNet50": ("resnet50", {}, HALVED),
@@ -38,22 +44,23 @@ IMAGENET: dict[str, tuple[str, dict, str]] = {
     ),
     "ShuffleNet-v2": ("shufflenet_v2", {"width": 2.0}, "2.0x; printed additions 5 % higher"),
     "SqueezeNet1.0": ("squeezenet", {}, "printed parameters (3.8M) not explained; SqueezeNet 1.0 has 1.25M"),
-    "DARTS-v2": (CELLS, {"genotype": "darts_v2", "form": "imagenet", "channels": 48}, HALVED),
+    "NASNet": (CELLS, _on_imagenet("nasnet", 48), "48 channels, which fit the printed parameters; additions do not"),
+    "DARTS-v2": (CELLS, _on_imagenet("darts_v2", 48), HALVED),
+    "GDAS": (CELLS, _on_imagenet("gdas", 50), HALVED),
+    "DOTS": (
+        CELLS,
+        _on_imagenet("dots_imagenet", 46),
+        "the ImageNet network of DOTS itself; none of its cells fits both printed columns",
+    ),
     "AutoShiftNet": (
         CELLS,
-        {"genotype": "autoshiftnet_cifar10", "form": "imagenet", "channels": 46},
+        _on_imagenet("autoshiftnet_cifar10", 46),
         "CIFAR-10 cells at 46 channels, as the text says; the printed 5.1M equals the CIFAR-100 cells",
     ),
 }
 
 # Rows whose cells the paper takes from elsewhere (`repro.models.genotypes`); {} is cifar10 or cifar100.
 FURTHER = {"GDAS": "gdas", "P-DARTS": "p_darts", "DARTS-": "darts_minus_{}", "DOTS": "dots_{}"}
-# Channels that fit the printed parameters; of DOTS no cell fits both columns, its authors' ImageNet network is this.
-IMAGENET_FURTHER = {
-    "NASNet": {"genotype": "nasnet", "channels": 48},
-    "GDAS": {"genotype": "gdas", "channels": 50},
-    "DOTS": {"genotype": "dots_imagenet", "channels": 46},
-}
 # An eighth to a half of the channels: trained in seconds on 8 pixels and in minutes on 16.
 SMALL: dict[str, tuple[str, dict]] = {
     "ResNet18": ("resnet18", {"form": "cifar", "width": 0.25}),
@@ -83,8 +90,6 @@ def network(row: str, column: str, size: str) -> tuple[str, dict]:
     """
     check_choice("size", size, SIZES)
     if size == "imagenet":
-        if row in IMAGENET_FURTHER:
-            return CELLS, {"form": "imagenet", **IMAGENET_FURTHER[row]}
         name, options, _ = IMAGENET[row]
         return name, dict(options)
     if size == "small":

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from repro.errors import check_choice
-from repro.models import create
+from repro.models.registry import create
 from repro.papers import jobs
 from repro.papers.data import DataRecipe, device, load_splits
 from repro.papers.kinds import spec_of

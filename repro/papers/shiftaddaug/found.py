@@ -11,8 +11,8 @@ import torch
 
 from repro.augment import fit_augmented, fit_plain
 from repro.cost.mobile import MobileCosts
-from repro.models import create
 from repro.models.mobile import MobileNet, MobileSpec
+from repro.models.registry import create
 from repro.papers import jobs
 from repro.papers.data import DataRecipe, device, load_splits
 from repro.papers.kinds import spec_of

@@ -11,8 +11,8 @@ import dataclasses
 from torch import nn
 
 from repro.errors import check_choice
-from repro.models import create
 from repro.models.mobile import KEEP, BlockSpec, MobileSpec
+from repro.models.registry import create
 from repro.papers.shiftaddaug.counts import MODELS
 
 SIZES = ("small", "paper")

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from repro.layers.low_bit import low_bit
-from repro.models import create
+from repro.models.registry import create
 from repro.models.translation import TranslationTransformer, xavier
 from repro.models.translation_configs import TranslationConfig
 from repro.papers.data import device

@@ -178,7 +178,8 @@ def test_a_network_of_p_and_s_is_trained_tested_and_resumed(tmp_path):
 
 def test_what_is_tuned_is_each_domain_and_kind_of_network():
     asked = tuning.tuning_of("autoshiftnet", "digits")
-    assert asked.jobs.keys() == TUNED["digits"].keys()
+    assert {name.partition(": ")[0] for name in asked.jobs} == TUNED["digits"].keys()
     assert all(job.data.tested_on == "held out" for job in asked.candidates().values())
-    assert ("R cells", "sgd 0.1") in asked.candidates() and ("BS cells", "sgd 0.1") not in asked.candidates()
-    assert asked.spec(asked.jobs["BS CNN"], 0).kind == "autoshiftnet_network"
+    tried, cells = asked.candidates(), "cells: AutoShiftNet"
+    assert (f"R {cells}", "sgd 0.1") in tried and (f"BS {cells}", "sgd 0.1") not in tried
+    assert asked.spec(asked.jobs["BS CNN: ResNet50"], 0).kind == "autoshiftnet_network"
