@@ -18,10 +18,28 @@ from repro.models.build import OPERATORS, Builder, check_width, round_channels
 from repro.models.registry import register
 
 KEEP = ("stem", "classifier")
+STEM = 16
 KINDS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
 # (channels, blocks, stride of the first block on ImageNet, on CIFAR)
 STAGES = ((16, 1, 1, 1), (24, 4, 2, 1), (32, 4, 2, 2), (64, 4, 2, 2), (112, 4, 1, 1), (184, 4, 2, 2), (352, 1, 1, 1))
-NUM_BLOCKS = sum(stage[1] for stage in STAGES)
+Stage = tuple[int, int, int]
+"""(channels, blocks, stride of the first block)."""
+
+
+def stages_of(form: str) -> tuple[Stage, ...]:
+    """FBNet's stages on ImageNet ("imagenet"), or with fewer strides on CIFAR ("cifar")."""
+    cifar = check_choice("form", form, ("imagenet", "cifar")) == "cifar"
+    return tuple((plane, count, strides[cifar]) for plane, count, *strides in STAGES)
+
+
+def shapes_of(stages: Sequence[Stage], channels: int) -> list[tuple[int, int, int]]:
+    """(channels in, channels out, stride) of every block behind a stem of `channels`."""
+    found = []
+    for out, count, stride in stages:
+        for position in range(count):
+            found.append((channels, out, stride if position == 0 else 1))
+            channels = out
+    return found
 
 
 def parse_block(text: str) -> tuple[str, str | None]:
@@ -69,12 +87,13 @@ def make_block(build: Builder, text: str, in_channels: int, out_channels: int, s
 
 
 class FBNet(nn.Module):
-    """Stem, 22 chosen blocks, 1x1 head, average pooling, classifier."""
+    """Stem, chosen blocks, 1x1 head, average pooling, classifier."""
 
     def __init__(
         self,
         build: Builder,
-        choices: Sequence[str],
+        choices: Sequence[str] | str,
+        stages: Sequence[Stage],
         *,
         num_classes: int,
         width: float,
@@ -84,23 +103,18 @@ class FBNet(nn.Module):
         in_channels: int,
     ):
         super().__init__()
-        cifar = check_choice("form", form, ("imagenet", "cifar")) == "cifar"
-        if len(choices) != NUM_BLOCKS:
-            raise InputError(
-                f"choices has {len(choices)} entries; the space has {NUM_BLOCKS} blocks and needs one each."
-            )
-        channels = round_channels(16 * check_width(width))
-        self.stem = build.conv_norm("stem", "stem", in_channels, channels, 3, stride=1 if cifar else 2, act="relu")
-        blocks = []
-        for plane, count, imagenet_stride, cifar_stride in STAGES:
-            out = round_channels(plane * width)
-            for position in range(count):
-                stride = (cifar_stride if cifar else imagenet_stride) if position == 0 else 1
-                here = build.at("blocks", len(blocks))
-                blocks.append(make_block(here, choices[len(blocks)], channels, out, stride))
-                channels = out
+        wanted = sum(count for _, count, _ in stages)
+        choices = [choices] * wanted if isinstance(choices, str) else list(choices)
+        if len(choices) != wanted:
+            raise InputError(f"choices has {len(choices)} entries; the space has {wanted} blocks and needs one each.")
+        stem, first = round_channels(STEM * check_width(width)), 1 if form == "cifar" else 2
+        self.stem = build.conv_norm("stem", "stem", in_channels, stem, 3, stride=first, act="relu")
+        wide = [(round_channels(plane * width), count, stride) for plane, count, stride in stages]
+        shapes = shapes_of(wide, stem)
+        places = enumerate(zip(choices, shapes))
+        blocks = [make_block(build.at("blocks", place), text, *shape) for place, (text, shape) in places]
         self.blocks = nn.Sequential(*blocks)
-        self.head = build.conv_norm("head", "head", channels, head, 1, act="relu")
+        self.head = build.conv_norm("head", "head", wide[-1][0], head, 1, act="relu")
         self.dropout = nn.Dropout(dropout)
         self.classifier = build.linear("classifier", "classifier", head, num_classes)
 
@@ -113,6 +127,7 @@ def fbnet(
     build: Builder,
     *,
     choices: Sequence[str] | str = "k3_e3",
+    stages: Sequence[Stage] | None = None,
     num_classes: int = 10,
     width: float = 1.0,
     form: str = "cifar",
@@ -120,11 +135,11 @@ def fbnet(
     dropout: float = 0.0,
     in_channels: int = 3,
 ) -> FBNet:
-    """A network of the FBNet space; `choices` is one block for each of 22 places, or one for all."""
-    choices = [choices] * NUM_BLOCKS if isinstance(choices, str) else list(choices)
+    """A network of the FBNet space, in FBNet's stages or others; `choices` is one block for each place, or for all."""
     return FBNet(
         build,
         choices,
+        stages_of(form) if stages is None else stages,
         num_classes=num_classes,
         width=width,
         form=form,

@@ -32,6 +32,8 @@ KINDS = {
     "translation_search": ("repro.papers.shiftaddnas.translation_search:search", "SearchRun"),
     "acghostnet_pair": ("repro.papers.acghostnet.t03:train_pair", "PairJob"),
     "shiftaddnas_supernet": ("repro.papers.shiftaddnas.sharing:train_supernet", "SupernetRun"),
+    "shiftaddnas_fbnet": ("repro.papers.shiftaddnas.fbnet_space:search", "FBNetRun"),
+    "shiftaddnas_enlarged": ("repro.papers.shiftaddnas.enlarged:train_enlarged", "EnlargedJob"),
     "shiftaddnas_path": ("repro.papers.shiftaddnas.sharing:train_path", "PathRun"),
 }
 """Kind -> (run function, name of its recipe's class in the same module)."""

@@ -73,7 +73,7 @@ def best_settings(tuned: pd.DataFrame) -> dict[str, str]:
 
     Networks named "kind: network" choose one setting for their kind, that with the highest mean over all of them.
     """
-    kind = tuned["network"].str.partition(": ")[0]
+    kind = tuned["network"].str.partition(": ")[0].rename("network")
     mean = tuned.groupby([kind, "setting"], sort=False)["held_out_accuracy_pct"].mean(skipna=False).dropna()
     return {network: scores.idxmax()[1] for network, scores in mean.groupby(level="network", sort=False)}
 

@@ -1,8 +1,7 @@
 """ShiftAddNAS table 7 (Sec. 4.7): operator sets of the search space.
 
-`computed`: operations of the one network that is published (T0 at 256 pixels). `trained`: the four rows of the paper's
-own space; each set has a supernet with heterogeneous sharing, a search, and the network found trained alone. The FBNet
-space's rows are not run.
+`computed`: operations of the one network that is published (T0 at 256 pixels). `trained`: each operator set of either
+space has a supernet with heterogeneous sharing, a search, and the network found trained alone.
 """
 
 from __future__ import annotations
@@ -16,13 +15,22 @@ from repro.models.shiftaddnas import BLOCKS
 from repro.papers import jobs
 from repro.papers.analytic import analytic_frame
 from repro.papers.kinds import spec_of
-from repro.papers.shiftaddnas import sharing
+from repro.papers.shiftaddnas import fbnet_space, sharing
 from repro.papers.shiftaddnas.counts import vision_counts
 from repro.papers.table import Table
 from repro.search.hybrid_space import HybridSpace
 
 SPACE, DATASET = "Our Space", "ImageNet"
+FBNET, FBNET_DATASET = "FBNet Space", "CIFAR100"
 SETS = {"Attn&Conv": "AC", "Shift&Add": "S+", "Attn&Conv&Add": "AC+", "All": "ACS+"}
+
+
+@dataclasses.dataclass(frozen=True)
+class VariantsRecipe:
+    """The searches in the paper's own space and in FBNet's."""
+
+    own: sharing.SharingRecipe
+    fbnet: fbnet_space.FBNetRecipe
 
 
 def with_operators(space: HybridSpace, letters: str) -> HybridSpace:
@@ -38,7 +46,36 @@ def with_operators(space: HybridSpace, letters: str) -> HybridSpace:
 
 
 def trained(recipe, seeds, run):
-    """Test accuracy of what a search in each operator set found, trained alone; one row per set and search."""
+    """Test accuracy of what a search in each operator set found, trained alone; one row per space, set and search.
+
+    `attrs["extra"]`: found and found_fbnet (paths with their costs), examples.
+    """
+    found, retrained = _own_space(recipe.own, seeds, run)
+    fbnet = fbnet_space.searched(recipe.fbnet, SETS, seeds, run)
+    outcomes = [
+        ({"space": space, "dataset": dataset, "operators": name}, seed, outcome)
+        for space, dataset, done in ((SPACE, DATASET, retrained), (FBNET, FBNET_DATASET, fbnet.trained))
+        for (name, seed), outcome in done.items()
+    ]
+    frame = pd.DataFrame(
+        {**key, "seed": seed, "accuracy_pct": jobs.accuracy_of(outcome), "note": jobs.note_of(outcome)}
+        for key, seed, outcome in outcomes
+    )
+    counts = fbnet.found.assign(space=FBNET)[["space", "operators", "seed", "mult_m", "add_m", "shift_m"]]
+    frame = frame.merge(counts, how="left", on=["space", "operators", "seed"])
+    frame.attrs["extra"] = {
+        "found": found,
+        "found_fbnet": fbnet.found,
+        "examples": jobs.answers_frame(
+            (key, seed, "accuracy_pct", outcome, "top1_pct") for key, seed, outcome in outcomes
+        ),
+    }
+    frame.attrs["stands_for"] = {recipe.own.data.dataset: DATASET}
+    return frame
+
+
+def _own_space(recipe: sharing.SharingRecipe, seeds, run):
+    """What the searches in the paper's own space found, one row each, and {(operators, seed): its training}."""
     search = dataclasses.replace(recipe.search, limits={"macs_m": 1.0})
     spaces = {name: with_operators(recipe.space, letters) for name, letters in SETS.items()}
     supernets = {
@@ -61,29 +98,8 @@ def trained(recipe, seeds, run):
             for row in found
         }
     )
-    key = {"space": SPACE, "dataset": DATASET}
-    frame = pd.DataFrame(
-        {
-            **key,
-            "operators": name,
-            "seed": seed,
-            "accuracy_pct": jobs.accuracy_of(outcome),
-            "note": jobs.note_of(outcome),
-        }
-        for (name, seed), outcome in retrained.items()
-    )
-    examples = (
-        ({**key, "operators": name}, seed, "accuracy_pct", outcome, "top1_pct")
-        for (name, seed), outcome in retrained.items()
-    )
-    frame.attrs["extra"] = {
-        "found": pd.DataFrame({**row, "path": "-".join(row["path"])} for row in found).rename(
-            columns={"method": "operators"}
-        ),
-        "examples": jobs.answers_frame(examples),
-    }
-    frame.attrs["stands_for"] = {recipe.data.dataset: DATASET}
-    return frame
+    rows = pd.DataFrame({**row, "path": "-".join(row["path"])} for row in found)
+    return rows.rename(columns={"method": "operators"}), retrained
 
 
 def computed():
@@ -103,14 +119,15 @@ TABLE = Table(
     "Operator sets of the search space",
     trained=trained,
     computed=computed,
-    recipes=sharing.RECIPES,
+    recipes={key: VariantsRecipe(recipe, fbnet_space.RECIPES[key]) for key, recipe in sharing.RECIPES.items()},
     seeds=sharing.SEEDS,
     scale={
-        preset: f"{text} Here four operator sets, each with its own supernet and search; no energy limit."
+        preset: f"{text} Here four operator sets, each with its own supernet and search; no energy limit. "
+        f"{fbnet_space.SCALE[preset]}"
         for preset, text in sharing.SCALE.items()
     },
     layout="wide",
-    keeps=("found", "examples"),
+    keeps=("found", "found_fbnet", "examples"),
     models=("shiftaddnas_t0",),
     unit="search",
 )

@@ -1,0 +1,235 @@
+"""Networks of the FBNet space (Sec. 4.4, 4.7): supernet, search under a limit of operations, and what it finds.
+
+Paper and public code give no block list, recipe or latency of these networks, so all of it is ours: FBNet's kinds of
+blocks in FBNet's stages or fewer, one supernet with heterogeneous sharing for each set of operators, evolution by
+held-out loss, the network found trained alone. "FBNet" is what the same search finds among convolutions. Attention is
+left out, as the paper does in this space. Tables 5 and 7 share the runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+import torch
+
+from repro.cost import count
+from repro.cost.skeleton import skeleton
+from repro.papers import jobs
+from repro.papers.analytic import MILLION
+from repro.papers.data import DataRecipe, device, load_splits
+from repro.papers.kinds import spec_of
+from repro.papers.presets import CALIBRATION_IMAGES, SHORT, cifar_subset
+from repro.papers.shiftaddnas.networks import energy
+from repro.papers.shiftaddnas.path_search import Search, form_of
+from repro.runs import Outcome, RunContext, RunSpec
+from repro.search.evolution import evolve
+from repro.search.fbnet_supernet import SKIP, FBNetSpace, FBNetSupernet
+from repro.search.hybrid_supernet import fit_paths
+from repro.search.inherit import evaluate_paths
+from repro.search.supernet import Path
+from repro.search.weight_sharing import WeightSharing
+from repro.train import TrainRecipe
+from repro.train.data import prepare
+
+SETS = {
+    "Attn&Conv": ("conv",),
+    "Shift&Add": ("shift", "adder"),
+    "Attn&Conv&Add": ("conv", "adder"),
+    "All": ("conv", "shift", "adder"),
+}
+"""Operator set of table 7 -> operators of the blocks; the space has no attention."""
+COUNTS = ("macs_m", "mult_m", "add_m", "shift_m")
+"""Million operations of a network, as tables 5 and 7 count them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FBNetRecipe:
+    """What all searches of a preset have in common.
+
+    Attributes:
+        space: with all operators.
+        supernet, found: trainings of a supernet, and of the network that is found.
+        search: limits of operations as a share of those of the largest network.
+        calibration_images: as in `repro.papers.jobs.Job`.
+    """
+
+    data: DataRecipe
+    space: FBNetSpace
+    supernet: TrainRecipe
+    found: TrainRecipe
+    search: Search
+    calibration_images: int = CALIBRATION_IMAGES
+
+    def spec(self, name: str, seed: int) -> RunSpec:
+        """One search among a set of operators."""
+        space = dataclasses.replace(self.space, operators=SETS[name])
+        return spec_of("shiftaddnas_fbnet", FBNetRun(self.data, space, self.supernet, self.search), seed, model="fbnet")
+
+    def job(self, path: Sequence[str]) -> jobs.Job:
+        """The training of a path's network by itself."""
+        return jobs.Job("fbnet", self.space.options(path), self.data, self.found, self.calibration_images)
+
+
+@dataclasses.dataclass(frozen=True)
+class FBNetRun:
+    """One supernet with heterogeneous sharing and the search with it."""
+
+    data: DataRecipe
+    space: FBNetSpace
+    train: TrainRecipe
+    search: Search
+
+
+@functools.lru_cache(maxsize=4096)
+def operations(space: FBNetSpace, data: DataRecipe, path: Path) -> dict[str, float]:
+    """`COUNTS` of a path's network for one image of the data."""
+    shape = form_of(data)
+    counted = count(
+        skeleton("fbnet", **space.options(path), **shape),
+        (shape["in_channels"], data.facts["side"], data.facts["side"]),
+        "shiftaddnas",
+    )
+    numbers = (counted.macs, counted.mults, counted.adds, counted.shifts)
+    return {name: number / MILLION for name, number in zip(COUNTS, numbers)}
+
+
+def search(run: FBNetRun, seed: int, context: RunContext) -> dict:
+    """Run function: train the supernet, evolve paths by held-out loss under the limit; resumes both.
+
+    Returns: {"outcome", "detail", "params", "found" (None if it diverged): "path", "loss", "macs_m", "limit_macs_m",
+        "rounds", the best loss after each}.
+    Raises: InputError for a limit that no path meets.
+    """
+    splits, space = load_splits(run.data), run.space
+    train, held_out = (prepare(part, device()) for part in (splits.train, splits.held_out))
+    torch.manual_seed(seed)
+    supernet = FBNetSupernet(space, WeightSharing(), **form_of(run.data)).to(device())
+    history = fit_paths(
+        supernet,
+        train,
+        run.train,
+        seed=seed,
+        on_epoch=lambda row: context.log(**row),
+        checkpoint=context.checkpoint / "training",
+    )
+    value = {"detail": history.detail, "params": sum(p.numel() for p in supernet.parameters())}
+    if history.diverged:
+        return {"outcome": "diverged", **value, "found": None}
+
+    def score(paths: list[Path]) -> list[float]:
+        judged = evaluate_paths(supernet, paths, held_out, calibration=train, batch_size=run.train.eval_batch_size)
+        return [-each["loss"] for each in judged]
+
+    limit = run.search.limits["macs_m"] * largest(space, run.data)
+    found = evolve(
+        space.paths,
+        score,
+        cost={"macs_m": lambda paths: [operations(space, run.data, path)["macs_m"] for path in paths]},
+        limit=limit,
+        population=run.search.population,
+        rounds=run.search.rounds,
+        parents=run.search.parents,
+        mutation=run.search.mutation,
+        seed=seed,
+        checkpoint=context.checkpoint / "search.json",
+    )
+    best = found.best
+    rounds = [-max(each.score for each in done.population if each.place is not None) for done in found.rounds]
+    about = {"path": list(best.genome), "loss": -best.score, **best.costs, "limit_macs_m": limit, "rounds": rounds}
+    return {"outcome": "done", **value, "found": about}
+
+
+def largest(space: FBNetSpace, data: DataRecipe) -> float:
+    """Million operations of the network with the largest kind of block in every place, whatever its operators."""
+    kinds = [f"{kind}:{space.operators[0]}" for kind in space.kinds if kind != SKIP]
+    return max(operations(space, data, (block,) * len(space.shapes))["macs_m"] for block in kinds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """What the searches found, by operator set and seed: paths with their costs, and their trainings."""
+
+    found: pd.DataFrame
+    trained: Mapping[tuple[str, int], Outcome]
+
+
+def searched(recipe: FBNetRecipe, names: Iterable[str], seeds: Sequence[int], run) -> Searched:
+    """Search every set of operators and train what is found; `found` has one row per set and seed.
+
+    Columns: operators, seed, path, loss, limit_macs_m, counts of operations (macs_m, mult_m, add_m, shift_m), modelled
+    energy_mj and latency_ms. A search that failed has no row.
+    """
+    done = run({(name, seed): recipe.spec(name, seed) for name in names for seed in seeds})
+    found = {key: best for key, outcome in done.items() if (best := (outcome.value or {}).get("found")) is not None}
+    paths = {key: tuple(best["path"]) for key, best in found.items()}
+    trained = run({key: jobs.spec(recipe.job(path), key[1]) for key, path in paths.items()})
+    rows = [
+        {
+            "operators": name,
+            "seed": seed,
+            "path": " ".join(path),
+            "loss": found[name, seed]["loss"],
+            "limit_macs_m": found[name, seed]["limit_macs_m"],
+            **operations(recipe.space, recipe.data, path),
+            **energy(recipe.job(path)),
+        }
+        for (name, seed), path in paths.items()
+    ]
+    columns = ["operators", "seed", "path", "loss", "limit_macs_m", *COUNTS, "energy_mj", "latency_ms"]
+    return Searched(pd.DataFrame(rows, columns=columns), trained)
+
+
+# ------------------------------------------------------------------ presets
+
+_ADAM = {"optimizer": "adam", "adaptive": "none", "weight_decay": 0.05, "label_smoothing": 0.1}
+_LIMITS = {"macs_m": 0.6}
+_QUICK = FBNetRecipe(
+    DataRecipe("digits", held_out=0.5),
+    FBNetSpace(((16, 1, 1), (16, 2, 2), (24, 1, 1)), kinds=("k3_e1", "k3_e3", "k5_e3", "skip"), head=64),
+    supernet=TrainRecipe(epochs=20, batch_size=32, lr=0.02, **_ADAM),
+    found=TrainRecipe(epochs=10, **SHORT),
+    search=Search(_LIMITS, population=12, rounds=3),
+)
+_PAPER = FBNetRecipe(
+    DataRecipe("cifar10", held_out=0.1),
+    FBNetSpace(),
+    supernet=TrainRecipe(epochs=300, batch_size=256, lr=2e-3, warmup_epochs=5, crop_padding=4, flip=True, **_ADAM),
+    found=TrainRecipe(epochs=300, batch_size=128, weight_decay=5e-4, crop_padding=4, flip=True),
+    search=Search(_LIMITS),
+    calibration_images=0,
+)
+RECIPES = {
+    ("smoke", "digits"): FBNetRecipe(
+        DataRecipe("digits", train_images=128, test_images=64, held_out=0.5),
+        FBNetSpace(((16, 2, 1),), kinds=("k3_e1", "skip"), head=16),
+        supernet=TrainRecipe(epochs=1, batch_size=32, lr=0.02, **_ADAM),
+        found=TrainRecipe(epochs=1, **SHORT),
+        search=Search(_LIMITS, population=3, rounds=1),
+        calibration_images=64,
+    ),
+    ("quick", "digits"): _QUICK,
+    ("study", "cifar10"): FBNetRecipe(
+        cifar_subset(10_000, held_out=0.2),
+        FBNetSpace(((16, 1, 1), (24, 2, 2), (32, 2, 2)), kinds=("k3_e1", "k3_e3", "k5_e1", "k5_e3", "skip"), head=128),
+        supernet=TrainRecipe(epochs=16, batch_size=64, lr=0.02, **_ADAM),
+        found=TrainRecipe(epochs=15, **SHORT),
+        search=Search(_LIMITS, population=16, rounds=6),
+    ),
+    ("study", "digits"): _QUICK,
+    ("paper", "cifar10"): _PAPER,
+    ("paper", "cifar100"): dataclasses.replace(_PAPER, data=DataRecipe("cifar100", held_out=0.1)),
+}
+_SCALED = (
+    "FBNet space: four or five searched blocks of two to four kinds at two or three resolutions, at most 60 % of the "
+    "largest network's operations; FBNet is what the same search finds among convolutions."
+)
+SCALE = {
+    "smoke": "FBNet space: two blocks, one epoch on 64 images: checks that everything runs, says nothing.",
+    "quick": _SCALED,
+    "study": _SCALED,
+    "paper": "FBNet space: all 22 blocks on CIFAR at 32 pixels, at most 60 % of the largest network's operations; "
+    "the paper prints neither blocks nor settings of these networks, so they are ours.",
+}
