@@ -98,7 +98,7 @@ SMALL_TRAINING = dataclasses.replace(
     CIFAR_TRAINING, epochs=8, batch_size=32, cutout=0, crop_padding=1, flip=False, eval_batch_size=500
 )
 
-RATES = {f"radam {rate:g}": {"lr": rate} for rate in (0.01, 0.03, 0.1, 0.2, 0.4, 0.8)}
+RATES = {f"radam {rate:g}": {"lr": rate} for rate in (0.01, 0.03, 0.1, 0.2, 0.4, 0.8, 1.6)}
 SGD_RATES = {f"sgd {rate:g}": {"optimizer": "sgd", "lr": rate} for rate in (0.025, 0.1)}
 TUNED_SETTINGS = RATES | SGD_RATES
 """What `repro tune autoshiftnet` compares on held-out images for each domain and kind of network by itself.
@@ -108,7 +108,7 @@ training, about steps x peak / 2, that decides, and short trainings stall rather
 """
 KINDS = ("CNN", "cells")
 TUNED = {
-    "digits": {"BS CNN": "radam 0.4", "BS cells": "radam 0.4", "R CNN": "radam 0.03", "R cells": "radam 0.03"},
+    "digits": {"BS CNN": "radam 1.6", "BS cells": "radam 0.8", "R CNN": "radam 0.03", "R cells": "radam 0.1"},
     "cifar10": {"BS CNN": "radam 0.1", "BS cells": "radam 0.1", "R CNN": "radam 0.03", "R cells": "radam 0.03"},
 }
 """Data set -> domain and kind of network -> the setting with which it does best by itself.
