@@ -264,10 +264,10 @@ def test_widgets_show_what_the_functions_say(candidates):
     assert "1.5 µJ" in readout.value and not message.value
     slider.value = slider.min
     assert "not met" in message.value and not readout.value
-    replay = search_replay(candidates)
-    generation = replay.children[0].children[1]
+    controls = search_replay(candidates).children[0].children[0]
+    _, generation, _, readout = controls.children
     generation.value = 2
-    assert "5, 4, 2" in replay.children[0].children[3].value
+    assert "5, 4, 2" in readout.value
 
 
 def test_every_preset_states_its_scale_and_paper_has_the_papers_settings():

@@ -8,7 +8,7 @@ from repro.papers.shiftaddnas.path_view import DATA, SPACE, described, path_expl
 def test_the_view_follows_the_choice(monkeypatch):
     monkeypatch.setattr(path_view, "SHOWN", 2)
     supernet = small_supernet(epochs=1)
-    split, *layers, _, readout = path_explorer(supernet).children[0].children
+    split, *layers, _, readout = path_explorer(supernet).children[0].children[0].children
     assert split.value == (1, 3) and [layer.value for layer in layers] == ["C", "A", "A", "A"]
     layers[1].value = "+"
     path = ("0C", "1+", "1A", "1A")

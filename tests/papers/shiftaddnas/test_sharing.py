@@ -93,7 +93,7 @@ def test_the_kernel_view_shows_what_was_chosen():
         ]
     )
     view = kernel_explorer(curves)
-    controls = view.children[0].children
+    controls = view.children[0].children[0].children
     assert "T(pool)" in controls[-1].value and "2.50" in controls[-1].value
     controls[0].value = "b"
     assert "3.50" in controls[-1].value and "2.50" not in controls[-1].value
