@@ -74,7 +74,8 @@ def best_settings(tuned: pd.DataFrame) -> dict[str, str]:
     Networks named "kind: network" choose one setting for their kind, that with the highest mean over all of them.
     """
     kind = tuned["network"].str.partition(": ")[0].rename("network")
-    mean = tuned.groupby([kind, "setting"], sort=False)["held_out_accuracy_pct"].mean(skipna=False).dropna()
+    # Rounded, so that a tie is one here and in the stored record; of equal settings the first tried is taken.
+    mean = tuned.groupby([kind, "setting"], sort=False)["held_out_accuracy_pct"].mean(skipna=False).dropna().round(3)
     return {network: scores.idxmax()[1] for network, scores in mean.groupby(level="network", sort=False)}
 
 
