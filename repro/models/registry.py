@@ -100,17 +100,9 @@ def create(
     op_options: Mapping[str, Mapping] | None = None,
     **options,
 ) -> nn.Module:
-    """Build a model by name, initialised from torch's global generator.
+    """Build a model by name, initialised from torch's global generator: `repro.models.create` without trained weights.
 
-    Args:
-        name: one of `list_models()`.
-        num_classes, width: as in the model's own defaults when left out.
-        op: operator name for all layers, or a mapping or function per layer (see `repro.models.build`).
-        keep: roles or name patterns that stay multiplicative; by default the family's published convention.
-        op_options: options of the layers per operator, e.g. {"shift": {"mode": "ps"}}.
-        options: what `describe(name)` lists.
-    Returns: the module; `model.recipe` holds the name and every option, for records and weight files.
-    Raises: InputError on an unknown model or option (with the nearest name) or impossible sizes.
+    What trainings reach takes this one, so that what the public door learns does not make their runs stale.
     """
     entry = _entry(name)
     if num_classes is not None:
