@@ -24,10 +24,10 @@ from repro.papers.kinds import spec_of
 from repro.papers.presets import CALIBRATION_IMAGES, SHORT, cifar_subset
 from repro.papers.shiftaddnas.networks import energy
 from repro.papers.shiftaddnas.path_search import Search, form_of
+from repro.papers.shiftaddnas.sharing import fit_logged
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.search.evolution import evolve
 from repro.search.fbnet_supernet import SKIP, FBNetSpace, FBNetSupernet
-from repro.search.hybrid_supernet import fit_paths
 from repro.search.inherit import evaluate_paths
 from repro.search.supernet import Path
 from repro.search.weight_sharing import WeightSharing
@@ -107,14 +107,7 @@ def search(run: FBNetRun, seed: int, context: RunContext) -> dict:
     train, held_out = (prepare(part, device()) for part in (splits.train, splits.held_out))
     torch.manual_seed(seed)
     supernet = FBNetSupernet(space, WeightSharing(), **form_of(run.data)).to(device())
-    history = fit_paths(
-        supernet,
-        train,
-        run.train,
-        seed=seed,
-        on_epoch=lambda row: context.log(**row),
-        checkpoint=context.checkpoint / "training",
-    )
+    history = fit_logged(supernet, train, run.train, seed, context)
     value = {"detail": history.detail, "params": sum(p.numel() for p in supernet.parameters())}
     if history.diverged:
         return {"outcome": "diverged", **value, "found": None}

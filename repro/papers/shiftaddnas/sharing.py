@@ -27,7 +27,7 @@ from repro.search.hybrid_space import HybridSpace, Level
 from repro.search.hybrid_supernet import HybridNetwork, HybridSupernet, fit_paths
 from repro.search.inherit import evaluate_paths
 from repro.search.weight_sharing import WeightSharing
-from repro.train import TrainRecipe
+from repro.train import History, TrainRecipe
 from repro.train.data import generator_for, prepare
 from repro.train.evaluate import evaluate, reestimate_batch_norm
 
@@ -167,6 +167,14 @@ _CALIBRATION = {"calibration_batches": 2}
 """Batches of 256 training images that re-estimate batch norm before any network is judged."""
 
 
+def fit_logged(
+    network: HybridSupernet | HybridNetwork, train, recipe: TrainRecipe, seed: int, context: RunContext
+) -> History:
+    """`fit_paths` inside a run: it logs every epoch and goes on from the run's checkpoint."""
+    checkpoint = context.checkpoint / "training"
+    return fit_paths(network, train, recipe, seed=seed, on_epoch=lambda row: context.log(**row), checkpoint=checkpoint)
+
+
 def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
     """Run function: scores of the paths with inherited weights, and the distributions of the weights.
 
@@ -178,14 +186,7 @@ def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
     torch.manual_seed(seed)
     supernet = HybridSupernet(run.space, run.sharing, **form_of(run.data)).to(device())
     started = time.perf_counter()
-    history = fit_paths(
-        supernet,
-        train,
-        run.train,
-        seed=seed,
-        on_epoch=lambda row: context.log(**row),
-        checkpoint=context.checkpoint / "training",
-    )
+    history = fit_logged(supernet, train, run.train, seed, context)
     value = {"detail": history.detail, "params": sum(p.numel() for p in supernet.parameters())}
     if history.diverged:
         return {"outcome": "diverged", **value, "scores": {}, "weights": [], "kernels": []}
@@ -231,14 +232,7 @@ def train_path(run: PathRun, seed: int, context: RunContext) -> dict:
     train, test = (prepare(part, device()) for part in (splits.train, splits.test))
     torch.manual_seed(seed)
     network = HybridNetwork(run.space, run.path, **form_of(run.data)).to(device())
-    history = fit_paths(
-        network,
-        train,
-        run.train,
-        seed=seed,
-        on_epoch=lambda row: context.log(**row),
-        checkpoint=context.checkpoint / "training",
-    )
+    history = fit_logged(network, train, run.train, seed, context)
     if history.diverged:
         return {"outcome": "diverged", "detail": history.detail, "top1_pct": None, "loss": None}
     reestimate_batch_norm(network, train.input_batches(256, limit=256 * _CALIBRATION["calibration_batches"]))
