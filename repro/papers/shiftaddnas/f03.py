@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from repro.papers.shiftaddnas import distributions, sharing
+from repro.papers.shiftaddnas import distributions, recipes
 from repro.papers.table import Drawing, Table
 
 SETTING = "w/o WS"
@@ -28,9 +28,9 @@ TABLE = Table(
     "Weights of convolution, shift and adder layers in a supernet without sharing",
     trained=trained,
     draw=draw,
-    recipes=sharing.RECIPES,
-    seeds=sharing.SEEDS,
-    scale=sharing.SCALE,
+    recipes=recipes.RECIPES,
+    seeds=recipes.SEEDS,
+    scale=recipes.SCALE,
     keeps=("histograms",),
     unit="supernet",
 )

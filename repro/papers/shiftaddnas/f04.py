@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from repro.papers.shiftaddnas import sharing
+from repro.papers.shiftaddnas import recipes, sharing
 from repro.papers.table import Drawing, Table
 from repro.report.figures import new_figure
 from repro.report.palette import COLOURS, SERIES
@@ -49,8 +49,8 @@ TABLE = Table(
     "The learnt kernel T that maps shared weights to those of adder layers",
     trained=trained,
     draw=draw,
-    recipes=sharing.RECIPES,
-    seeds=sharing.SEEDS,
-    scale=sharing.SCALE,
+    recipes=recipes.RECIPES,
+    seeds=recipes.SEEDS,
+    scale=recipes.SCALE,
     unit="supernet",
 )

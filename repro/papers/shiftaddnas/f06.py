@@ -11,7 +11,7 @@ import dataclasses
 import pandas as pd
 
 from repro.papers import jobs
-from repro.papers.shiftaddnas import networks, sharing
+from repro.papers.shiftaddnas import networks, recipes, sharing
 from repro.papers.table import Drawing, Table
 from repro.report.charts import energy_accuracy
 from repro.report.published import published
@@ -71,9 +71,9 @@ def draw(ours):
 
 
 _NETWORKS = networks.recipes_of("shiftaddnas_t11")
-RECIPES = {key: FrontRecipe(_NETWORKS[key], recipe) for key, recipe in sharing.RECIPES.items() if key in _NETWORKS} | {
+RECIPES = {key: FrontRecipe(_NETWORKS[key], recipe) for key, recipe in recipes.RECIPES.items() if key in _NETWORKS} | {
     (preset, dataset): FrontRecipe(dataclasses.replace(_NETWORKS["paper", "imagenet"], data=recipe.data), recipe)
-    for (preset, dataset), recipe in sharing.RECIPES.items()
+    for (preset, dataset), recipe in recipes.RECIPES.items()
     if preset == "paper"  # its supernets see CIFAR-100 at 224 pixels, so all networks do
 }
 
@@ -82,10 +82,10 @@ TABLE = Table(
     trained=trained,
     draw=draw,
     recipes=RECIPES,
-    seeds=sharing.SEEDS,
+    seeds=recipes.SEEDS,
     scale={
-        **{preset: f"{networks.SCALE[preset]} {sharing.SCALE[preset]}" for preset in ("smoke", "quick", "study")},
-        "paper": f"CIFAR-100 for all networks, where the paper has ImageNet. {sharing.SCALE['paper']}",
+        **{preset: f"{networks.SCALE[preset]} {recipes.SCALE[preset]}" for preset in ("smoke", "quick", "study")},
+        "paper": f"CIFAR-100 for all networks, where the paper has ImageNet. {recipes.SCALE['paper']}",
     },
     unit="search",
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from repro.ops import round_to_power_of_two
 from repro.papers import jobs
 from repro.papers.data import DataRecipe, device, load_splits
 from repro.papers.kinds import spec_of
-from repro.papers.presets import cifar_subset
 from repro.papers.shiftaddnas.path_search import COSTS, Search, form_of, search_paths
 from repro.papers.weight_distributions import fit_distributions
 from repro.runs import RunContext, RunSpec
@@ -52,6 +51,8 @@ as printed, on a pool at unit scale. The others tell T from its scale: a naive p
 place of T's 200, T on a pool at He's scale."""
 PRINTED = ("w/ Naive WS", "w/ HWS")
 """Those of table 6, which a search goes by too."""
+PLAIN = {"own weights": "w/o WS", "He's scale": "w/ Naive WS", "unit scale": "naive, N(0, 1)"}
+"""Kind of weights that a supernet starts with -> the plain way of sharing that has them."""
 PAPER_SPACE = HybridSpace(
     tuple(
         Level(planes, fewest, most, operators, stride, heads)
@@ -65,12 +66,20 @@ PAPER_SPACE = HybridSpace(
 are those of the table; the retrained networks are twice as wide."""
 
 
+def rate_kind(way: WeightSharing) -> str:
+    """Of `PLAIN`. How far a step of Adam moves a weight against its size depends on the scale that weights start at."""
+    if not way.shared:
+        return "own weights"
+    return {"he": "He's scale", "unit": "unit scale"}[way.start]
+
+
 @dataclasses.dataclass(frozen=True)
 class SharingRecipe:
     """What all runs of a preset have in common.
 
     Attributes:
         supernet, alone, found: trainings of a supernet, of a ranked path's network by itself, and of a found one.
+        rates: kind of weights (`rate_kind`) -> peak rate of the supernets that start with them.
         search: what the two ways of table 6 search with.
         paths: how many random paths are ranked; the same for every way of sharing and every seed.
         modes: which ways of sharing.
@@ -81,9 +90,14 @@ class SharingRecipe:
     supernet: TrainRecipe
     alone: TrainRecipe
     found: TrainRecipe
+    rates: Mapping[str, float]
     search: Search
     paths: int = 24
     modes: tuple[str, ...] = tuple(MODES)
+
+    def training(self, mode: str) -> TrainRecipe:
+        """The training of a supernet that shares in this way."""
+        return dataclasses.replace(self.supernet, lr=self.rates[rate_kind(MODES[mode])])
 
     def ranked(self) -> list[tuple[str, ...]]:
         """The paths that are ranked."""
@@ -120,7 +134,7 @@ def supernet_specs(recipe: SharingRecipe, modes: Iterable[str], seeds) -> dict[t
             recipe.data,
             recipe.space,
             MODES[mode],
-            recipe.supernet,
+            recipe.training(mode),
             ranked,
             search=recipe.search if mode in PRINTED else None,
         )
@@ -178,6 +192,8 @@ def fit_logged(
 def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
     """Run function: scores of the paths with inherited weights, and the distributions of the weights.
 
+    Its top1_pct is the mean over the paths, on held-out images.
+
     A search sees the held-out training images only. Test images are looked at for the record: `test_loss` and
     `test_accuracy_pct` choose nothing.
     """
@@ -189,7 +205,7 @@ def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
     history = fit_logged(supernet, train, run.train, seed, context)
     value = {"detail": history.detail, "params": sum(p.numel() for p in supernet.parameters())}
     if history.diverged:
-        return {"outcome": "diverged", **value, "scores": {}, "weights": [], "kernels": []}
+        return {"outcome": "diverged", **value, "top1_pct": None, "scores": {}, "weights": [], "kernels": []}
     trained = time.perf_counter()
     options = {"calibration": train, **_CALIBRATION, "batch_size": run.train.eval_batch_size}
     inherited, tested = (evaluate_paths(supernet, run.paths, part, **options) for part in (held_out, test))
@@ -202,6 +218,7 @@ def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
         )
         for mine, theirs in zip(inherited, tested)
     }
+    value |= _finite(top1_pct=float(np.mean([mine["accuracy_pct"] for mine in inherited] or [math.nan])))
     scored = time.perf_counter()
     if run.search is not None:
 
@@ -296,64 +313,3 @@ def kernels_of(supernet: HybridSupernet) -> list[dict]:
         curve = {"pool": pool[kept].tolist(), "remapped": mapped[kept].tolist()}
         rows.append({"layer": layer, "level": level, "share": (places / (len(order) - 1)).tolist(), **curve})
     return rows
-
-
-# ------------------------------------------------------------------ presets
-
-_ADAM = {"optimizer": "adam", "adaptive": "none", "weight_decay": 0.05, "label_smoothing": 0.1}
-_LIMITS = {"macs_m": 1.0, "energy_uj": 0.7}
-"""No more operations than convolutions alone take, and 70 % of their energy."""
-_TOY = HybridSpace((Level(4, 1, 2, "CS+", stride=1), Level(4, 1, 2)), layers=3)
-_QUICK = ("w/o WS", "w/ Naive WS", "naive, N(0, 1)", "one factor", "T fitted, KL", "HWS w/o KL", "w/ HWS")
-_DIGITS = SharingRecipe(
-    DataRecipe("digits", held_out=0.5),
-    HybridSpace((Level(8, 3, 3, stride=1), Level(16, 3, 3)), layers=6),
-    supernet=TrainRecipe(epochs=32, batch_size=32, lr=5e-3, **_ADAM),
-    alone=TrainRecipe(epochs=6, batch_size=32, lr=5e-3, **_ADAM),
-    found=TrainRecipe(epochs=16, batch_size=32, lr=5e-3, **_ADAM),
-    search=Search(_LIMITS, population=16, rounds=4),
-)
-RECIPES = {
-    ("smoke", "digits"): SharingRecipe(
-        DataRecipe("digits", train_images=128, test_images=64, held_out=0.5),
-        _TOY,
-        supernet=TrainRecipe(epochs=1, batch_size=32, lr=5e-3, **_ADAM),
-        alone=TrainRecipe(epochs=1, batch_size=32, lr=5e-3, **_ADAM),
-        found=TrainRecipe(epochs=2, batch_size=32, lr=5e-3, **_ADAM),
-        search=Search(_LIMITS, population=3, rounds=1),
-        paths=3,
-        modes=("w/o WS", "w/ Naive WS", "T from 1", "HWS w/o KL", "w/ HWS", "as released"),
-    ),
-    ("quick", "digits"): dataclasses.replace(_DIGITS, modes=_QUICK),
-    ("study", "cifar10"): SharingRecipe(
-        cifar_subset(10_000, held_out=0.2),
-        HybridSpace((Level(8, 1, 3, "CS+", 1), Level(16, 2, 4), Level(32, 2, 4)), layers=7),
-        supernet=TrainRecipe(epochs=40, batch_size=64, lr=5e-3, **_ADAM),
-        alone=TrainRecipe(epochs=7, batch_size=64, lr=5e-3, **_ADAM),
-        found=TrainRecipe(epochs=30, batch_size=64, lr=5e-3, **_ADAM),
-        search=Search(_LIMITS, population=24, rounds=10),
-    ),
-    ("study", "digits"): _DIGITS,
-    # The public logs' supernets: CIFAR-100 enlarged to 224 pixels, 300 epochs, AdamW at 1e-3 for 1024 images a step.
-    ("paper", "cifar100"): SharingRecipe(
-        DataRecipe("cifar100", size=224, held_out=0.1),
-        PAPER_SPACE,
-        supernet=TrainRecipe(epochs=300, batch_size=1024, lr=1e-3, warmup_epochs=5, flip=True, **_ADAM),
-        alone=TrainRecipe(epochs=300, batch_size=1024, lr=1e-3, warmup_epochs=5, flip=True, **_ADAM),
-        found=TrainRecipe(epochs=300, batch_size=1024, lr=1e-3, warmup_epochs=5, flip=True, **_ADAM),
-        search=Search(_LIMITS),
-        paths=40,
-    ),
-}
-SEEDS = {"smoke": (0,), "quick": (0, 1), "study": (0, 1, 2), "paper": (0, 1, 2)}
-_SCALED = (
-    "Supernets of six or seven layers at two or three resolutions on small images, 24 random paths, truth by training "
-    "each path alone, ranked by loss (the paper: 1000 paths against another supernet, by accuracy)."
-)
-SCALE = {
-    "smoke": "Three paths of three layers, one epoch on 64 images: checks that everything runs, says nothing.",
-    "quick": f"{_SCALED} Two seeds, seven of eleven ways of sharing.",
-    "study": _SCALED,
-    "paper": "Sixteen layers at four resolutions as in table 2, CIFAR-100 at 224 pixels as in the public logs; "
-    "RandAugment, mixup, cutmix and random erasing are left out.",
-}

@@ -10,7 +10,7 @@ import pandas as pd
 
 from repro.papers import jobs
 from repro.papers.analytic import analytic_frame, from_printed
-from repro.papers.shiftaddnas import fbnet_space, sharing
+from repro.papers.shiftaddnas import fbnet_space, recipes
 from repro.papers.table import Table
 
 IDENTITY = "multiplications + shifts + 2 x (MACs - multiplications - shifts), printed counts"
@@ -73,7 +73,7 @@ TABLE = Table(
     trained=trained,
     computed=computed,
     recipes=fbnet_space.RECIPES,
-    seeds=sharing.SEEDS,
+    seeds=recipes.SEEDS,
     scale=fbnet_space.SCALE,
     layout="wide",
     keeps=("found", "examples"),

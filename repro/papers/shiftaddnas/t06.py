@@ -20,7 +20,7 @@ from repro.cost.skeleton import traced
 from repro.errors import check_choice
 from repro.papers import jobs, ranking
 from repro.papers.analytic import analytic_frame
-from repro.papers.shiftaddnas import sharing
+from repro.papers.shiftaddnas import recipes, sharing
 from repro.papers.shiftaddnas.sharing import PRINTED
 from repro.papers.table import Drawing, Table, is_computed
 from repro.report.charts import layer_breakdown
@@ -233,9 +233,9 @@ TABLE = Table(
     trained=trained,
     computed=computed,
     draw=draw,
-    recipes=sharing.RECIPES,
-    seeds=sharing.SEEDS,
-    scale=sharing.SCALE,
+    recipes=recipes.RECIPES,
+    seeds=recipes.SEEDS,
+    scale=recipes.SCALE,
     layout="wide",
     keeps=("modes", "ceiling", "intervals", "draws", "found", "examples"),
     models=("shiftaddnas_t0", "shiftaddnas_t1", "shiftaddnas_t1_rank2"),

@@ -15,7 +15,7 @@ from repro.models.shiftaddnas import BLOCKS
 from repro.papers import jobs
 from repro.papers.analytic import analytic_frame
 from repro.papers.kinds import spec_of
-from repro.papers.shiftaddnas import fbnet_space, sharing
+from repro.papers.shiftaddnas import fbnet_space, recipes, sharing
 from repro.papers.shiftaddnas.counts import vision_counts
 from repro.papers.table import Table
 from repro.search.hybrid_space import HybridSpace
@@ -79,7 +79,7 @@ def _own_space(recipe: sharing.SharingRecipe, seeds, run):
     search = dataclasses.replace(recipe.search, limits={"macs_m": 1.0})
     spaces = {name: with_operators(recipe.space, letters) for name, letters in SETS.items()}
     supernets = {
-        name: sharing.SupernetRun(recipe.data, space, sharing.MODES["w/ HWS"], recipe.supernet, (), search)
+        name: sharing.SupernetRun(recipe.data, space, sharing.MODES["w/ HWS"], recipe.training("w/ HWS"), (), search)
         for name, space in spaces.items()
     }
     done = run(
@@ -119,12 +119,12 @@ TABLE = Table(
     "Operator sets of the search space",
     trained=trained,
     computed=computed,
-    recipes={key: VariantsRecipe(recipe, fbnet_space.RECIPES[key]) for key, recipe in sharing.RECIPES.items()},
-    seeds=sharing.SEEDS,
+    recipes={key: VariantsRecipe(recipe, fbnet_space.RECIPES[key]) for key, recipe in recipes.RECIPES.items()},
+    seeds=recipes.SEEDS,
     scale={
         preset: f"{text} Here four operator sets, each with its own supernet and search; no energy limit. "
         f"{fbnet_space.SCALE[preset]}"
-        for preset, text in sharing.SCALE.items()
+        for preset, text in recipes.SCALE.items()
     },
     layout="wide",
     keeps=("found", "found_fbnet", "examples"),

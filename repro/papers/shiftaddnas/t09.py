@@ -5,7 +5,7 @@ Ours: seconds of table 6's supernet with heterogeneous sharing and of the search
 
 from __future__ import annotations
 
-from repro.papers.shiftaddnas import search_costs, sharing
+from repro.papers.shiftaddnas import recipes, search_costs
 from repro.papers.table import Table
 
 
@@ -20,11 +20,11 @@ def trained(recipe, seeds, run):
 TABLE = Table(
     "Cost of a search of vision networks",
     trained=trained,
-    recipes=sharing.RECIPES,
-    seeds=sharing.SEEDS,
+    recipes=recipes.RECIPES,
+    seeds=recipes.SEEDS,
     scale={
         preset: f"{search_costs.MACHINE} No run of ours stands for DARTS and BossNAS. The searches of table 6: {text}"
-        for preset, text in sharing.SCALE.items()
+        for preset, text in recipes.SCALE.items()
     },
     keeps=("phases",),
     unit="search",

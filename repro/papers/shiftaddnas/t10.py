@@ -10,7 +10,7 @@ import dataclasses
 
 import pandas as pd
 
-from repro.papers.shiftaddnas import search_costs, sharing
+from repro.papers.shiftaddnas import recipes, search_costs, sharing
 from repro.papers.shiftaddnas.translation_recipes import RECIPES, SCALE, SEEDS, TranslationsRecipe
 from repro.papers.table import Table
 
@@ -46,11 +46,11 @@ TABLE = Table(
     "Cost of a search by phase",
     trained=trained,
     recipes={
-        (preset, dataset): PhasesRecipe(_TEXTS[preset], recipe) for (preset, dataset), recipe in sharing.RECIPES.items()
+        (preset, dataset): PhasesRecipe(_TEXTS[preset], recipe) for (preset, dataset), recipe in recipes.RECIPES.items()
     },
     seeds=SEEDS,
     scale={
-        preset: f"{search_costs.MACHINE} Translation: {text} Vision: {sharing.SCALE[preset]}"
+        preset: f"{search_costs.MACHINE} Translation: {text} Vision: {recipes.SCALE[preset]}"
         for preset, text in SCALE.items()
     },
     keeps=("shares", "phases"),

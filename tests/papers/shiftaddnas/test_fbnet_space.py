@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from repro.papers import entry
-from repro.papers.shiftaddnas import fbnet_space, sharing
+from repro.papers.shiftaddnas import fbnet_space, recipes
 from repro.papers.shiftaddnas.fbnet_space import SETS, largest, operations
 from repro.runs import Outcome, RunContext
 
@@ -71,4 +71,4 @@ def test_table_7_has_rows_of_both_spaces_and_a_search_that_found_nothing_has_non
 
 def test_tables_5_and_7_share_their_searches():
     for key, recipe in entry("shiftaddnas_t07").recipes.items():
-        assert recipe.fbnet == entry("shiftaddnas_t05").recipes[key] and recipe.own == sharing.RECIPES[key]
+        assert recipe.fbnet == entry("shiftaddnas_t05").recipes[key] and recipe.own == recipes.RECIPES[key]

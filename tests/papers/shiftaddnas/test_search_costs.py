@@ -5,7 +5,7 @@ import math
 import pytest
 
 from repro.papers import entry
-from repro.papers.shiftaddnas import search_costs, sharing, translation_search
+from repro.papers.shiftaddnas import recipes, search_costs, sharing, translation_search
 from repro.papers.shiftaddnas.translation_recipes import HAT, HYBRID, RECIPES
 from repro.report import compare
 from repro.runs import Outcome
@@ -49,7 +49,7 @@ def test_days_are_those_of_the_searches_that_table_3_runs():
 
 
 def test_a_vision_search_is_its_supernet_and_its_evolution_without_the_ranked_paths():
-    recipe, run = sharing.RECIPES["quick", "digits"], Runs(train=30.0, score=1000.0, search=10.0)
+    recipe, run = recipes.RECIPES["quick", "digits"], Runs(train=30.0, score=1000.0, search=10.0)
     frame = entry("shiftaddnas_t09").trained(recipe, [0, 1], run)
     assert frame["search_cost_gpu_days"].tolist() == pytest.approx([40 / 86_400] * 2)
     assert run.folders == {spec.folder for spec in sharing.supernet_specs(recipe, ["w/ HWS"], [0, 1]).values()}

@@ -1,18 +1,22 @@
 """Searched paths keep their limits, supernet runs resume, and the page's view shows the kernel that was chosen."""
 
+import dataclasses
+
 import pandas as pd
 import pytest
 import torch
 
 from repro.errors import InputError
-from repro.papers.shiftaddnas import sharing, t07
+from repro.papers.data import load_splits
+from repro.papers.shiftaddnas import recipes, sharing, t07
 from repro.papers.shiftaddnas.kernel_view import kernel_explorer
 from repro.papers.shiftaddnas.path_search import COSTS, Search, dearest, path_costs, search_paths
+from repro.papers.tuning import tuning_of
 from repro.runs.store import RunContext
 from repro.search.hybrid_space import HybridSpace, Level
 from repro.search.hybrid_supernet import HybridNetwork
 
-RECIPE = sharing.RECIPES["smoke", "digits"]
+RECIPE = recipes.RECIPES["smoke", "digits"]
 
 
 def price(path):
@@ -97,3 +101,34 @@ def test_the_kernel_view_shows_what_was_chosen():
     assert "T(pool)" in controls[-1].value and "2.50" in controls[-1].value
     controls[0].value = "b"
     assert "3.50" in controls[-1].value and "2.50" not in controls[-1].value
+
+
+def test_each_supernet_takes_the_rate_that_the_plain_one_of_its_scale_chose_on_held_out_images():
+    tuned = {kind: recipes.TUNED_SETTINGS[name]["lr"] for kind, name in recipes.TUNED["digits"].items()}
+    recipe = recipes.RECIPES["study", "digits"]
+    rates = {
+        mode: spec.recipe.train.lr for (mode, _), spec in sharing.supernet_specs(recipe, recipe.modes, [0]).items()
+    }
+    assert set(rates) == set(sharing.MODES)
+    for mode, rate in rates.items():
+        way = sharing.MODES[mode]
+        assert rate == tuned["own weights" if not way.shared else "He's scale" if way.start == "he" else "unit scale"]
+    assert recipe.alone.lr == recipe.found.lr == tuned[recipes.ALONE]
+    asked = tuning_of("shiftaddnas", "digits")
+    jobs = {name.split(": ")[0]: job for name, job in asked.jobs.items()}
+    assert set(jobs) == set(tuned) and {type(job) for job in jobs.values()} == {sharing.SupernetRun, sharing.PathRun}
+    for job in jobs.values():
+        splits = load_splits(job.data)
+        assert (splits.test.images == splits.held_out.images).all()
+    with pytest.raises(InputError, match="dataset='imagenet' is not allowed"):
+        tuning_of("shiftaddnas", "imagenet")
+
+
+def test_a_tried_supernet_says_the_mean_of_its_paths_on_held_out_images(tmp_path):
+    job = dataclasses.replace(tuning_of("shiftaddnas", "digits").jobs["unit scale"], space=RECIPE.space)
+    job = dataclasses.replace(job, data=dataclasses.replace(RECIPE.data, tested_on="held out"), train=RECIPE.supernet)
+    job = dataclasses.replace(job, paths=tuple(RECIPE.ranked()))
+    value = sharing.train_supernet(job, 0, RunContext(tmp_path))
+    scores = value["scores"].values()
+    assert value["top1_pct"] == pytest.approx(sum(each["accuracy_pct"] for each in scores) / len(scores))
+    assert all(each["test_loss"] == each["loss"] for each in scores)

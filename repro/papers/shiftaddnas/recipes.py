@@ -1,0 +1,96 @@
+"""Presets of the supernets and paths of vision: table 6, figures 3, 4, 6 and 7, the own space of table 7, costs.
+
+Paths are ranked by held-out images that trained nothing. The peak rate of each kind of supernet, and of a path by
+itself, is chosen on such images too, by the plain networks' accuracy; see `TUNED`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from repro.papers.data import DataRecipe
+from repro.papers.presets import cifar_subset
+from repro.papers.shiftaddnas.path_search import Search
+from repro.papers.shiftaddnas.sharing import PAPER_SPACE, PLAIN, SharingRecipe
+from repro.search.hybrid_space import HybridSpace, Level
+from repro.train import TrainRecipe
+
+ALONE = "alone"
+"""Kind of a path's network by itself, beside those of `PLAIN`."""
+TUNED_SETTINGS = {f"{rate:g}": {"lr": rate} for rate in (0.0025, 0.005, 0.01, 0.02, 0.04)}
+"""What `repro tune shiftaddnas` compares on held-out images: peak rates of AdamW."""
+TUNED = {
+    "digits": {"own weights": "0.005", "He's scale": "0.005", "unit scale": "0.02", "alone": "0.005"},
+    "cifar10": {"own weights": "0.005", "He's scale": "0.005", "unit scale": "0.02", "alone": "0.005"},
+}
+"""Data set -> kind of network -> the rate with which its plain network does best by itself.
+
+Without a record of `repro tune` they are starting values.
+"""
+
+_ADAM = {"optimizer": "adam", "adaptive": "none", "weight_decay": 0.05, "label_smoothing": 0.1}
+_PRINTED = TrainRecipe(epochs=300, batch_size=1024, lr=1e-3, warmup_epochs=5, flip=True, **_ADAM)
+"""Of the public logs: 300 epochs of AdamW at 1e-3 for 1024 images a step."""
+_LIMITS = {"macs_m": 1.0, "energy_uj": 0.7}
+"""No more operations than convolutions alone take, and 70 % of their energy."""
+_QUICK = ("w/o WS", "w/ Naive WS", "naive, N(0, 1)", "one factor", "T fitted, KL", "HWS w/o KL", "w/ HWS")
+
+
+def _small(dataset: str, data: DataRecipe, space: HybridSpace, *, batch: int, epochs: tuple[int, int, int], **changes):
+    """A small preset at the rates tuned on a data set; `epochs` of a supernet, of a path by itself, of a found one."""
+    rates = {kind: TUNED_SETTINGS[name]["lr"] for kind, name in TUNED[dataset].items()}
+    supernet, alone, found = (TrainRecipe(epochs=each, batch_size=batch, lr=rates[ALONE], **_ADAM) for each in epochs)
+    return SharingRecipe(data, space, supernet, alone, found, rates={kind: rates[kind] for kind in PLAIN}, **changes)
+
+
+_DIGITS = _small(
+    "digits",
+    DataRecipe("digits", held_out=0.5),
+    HybridSpace((Level(8, 3, 3, stride=1), Level(16, 3, 3)), layers=6),
+    batch=32,
+    epochs=(32, 6, 16),
+    search=Search(_LIMITS, population=16, rounds=4),
+)
+RECIPES = {
+    ("smoke", "digits"): _small(
+        "digits",
+        DataRecipe("digits", train_images=128, test_images=64, held_out=0.5),
+        HybridSpace((Level(4, 1, 2, "CS+", stride=1), Level(4, 1, 2)), layers=3),
+        batch=32,
+        epochs=(1, 1, 2),
+        search=Search(_LIMITS, population=3, rounds=1),
+        paths=3,
+        modes=("w/o WS", "w/ Naive WS", "T from 1", "HWS w/o KL", "w/ HWS", "as released"),
+    ),
+    ("quick", "digits"): dataclasses.replace(_DIGITS, modes=_QUICK),
+    ("study", "cifar10"): _small(
+        "cifar10",
+        cifar_subset(10_000, held_out=0.2),
+        HybridSpace((Level(8, 1, 3, "CS+", 1), Level(16, 2, 4), Level(32, 2, 4)), layers=7),
+        batch=64,
+        epochs=(40, 7, 30),
+        search=Search(_LIMITS, population=24, rounds=10),
+    ),
+    ("study", "digits"): _DIGITS,
+    # The public logs' supernets: CIFAR-100 enlarged to 224 pixels.
+    ("paper", "cifar100"): SharingRecipe(
+        DataRecipe("cifar100", size=224, held_out=0.1),
+        PAPER_SPACE,
+        **dict.fromkeys(("supernet", "alone", "found"), _PRINTED),
+        rates=dict.fromkeys(PLAIN, _PRINTED.lr),
+        search=Search(_LIMITS),
+        paths=40,
+    ),
+}
+SEEDS = {"smoke": (0,), "quick": (0, 1), "study": (0, 1, 2), "paper": (0, 1, 2)}
+_SCALED = (
+    "Supernets of six or seven layers at two or three resolutions on small images, 24 random paths, truth by training "
+    "each path alone, ranked by loss (the paper: 1000 paths against another supernet, by accuracy)."
+)
+SCALE = {
+    "smoke": "Three paths of three layers, one epoch on 64 images: checks that everything runs, says nothing.",
+    "quick": f"{_SCALED} Two seeds, seven of eleven ways of sharing.",
+    "study": _SCALED,
+    "paper": "Sixteen layers at four resolutions as in table 2, CIFAR-100 at 224 pixels as in the public logs; "
+    "RandAugment, mixup, cutmix and random erasing are left out.",
+}
