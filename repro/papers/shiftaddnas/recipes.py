@@ -20,7 +20,7 @@ ALONE = "alone"
 TUNED_SETTINGS = {f"{rate:g}": {"lr": rate} for rate in (0.0025, 0.005, 0.01, 0.02, 0.04)}
 """What `repro tune shiftaddnas` compares on held-out images: peak rates of AdamW."""
 TUNED = {
-    "digits": {"own weights": "0.005", "He's scale": "0.005", "unit scale": "0.02", "alone": "0.005"},
+    "digits": {"own weights": "0.02", "He's scale": "0.02", "unit scale": "0.04", "alone": "0.01"},
     "cifar10": {"own weights": "0.005", "He's scale": "0.005", "unit scale": "0.02", "alone": "0.005"},
 }
 """Data set -> kind of network -> the rate with which its plain network does best by itself.
