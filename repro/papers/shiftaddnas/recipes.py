@@ -17,7 +17,7 @@ from repro.train import TrainRecipe
 
 ALONE = "alone"
 """Kind of a path's network by itself, beside those of `PLAIN`."""
-TUNED_SETTINGS = {f"{rate:g}": {"lr": rate} for rate in (0.0025, 0.005, 0.01, 0.02, 0.04)}
+TUNED_SETTINGS = {f"{rate:g}": {"lr": rate} for rate in (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)}
 """What `repro tune shiftaddnas` compares on held-out images: peak rates of AdamW."""
 TUNED = {
     "digits": {"own weights": "0.02", "He's scale": "0.02", "unit scale": "0.04", "alone": "0.01"},
