@@ -19,13 +19,16 @@ computes of X_t is added to the first channels.
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from repro.errors import InputError
 from repro.layers import make_conv2d, make_linear
 from repro.ops import adder_conv2d, adder_linear, fixed_point_round, round_to_power_of_two, shift_conv2d, shift_linear
 from repro.ops.quantize import FIXED_POINT
+from repro.train.distributed import GlobalBatchNorm2d
 
 WEIGHT_BITS = 5
 """Bits of a shift weight (Sec. 4.1: 5-bit powers of two); activations are the shift layer's default."""
@@ -286,7 +289,10 @@ class WideLinear(_Wide):
 
 
 class WideBatchNorm2d(nn.BatchNorm2d):
-    """A batch norm of the widest network, of which the channels of the input are used."""
+    """A batch norm of the widest network, of which the channels of the input are used.
+
+    In a process group the statistics are those of all processes' examples (`repro.train.distributed`).
+    """
 
     def __init__(self, norm: nn.BatchNorm2d, channels: int):
         super().__init__(channels, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
@@ -296,6 +302,8 @@ class WideBatchNorm2d(nn.BatchNorm2d):
         self.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and dist.is_initialized():
+            return self._over_processes(x)
         used = slice(x.shape[1])
         factor = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats:
@@ -304,6 +312,12 @@ class WideBatchNorm2d(nn.BatchNorm2d):
         tracked = (self.running_mean[used], self.running_var[used]) if self.track_running_stats else (None, None)
         affine = (self.weight[used], self.bias[used]) if self.affine else (None, None)
         return functional.batch_norm(x, *tracked, *affine, self.training or tracked[0] is None, factor, self.eps)
+
+    def _over_processes(self, x: Tensor) -> Tensor:
+        options = (self.eps, self.momentum, self.affine, self.track_running_stats)
+        norm = GlobalBatchNorm2d(x.shape[1], *options, device="meta")
+        used = {name: t[: x.shape[1]] if t.ndim else t for name, t in self.state_dict(keep_vars=True).items()}
+        return functional_call(norm, used, (x,))  # running statistics are changed in place
 
     @torch.no_grad()
     def deployed(self) -> nn.BatchNorm2d:

@@ -14,6 +14,7 @@ from repro.augment.network import AugmentedNetwork
 from repro.augment.train import AugmentedTrainer, AugmentRecipe, PlainTrainer
 from repro.errors import InputError
 from repro.train.data import Batch
+from repro.train.distributed import over_processes
 from repro.train.loop import FINISHED, History, fit
 from repro.train.segmentation import IGNORED, SegmentationRecipe, SegmentationTrainer, as_masks, pixel_cross_entropy
 
@@ -28,10 +29,13 @@ class PlainSegmentationTrainer(PlainTrainer, SegmentationTrainer):
     def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return pixel_cross_entropy(logits, labels, self.recipe.label_smoothing)
 
+    def _counted(self, labels: torch.Tensor) -> torch.Tensor:
+        return (labels != IGNORED).sum()
+
     def _finish(self, loss, logits, labels, images) -> tuple[float, int, int]:
         """Mean loss, pixels that were right, and pixels that count, of the target's pass."""
-        mean_loss, hits, _ = super()._finish(loss, logits, labels, images)
-        return mean_loss, hits, max(1, int((labels != IGNORED).sum()))
+        mean_loss, hits, count = super()._finish(loss, logits, labels, images)
+        return mean_loss, hits, max(1, count)
 
 
 class AugmentedSegmentationTrainer(AugmentedTrainer, PlainSegmentationTrainer):
@@ -65,7 +69,8 @@ class AugmentedSegmentationTrainer(AugmentedTrainer, PlainSegmentationTrainer):
 
 def fit_plain_segmentation(model, train_data, recipe: SegmentationRecipe, *, seed: int, **options) -> History:
     """As `fit_augmented_segmentation`, for a network by itself under the settings of an augmented one."""
-    return fit(model, as_masks(train_data), None, recipe, seed=seed, trainer_class=PlainSegmentationTrainer, **options)
+    trainer = over_processes(PlainSegmentationTrainer)
+    return fit(model, as_masks(train_data), None, recipe, seed=seed, trainer_class=trainer, **options)
 
 
 def fit_augmented_segmentation(
@@ -86,7 +91,7 @@ def fit_augmented_segmentation(
     Returns: the History; accuracies of its rows are shares of pixels. At the end all units are multiplication-free and
         the target has no extra block.
     """
-    trainer = partial(AugmentedSegmentationTrainer, augmentation=augmentation)
+    trainer = partial(over_processes(AugmentedSegmentationTrainer), augmentation=augmentation)
     history = fit(model, as_masks(train_data), None, recipe, seed=seed, trainer_class=trainer, **options)
     if history.outcome == FINISHED:
         model.set_mutation(len(model.units))

@@ -23,6 +23,7 @@ from repro.augment.network import AugmentedNetwork
 from repro.errors import InputError, check_choice, check_flag, check_int, check_number
 from repro.layers import AdderConv2d, AdderLinear
 from repro.train.data import Batch, generator_for
+from repro.train.distributed import over_processes, sum_over_processes
 from repro.train.evaluate import reestimate_batch_norm
 from repro.train.loop import FINISHED, History, Trainer, fit
 from repro.train.optim import rescaled
@@ -178,7 +179,7 @@ class PlainTrainer(Trainer):
     def _finish(self, loss, logits, labels, images) -> tuple[float, int, int]:
         """Check, rescale adder gradients, step; mean loss, right answers and examples of the target's pass."""
         correct = (logits.detach().argmax(dim=1) == labels).sum()
-        metrics = torch.stack([loss.detach().double(), correct.double(), correct.new_tensor(len(labels)).double()])
+        metrics = torch.stack([loss.detach().double(), correct.double(), self._counted(labels).double()])
         mean_loss, hits, count = self.reduce(metrics).tolist()
         self._check(mean_loss, images)
         if self.recipe.adaptive != "none":
@@ -186,6 +187,10 @@ class PlainTrainer(Trainer):
         self.optimizer.step()
         self.steps_done += 1
         return mean_loss, int(hits), int(count)
+
+    def _counted(self, labels: torch.Tensor) -> torch.Tensor:
+        """How many answers of a batch can be right."""
+        return labels.new_tensor(len(labels))
 
     def _rescale(self) -> None:
         with torch.no_grad():
@@ -236,7 +241,7 @@ class AugmentedTrainer(PlainTrainer):
             moved = sum(self.model.reorder_(self.optimizer).values())
         self._augmented = [0.0, 0, 0]
         row = super().epoch(data, epoch, **options)
-        loss, hits, count = self._augmented
+        loss, hits, count = self._augmented = sum_over_processes(self._augmented)
         if count:
             row |= {"augmented_loss": loss / count, "augmented_accuracy_pct": 100 * hits / count}
         if asked.mutation is not None:
@@ -263,7 +268,7 @@ class AugmentedTrainer(PlainTrainer):
             loss = asked.alpha * share * self._cross_entropy(teacher, labels)
             loss.backward()
             hits = int((teacher.detach().argmax(dim=1) == labels).sum())
-            mean = loss.item() / asked.alpha if asked.alpha else 0.0
+            mean = loss.item() / (asked.alpha * share) if asked.alpha else 0.0
             self._augmented = [a + b for a, b in zip(self._augmented, (mean * len(labels), hits, len(labels)))]
         logits = self._logits(images)
         loss = self._cross_entropy(logits, labels)
@@ -314,7 +319,7 @@ def fit_plain(
     model: nn.Module, train_data, recipe: TrainRecipe, *, seed: int, test_data=None, calibration_images=0, **options
 ) -> History:
     """`repro.train.fit` with a `PlainTrainer`: a network by itself under the settings of an augmented one."""
-    trainer = partial(PlainTrainer, calibration_images=calibration_images)
+    trainer = partial(over_processes(PlainTrainer), calibration_images=calibration_images)
     return fit(model, train_data, test_data, recipe, seed=seed, trainer_class=trainer, **options)
 
 
@@ -336,7 +341,8 @@ def fit_augmented(
         calibration_images: so many training images re-estimate its batch norm before (`PlainTrainer`).
     At the end all units are multiplication-free and the target has no extra block, whatever the windows say.
     """
-    trainer = partial(AugmentedTrainer, augmentation=augmentation, calibration_images=calibration_images)
+    trainer = over_processes(AugmentedTrainer)
+    trainer = partial(trainer, augmentation=augmentation, calibration_images=calibration_images)
     history = fit(model, train_data, test_data, recipe, seed=seed, trainer_class=trainer, **options)
     if history.outcome == FINISHED:
         model.set_mutation(len(model.units))

@@ -196,7 +196,9 @@ def table(
 @app.command()
 def tune(
     paper: Annotated[str, typer.Argument(help="For example acghostnet.")],
-    dataset: Annotated[str, typer.Option(help="Data set of the study preset.")] = "cifar10",
+    dataset: Annotated[
+        str, typer.Option(help="Data set; cifar10 unless the paper is tuned on others too.")
+    ] = "cifar10",
     engine: EngineOption = "local",
     time_limit: TimeLimitOption = None,
     gpus: GpusOption = 0,
@@ -211,7 +213,9 @@ def tune(
         write_reference()
     run = runs.engine(engine, time_limit_s=time_limit, gpus=gpus)
     tuned = tuning.tune(wanted, run)
-    provenance = runs.provenance(preset="study", dataset=dataset, seeds=list(wanted.seeds), runs=len(run.outcomes))
+    provenance = runs.provenance(
+        preset=wanted.preset, dataset=dataset, seeds=list(wanted.seeds), runs=len(run.outcomes)
+    )
     tuning.keep_tuning(paper, dataset, tuned, provenance)
     mean = tuned.groupby(["network", "setting"], sort=False, as_index=False)["held_out_accuracy_pct"].mean()
     print_frame(mean, f"{paper} on {dataset}: mean accuracy (%) on held-out training images")

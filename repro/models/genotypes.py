@@ -94,7 +94,7 @@ def _pairs(text: str) -> Edges:
     return tuple((word.split()[0], int(word.split()[1])) for word in text.split(","))
 
 
-# As printed in AutoShiftNet, appendix B, tables 5 (CIFAR-10) and 6 (CIFAR-100): cells that its authors' search found.
+# As printed in AutoShiftNet, appendix C, tables 5 (CIFAR-10) and 6 (CIFAR-100): cells that its authors' search found.
 AUTOSHIFTNET_CIFAR10 = Genotype(
     _pairs(
         "skip_connect 0, skip_connect 1, sep_conv_3x3 0, sep_conv_3x3 1, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import torch
 
 from repro.errors import InputError
 from repro.papers.table import Drawing
@@ -11,6 +12,7 @@ from repro.report.figures import new_figure
 from repro.report.palette import COLOURS, lighter
 from repro.search.cell_supernet import KINDS
 from repro.search.gradient import CellSearch
+from repro.train import profile_step
 from repro.widgets.cell_search import KIND_NAMES, edge_names, edge_view, epoch_figure, history
 
 
@@ -105,3 +107,25 @@ def after(search: CellSearch, epoch: int) -> list[Drawing]:
     row = search.rows[epoch - 1]
     caption = f"After epoch {epoch} of {len(search.rows)}, in the step of {row['step']}; wide edges weigh most."
     return [Drawing(epoch_figure(search, epoch, kind), caption, kind) for kind in KINDS]
+
+
+def step_times(search: CellSearch, preset: str, dataset: str | None = None) -> pd.DataFrame:
+    """How long one batch takes in each step's supernet, forward and backward, and the operators' share of it.
+
+    Returns: step, step_ms, operators_ms, operators_pct (`repro.train.profile_step`, on this machine now).
+    """
+    from repro.papers.autoshiftnet import found
+    from repro.search.gradient import make_supernet
+
+    facts = found.recipe_of(preset, dataset).data.facts
+    classes, side, recipe = facts["num_classes"], facts["side"], search.recipe
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(recipe.batch_size, facts["in_channels"], side, side, generator=generator)
+    labels = torch.randint(classes, (recipe.batch_size,), generator=generator)
+    rows = []
+    for step in dict.fromkeys(row["step"] for row in search.rows):
+        shape = {"in_channels": facts["in_channels"], "num_classes": classes}
+        spent = profile_step(make_supernet(recipe, step, kept=search.kept, **shape), images, labels)
+        share = 100 * spent["operator_share"]
+        rows.append((step, spent["step_ms"], spent["operator_ms"], share))
+    return pd.DataFrame(rows, columns=["step", "step_ms", "operators_ms", "operators_pct"])

@@ -63,7 +63,7 @@ class MaskSplits:
 
 def spec(job: SegmentationJob, seed: int) -> RunSpec:
     """One training of a named network."""
-    return spec_of("segmentation", job, seed, model=job.model)
+    return spec_of("segmentation", job, seed, model=job.model, parallel=True)
 
 
 @functools.lru_cache(maxsize=4)

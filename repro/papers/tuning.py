@@ -39,6 +39,7 @@ class Tuning:
         seeds: of the trainings.
         spec: (job, seed) -> the run that trains it; a job is any record with a `train`.
         measure: what a run says of its accuracy, in percent.
+        preset: whose trainings these are, for the record.
     """
 
     jobs: Mapping[str, Any]
@@ -47,6 +48,7 @@ class Tuning:
     seeds: Sequence[int] = (0, 1)
     spec: Callable[[Any, int], RunSpec] = jobs.spec
     measure: str = "top1_pct"
+    preset: str = "study"
 
     def candidates(self) -> dict[tuple[str, str], Any]:
         """(network, setting) -> job."""
@@ -96,7 +98,7 @@ def tuning_of(paper: str, dataset: str) -> Tuning:
     try:
         return importlib.import_module(f"repro.papers.{paper}.tuning").tuning(dataset)
     except KeyError:
-        raise InputError(f"dataset={dataset!r} is not allowed; {paper} has no study preset on it.") from None
+        raise InputError(f"dataset={dataset!r} is not allowed; {paper} tunes nothing on it.") from None
 
 
 def keep_tuning(paper: str, dataset: str, tuned: pd.DataFrame, provenance: Mapping[str, Any]) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -377,16 +377,24 @@ def recompute(table_id: str, columns: dict[str, np.ndarray]) -> None:
             columns[name] = np.where(np.isnan(difference), columns[name], difference)
 
 
-def load(table_id: str, frame: pd.DataFrame, *, analytic: bool) -> Ours | None:
+def reads_scores(table_id: str, frame: pd.DataFrame, columns: Collection[str]) -> bool:
+    """Whether a check that reads these columns of a figure reads the extra frame `scores` beside its points."""
+    scores = frame.attrs.get("extra", {}).get("scores")
+    return is_figure(table_id) and scores is not None and set(columns) <= set(scores)
+
+
+def load(table_id: str, frame: pd.DataFrame, *, analytic: bool, scores: bool = False) -> Ours | None:
     """A frame of ours for one kind of criterion; None where an analytic one is not of the paper's size.
 
+    Args:
+        scores: read the extra frame of that name; see `reads_scores`.
     Raises: InputError for a frame that does not fit its schema.
     """
     facts, sized = frame.attrs, at_paper_size(frame)
     if analytic and sized is None:
         return None
     extra, figure = facts.get("extra", {}), is_figure(table_id)
-    own = _bare(extra["scores"] if figure and "scores" in extra else frame, facts)
+    own = _bare(extra["scores"] if scores else frame, facts)
     exact = sized if analytic or (sized is not None and not figure) else own
     own, exact = (by_search(part, _discrete(part) if figure else table_spec(table_id).key) for part in (own, exact))
     return Ours(

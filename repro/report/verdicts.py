@@ -28,7 +28,7 @@ from repro.errors import check_choice
 from repro.report.claims import places, published_table
 from repro.report.conform import folded
 from repro.report.decide import ALPHA, MIN_SEEDS, NOT_REPRODUCED, REPRODUCED, UNDECIDED, prove, refute, seeds_needed
-from repro.report.evidence import Ours, is_accuracy, load
+from repro.report.evidence import Ours, is_accuracy, load, reads_scores
 from repro.report.expressions import (
     Evaluator,
     ExpressionError,
@@ -252,14 +252,14 @@ class Judge:
 
     def __init__(self, presets_of: PresetsOf | None = None):
         self.presets_of = presets_of
-        self._kept: dict[tuple[int, bool], tuple[pd.DataFrame, Ours | None]] = {}
+        self._kept: dict[tuple[int, bool, bool], tuple[pd.DataFrame, Ours | None]] = {}
 
-    def _loaded(self, name: str, frame: pd.DataFrame, analytic: bool) -> Ours | None:
-        key = (id(frame), analytic)
+    def _loaded(self, name: str, frame: pd.DataFrame, analytic: bool, scores: bool) -> Ours | None:
+        key = (id(frame), analytic, scores)
         if key not in self._kept:
             self._kept[key] = (
                 frame,
-                load(name, frame, analytic=analytic),
+                load(name, frame, analytic=analytic, scores=scores),
             )  # the frame is held, so its id stays its own
         return self._kept[key][1]
 
@@ -282,7 +282,17 @@ class Judge:
         absent = [name for name in needed if name not in tables]
         if absent:
             return verdict(NOT_RUN, f"No record of {', '.join(absent)}.{_command(absent[0], asked, self.presets_of)}")
-        ours = {name: self._loaded(name, tables[name], asked.kind == "analytic") for name in needed}
+        refs = references(tree, default)
+        read = {
+            name: {part for ref in refs if ref.table == name for part in (ref.column, *ref.selects_by)}
+            for name in needed
+        }
+        ours = {
+            name: self._loaded(
+                name, tables[name], asked.kind == "analytic", reads_scores(name, tables[name], read[name])
+            )
+            for name in needed
+        }
         small = [name for name, mine in ours.items() if mine is None]
         if small:
             why = f"{small[0]} was run with smaller networks; counts and energies are judged at the paper's size."
@@ -291,11 +301,11 @@ class Judge:
             if reason := _why_not_applicable(asked, name, tables[name]):
                 advice = _command(name, asked, self.presets_of)
                 return verdict(NOT_INFORMATIVE, f"{reason}.{advice}")
-        if missing := _missing(ours, references(tree, default)):
+        if missing := _missing(ours, refs):
             advice = _command(needed[0], asked, self.presets_of)
             advice = advice if ours[needed[0]].dataset == "architecture" else ""
             return verdict(NOT_RUN, f"Missing: {'; '.join(missing[:4])}.{_partial(ours, tree, default)}{advice}")
-        for ref in references(tree, default):
+        for ref in refs:
             lost = _lost(ours[ref.table], ref)
             if lost:
                 return verdict(NOT_INFORMATIVE, f"{lost}.")

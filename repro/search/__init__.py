@@ -7,12 +7,13 @@ evolve(GeneSpace({"width": (8, 12, 16)}), accuracy, cost=energy, limit=2.0, seed
 
 from repro.search.elastic_transformer import ElasticTransformer, TranslationSpace, subnet
 from repro.search.evolution import Evolution, GeneSpace, Round, Scored, evolve
-from repro.search.gradient import CellSearch, search_cells
+from repro.search.gradient import CellSearch, CellSearchRecipe, search_cells
 from repro.search.topology import topology_weights
 from repro.train.shift import adaptive_l2
 
 __all__ = [
     "CellSearch",
+    "CellSearchRecipe",
     "ElasticTransformer",
     "Evolution",
     "GeneSpace",

@@ -34,6 +34,7 @@ from repro.search.hybrid_space import OUT, HybridSpace, Level
 from repro.search.supernet import Path
 from repro.search.weight_sharing import WeightSharing
 from repro.train.data import generator_for
+from repro.train.distributed import over_processes
 from repro.train.loop import History, Trainer, fit
 from repro.train.recipe import TrainRecipe
 
@@ -360,4 +361,4 @@ def fit_paths(
 ) -> History:
     """Train a supernet, or a path's network by itself, in place; see `PathTrainer` and `repro.train.fit`."""
     options = {"on_epoch": on_epoch, "checkpoint": checkpoint, "stop_after": stop_after}
-    return fit(model, train_data, None, recipe, seed=seed, trainer_class=PathTrainer, **options)
+    return fit(model, train_data, None, recipe, seed=seed, trainer_class=over_processes(PathTrainer), **options)

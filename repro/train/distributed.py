@@ -10,8 +10,9 @@ recipe, up to the rounding of sums in another order. `TrainRecipe.batch_size` is
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -154,3 +155,32 @@ def fit_distributed(model: nn.Module, train_data, test_data, recipe: TrainRecipe
     """
     trainer_class = DistributedTrainer if dist.is_initialized() else Trainer
     return fit(model, train_data, test_data, recipe, seed=seed, trainer_class=trainer_class, **options)
+
+
+@functools.cache
+def _over_processes(trainer_class: type[Trainer]) -> type[Trainer]:
+    # Tests may need batch norm re-estimated or scores of their own: every process does them whole.
+    return type(
+        f"Distributed{trainer_class.__name__}",
+        (DistributedTrainer, trainer_class),
+        {"evaluate": trainer_class.evaluate},
+    )
+
+
+def over_processes(trainer_class: type[Trainer]) -> type[Trainer]:
+    """That trainer for the processes of the running group; the trainer itself where there is none.
+
+    What is random in a network's own forward pass (dropout, dropped paths) is drawn for each process's own rows.
+    """
+    return _over_processes(trainer_class) if dist.is_initialized() else trainer_class
+
+
+def sum_over_processes(values: Sequence[float]) -> list[float]:
+    """Each value summed over the processes of the running group; as it is where there is none."""
+    if not dist.is_initialized():
+        return list(values)
+    total = torch.tensor(values, dtype=torch.float64)
+    if dist.get_backend() == "nccl":
+        total = total.cuda()
+    dist.all_reduce(total)
+    return total.tolist()

@@ -19,6 +19,7 @@ from repro.datasets.transforms import Compose
 from repro.errors import InputError, check_int, check_number
 from repro.train.data import WHOLE, Batch, steps_per_epoch
 from repro.train.diagnose import first_bad_output
+from repro.train.distributed import over_processes
 from repro.train.evaluate import evaluating
 from repro.train.loop import Divergence, History, Trainer, fit
 from repro.train.recipe import TrainRecipe, input_transform
@@ -264,7 +265,7 @@ def fit_segmentation(model: nn.Module, train_data, test_data, recipe: Segmentati
         options: seed, on_epoch, evaluate_every, checkpoint, stop_after, as `fit` takes them.
     """
     train, test = as_masks(train_data), None if test_data is None else as_masks(test_data)
-    return fit(model, train, test, recipe, trainer_class=SegmentationTrainer, **options)
+    return fit(model, train, test, recipe, trainer_class=over_processes(SegmentationTrainer), **options)
 
 
 # ------------------------------------------------------------------ scores

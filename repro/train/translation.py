@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,6 +21,7 @@ from repro.datasets.vocabulary import PAD
 from repro.errors import InputError, check_choice, check_int, check_number
 from repro.train.data import generator_for, mixed_seed
 from repro.train.diagnose import first_bad_gradient
+from repro.train.distributed import sum_gradients
 from repro.train.loop import DIVERGED, FINISHED, STOPPED, Divergence, History, Trainer
 from repro.train.optim import AdaptiveLR
 from repro.train.text import TextBatch, TokenPairs
@@ -88,9 +90,18 @@ def token_loss(scores: Tensor, words: Tensor, label_smoothing: float = 0.0) -> T
 
 
 class TranslationTrainer(Trainer):
-    """One network, its optimiser and its place in the schedule; saved, resumed and checked as any training here."""
+    """One network, its optimiser and its place in the schedule; saved, resumed and checked as any training here.
+
+    In a process group each process sees its share of the sentences of every batch; its loss counts by its share of the
+    tokens. Dropout is drawn for each process's own sentences.
+    """
 
     def __init__(self, model: nn.Module, recipe: TranslationRecipe, *, data: TokenPairs, seed: int):
+        if dist.is_initialized():
+            self.share = slice(dist.get_rank(), None, dist.get_world_size())
+            self.writes_checkpoints = dist.get_rank() == 0
+            for value in model.state_dict().values():
+                dist.broadcast(value, src=0)
         self.model, self.recipe, self.seed = model, recipe, check_int("seed", seed, minimum=0)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         adam = torch.optim.Adam(parameters, lr=recipe.lr, betas=recipe.betas)
@@ -113,8 +124,10 @@ class TranslationTrainer(Trainer):
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
         self.optimizer.zero_grad()
-        loss = token_loss(self.model(batch.source, batch.before), batch.after, self.recipe.label_smoothing)
+        batch, share, tokens = self._shared(batch)
+        loss = share * token_loss(self.model(batch.source, batch.before), batch.after, self.recipe.label_smoothing)
         loss.backward()
+        loss = self.reduce(loss.detach())
         parameters = [parameter for _, parameter in self._named if parameter.grad is not None]
         norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters])
         if not (loss.isfinite() and norm.isfinite()):
@@ -124,7 +137,25 @@ class TranslationTrainer(Trainer):
             nn.utils.clip_grads_with_norm_(parameters, self.recipe.clip, norm)
         self.optimizer.step()
         self.steps_done += 1
-        return loss.item(), int((batch.after != PAD).sum())
+        return loss.item(), tokens
+
+    def _shared(self, batch: TextBatch) -> tuple[TextBatch, float, int]:
+        """This process's sentences of a batch, their share of its tokens, and how many tokens it has.
+
+        Of a batch with fewer sentences than processes some take the first one with the share 0: all take part.
+        """
+        tokens = int((batch.after != PAD).sum())
+        mine = TextBatch(*(part[self.share] for part in batch))
+        if len(mine.after) == 0:
+            return TextBatch(*(part[:1] for part in batch)), 0.0, tokens
+        return mine, int((mine.after != PAD).sum()) / tokens, tokens
+
+    def reduce(self, metrics: Tensor) -> Tensor:
+        """As `Trainer.reduce`."""
+        if dist.is_initialized():
+            sum_gradients(self.model)
+            dist.all_reduce(metrics)
+        return metrics
 
     def epoch(self, data: TokenPairs, epoch: int, *, choose: Choose | None = None) -> dict[str, float]:
         """One pass. Returns steps, lr (of the first step), train_loss per token and seconds. May raise Divergence."""

@@ -402,6 +402,28 @@ def test_a_figure_is_judged_on_its_scores_and_their_draws():
     )
 
 
+def test_a_check_reads_the_cells_of_a_figure_or_the_accuracies_beside_them():
+    edges = pd.DataFrame(
+        {"strategy": "DARTS", "cell": "normal", "node": 1, "edge": edge, "op": op, "input_index": 0, "seed": seed}
+        for seed in range(3)
+        for edge, op in enumerate(("skip_connect", "skip_connect", "sep_conv_3x3"), start=1)
+    )
+    heights = {"topology": 80.0, "DARTS": 60.0, "real-valued space": 90.0}
+    scores = pd.DataFrame(
+        {"strategy": name, "column": column, "seed": seed, "accuracy_pct": height + 0.1 * seed}
+        for name, height in heights.items()
+        for column in ("cifar10", "cifar100")
+        for seed in range(3)
+    )
+    frame = {"autoshiftnet_f03": with_facts(edges, preset="study", scores=scores)}
+    assert judge("autoshiftnet-c41", frame).status == "reproduced"
+    assert judge("autoshiftnet-c37", frame).status == "reproduced"
+    assert judge("autoshiftnet-c35", frame).status.startswith("agrees")  # the paper's own numbers fail it, too
+    assert judge("autoshiftnet-c36", frame).status == "not reproduced"
+    without = with_facts(edges, preset="study", scores=scores[scores["strategy"] != "real-valued space"])
+    assert judge("autoshiftnet-c35", {"autoshiftnet_f03": without}).status == "not run"
+
+
 # ------------------------------------------------------------------ printed numbers
 
 

@@ -122,6 +122,12 @@ def test_history_counts_the_edges_that_stay_and_phases_the_seconds(search):
     assert history(unfinished)["edges_as_final"].isna().all()
 
 
+def test_each_step_tells_what_a_batch_takes_and_its_operators_share(search):
+    spent = pages.step_times(search, "smoke")
+    assert spent["step"].tolist() == ["operations", "topology"] and spent["operators_pct"].between(1, 99).all()
+    assert (spent["operators_ms"] < spent["step_ms"]).all() and (spent["step_ms"] > 0).all()
+
+
 def test_the_pictures_of_the_page_show_every_epoch_and_edge(search):
     progress = pages.progress(search)
     assert "After step one 7 of the 8 edges are those of the found cells" in progress.caption

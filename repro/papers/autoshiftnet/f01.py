@@ -25,7 +25,7 @@ def computed():
     """One row per edge of the supernet's cell at the paper's settings.
 
     node (from 1), input (0 and 1 are the cell's, k + 1 is node k), topology_operations and convolutions (candidates of
-    step one), pairs (of inputs of its node), pairs_with_edge, start_weight (eq. 9 with all betas equal).
+    step one), pairs (of inputs of its node), pairs_with_edge, start_weight (eq. 9 without 1/N(c), equal betas).
     `attrs["extra"]`: `schedule`, a row per epoch of the search; `penalties`, the L2 terms of one weight with S = 1.
     """
     rows = []
@@ -133,7 +133,9 @@ def _pairs(axes, ours: pd.DataFrame) -> None:
         last["input"], [f"{name}\nγ = {start:.2g}" for name, start in zip(labels, last["start_weight"])], fontsize=8
     )
     axes.set_yticks(range(len(pairs)), range(1, len(pairs) + 1), fontsize=7)
-    axes.set(xlabel="input and its weight at the start", ylabel="pair", ylim=(len(pairs) - 0.5, -0.5))
+    axes.set(
+        xlabel="input and its weight at the start (eq. 9 without 1/N)", ylabel="pair", ylim=(len(pairs) - 0.5, -0.5)
+    )
     axes.set_title(f"3  step two: pairs into node {last['node'].iloc[0]} (eq. 8 to 10)")
     axes.grid(False)
 

@@ -16,7 +16,7 @@ SETTINGS = {"reset": "whole", "no reset": "none"}
 def trained(recipe, seeds, run):
     """setting, seed, accuracy_pct after the last epoch; `attrs["extra"]["epochs"]`: the accuracies of every epoch.
 
-    Accuracy is that of the mixed supernet on held-out images, which no step sees; the paper's is on the test set. One
+    Accuracy is that of the mixed supernet on held-out images, which no step sees; DOTS's code takes the test set. One
     search of a setting is that of the other until step two begins.
     """
     specs = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
@@ -74,7 +75,8 @@ def finished(outcomes: Mapping[Key, Outcome]) -> dict[Key, CellSearch]:
 
 def best(searches: Mapping[Key, CellSearch]) -> Key:
     """The search whose supernet is the most accurate on held-out images; test images choose nothing."""
-    return max(searches, key=lambda key: searches[key].held_out_accuracy_pct)
+    accuracy = {key: search.held_out_accuracy_pct for key, search in searches.items()}
+    return max(accuracy, key=lambda key: -math.inf if math.isnan(accuracy[key]) else accuracy[key])
 
 
 def summary(searches: Mapping[tuple[str, int], CellSearch]) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """AutoShiftNet table 1 (Sec. 5.1): CNNs, NAS networks and ours with shift layers on CIFAR-10 and CIFAR-100.
 
-Four of the CNN rows are those of DeepShift's own README, trained by another recipe than the cell networks; here all
-rows have one recipe.
+Four of the CNN rows are those of DeepShift's own README, trained by another recipe than the cell networks. Here
+all rows have one recipe but for the peak rate, chosen for each kind of network; drop-path and the second classifier
+belong to cells.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""AutoShiftNet table 5 (appendix B): the best cells on CIFAR-10, as printed and as our own search finds them."""
+"""AutoShiftNet table 5 (appendix C): the best cells on CIFAR-10, as printed and as our own search finds them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AutoShiftNet table 6 (appendix B): the best cells on CIFAR-100, as printed and as our own search finds them."""
+"""AutoShiftNet table 6 (appendix C): the best cells on CIFAR-100, as printed and as our own search finds them."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from repro.papers.data import DataRecipe, device, load_splits
 from repro.papers.kinds import spec_of
 from repro.runs import RunContext, RunSpec
 from repro.train import TrainRecipe, fit, reestimate_batch_norm
+from repro.train.distributed import over_processes
 from repro.train.shift_trainer import ShiftTrainer
 
 SHIFT, REAL = "BS", "R"
@@ -52,7 +53,7 @@ class NetworkJob:
 
 def spec(job: NetworkJob, seed: int) -> RunSpec:
     """One training."""
-    return spec_of("autoshiftnet_network", job, seed, model=job.model)
+    return spec_of("autoshiftnet_network", job, seed, model=job.model, parallel=True)
 
 
 def build(job: NetworkJob) -> nn.Module:
@@ -78,7 +79,7 @@ def train_network(job: NetworkJob, seed: int, context: RunContext) -> dict:
         seed=seed,
         on_epoch=lambda row: context.log(**row),
         checkpoint=context.checkpoint / "training",
-        trainer_class=functools.partial(ShiftTrainer, **{name: getattr(job, name) for name in names}),
+        trainer_class=functools.partial(over_processes(ShiftTrainer), **{name: getattr(job, name) for name in names}),
     )
     curve = [{name: row.get(name) for name in CURVE} for row in history.rows]
     if history.diverged:

@@ -9,14 +9,14 @@ from repro.papers.autoshiftnet.recipes import NETWORKS, SGD_RATES, TUNED_SETTING
 from repro.papers.autoshiftnet.training import REAL, SHIFT, spec
 from repro.papers.tuning import Tuning
 
-ROWS = {"CNN": ("ResNet20", "ResNet50"), "cells": (OURS,)}
-"""Kind -> the networks that choose for it. A rate that suits a shallow network may be beyond a deep one."""
+ROWS = {"CNN": ("ResNet20", "ResNet50", "VGG19"), "cells": (OURS,)}
+"""Kind -> the networks that choose for it. A rate that suits a shallow network may be beyond a deep or a plain one."""
 PRESETS = {"digits": "quick", "cifar10": "study"}
 """Data set -> the preset whose trainings take what is chosen."""
 
 
 def tuning(dataset: str) -> Tuning:
-    """Two CNNs and the printed cells in both domains, tested on a fifth of the training images; P and S by RAdam."""
+    """Three CNNs and the printed cells in both domains, tested on a fifth of the training images; P and S by RAdam."""
     recipe = NETWORKS[PRESETS[dataset], dataset]
     data = dataclasses.replace(recipe.data["cifar10"], held_out=0.2, tested_on="held out")
     recipe = dataclasses.replace(recipe, data={"cifar10": data})
@@ -27,4 +27,4 @@ def tuning(dataset: str) -> Tuning:
         for row in rows
     }
     skips = {(name, rate) for name in jobs if name.startswith(SHIFT) for rate in SGD_RATES}
-    return Tuning(jobs=jobs, settings=TUNED_SETTINGS, skips=frozenset(skips), spec=spec)
+    return Tuning(jobs=jobs, settings=TUNED_SETTINGS, skips=frozenset(skips), spec=spec, preset=PRESETS[dataset])

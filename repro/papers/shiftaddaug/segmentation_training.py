@@ -40,7 +40,7 @@ class SegmenterJob(TinyJob):
 
 def spec(job: SegmenterJob, seed: int) -> RunSpec:
     """One training."""
-    return spec_of("tiny_segmentation", job, seed, model=f"{MODELS[job.model][0]}_seg")
+    return spec_of("tiny_segmentation", job, seed, model=f"{MODELS[job.model][0]}_seg", parallel=True)
 
 
 def train_segmenter(job: SegmenterJob, seed: int, context: RunContext) -> dict:

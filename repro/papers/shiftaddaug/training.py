@@ -54,7 +54,7 @@ class TinyJob:
 
 def spec(job: TinyJob, seed: int) -> RunSpec:
     """One training."""
-    return spec_of("tiny", job, seed, model=MODELS[job.model][0])
+    return spec_of("tiny", job, seed, model=MODELS[job.model][0], parallel=True)
 
 
 def train_tiny(job: TinyJob, seed: int, context: RunContext) -> dict:

@@ -150,7 +150,7 @@ def path_specs(recipe: SharingRecipe, seeds) -> dict[tuple[tuple[str, ...], int]
 
 def path_spec(recipe: SharingRecipe, path: tuple[str, ...], train: TrainRecipe, seed: int) -> RunSpec:
     """One training of a path's network by itself."""
-    return spec_of("shiftaddnas_path", PathRun(recipe.data, recipe.space, path, train), seed)
+    return spec_of("shiftaddnas_path", PathRun(recipe.data, recipe.space, path, train), seed, parallel=True)
 
 
 def found_paths(seeds, done, methods=PRINTED) -> list[dict]:

@@ -52,7 +52,7 @@ class TranslationJob:
 
 def spec(job: TranslationJob, seed: int) -> RunSpec:
     """One training of a translation network."""
-    return spec_of("translation", job, seed, model="translation")
+    return spec_of("translation", job, seed, model="translation", parallel=True)
 
 
 def train_translation(job: TranslationJob, seed: int, context: RunContext) -> dict[str, Any]:

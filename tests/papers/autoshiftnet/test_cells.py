@@ -51,6 +51,12 @@ def test_chance_is_the_mean_over_all_pairs_of_inputs():
     assert part["edges_by_chance"] == pytest.approx(total / 7)
 
 
+def test_a_search_whose_accuracy_is_not_a_number_is_not_the_best():
+    outcomes = {0: ("darts_v1", float("nan")), 1: ("dots_cifar10", 70.0)}
+    frame = cells.searched_table("autoshiftnet_cifar10", RECIPE, [0, 1], engine(outcomes))
+    assert frame["note"][0].startswith("seed 1, the best of 2 searches")
+
+
 def test_the_best_search_on_held_out_images_is_the_row_and_all_are_kept():
     frame = cells.searched_table(
         "autoshiftnet_cifar10", RECIPE, [0, 1, 2], engine({0: ("darts_v1", 60.0), 1: ("dots_cifar10", 70.0), 2: None})

@@ -1,0 +1,112 @@
+"""Small trainings of each kind, and, run by torchrun in test_over_processes, the same with the processes of a group."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from repro.augment import AugmentRecipe, Window, fit_augmented, fit_plain
+from repro.augment.segmentation import fit_augmented_segmentation, fit_plain_segmentation
+from repro.search.hybrid_supernet import HybridNetwork, fit_paths
+from repro.train import save_checkpoint
+from repro.train.distributed import process_group
+from repro.train.segmentation import fit_segmentation
+from repro.train.translation import fit_translation
+from tests.augment import test_segmentation, test_train
+from tests.search import test_hybrid_supernet
+from tests.train import test_translation
+
+# Small steps and no rounding to powers of two: a rounding that falls to the other side is no small difference.
+IMAGES = dataclasses.replace(test_train.RECIPE, epochs=2, lr=0.02)
+MASKS = dataclasses.replace(test_segmentation.RECIPE, lr=0.02)
+
+
+def _augmented():
+    model = test_train.network("conv", depth=1)
+    recipe = AugmentRecipe(depth=Window(0.2, 0.5), distillation="kl", distillation_share=0.5)
+    return model, fit_augmented(model, test_train.data(), IMAGES, recipe, seed=0)
+
+
+def _augmented_adders():
+    model = test_train.network("adder", remap="laplace")
+    data, recipe = test_train.data(), AugmentRecipe(alpha=0.5)
+    once = dataclasses.replace(IMAGES, epochs=1)  # signs of differences, too, fall to the other side
+    return model, fit_augmented(model, data, once, recipe, seed=0, test_data=test_train.data(), calibration_images=32)
+
+
+def _plain():
+    model = test_train.network("conv").export_target()
+    return model, fit_plain(model, test_train.data(), IMAGES, seed=0)
+
+
+def _masks():
+    # Without pixels to ignore: each process's mean counts by its images.
+    data = test_segmentation.data()
+    return dataclasses.replace(data, masks=torch.where(data.masks == 255, 0, data.masks))
+
+
+def _segmentation():
+    model = test_segmentation.network("conv").export_target()
+    return model, fit_segmentation(model, _masks(), None, MASKS, seed=0)
+
+
+def _plain_segmentation():
+    model = test_segmentation.network("conv").export_target()
+    return model, fit_plain_segmentation(model, _masks(), MASKS, seed=0)
+
+
+def _augmented_segmentation():
+    model = test_segmentation.network("conv")
+    return model, fit_augmented_segmentation(model, _masks(), MASKS, AugmentRecipe(), seed=0)
+
+
+def _supernet():
+    model = test_hybrid_supernet.supernet("HWS")
+    return model, fit_paths(model, test_hybrid_supernet.data(), test_hybrid_supernet.RECIPE, seed=0)
+
+
+def _path():
+    torch.manual_seed(0)
+    model = HybridNetwork(test_hybrid_supernet.SPACE, ("0C", "1S", "1+"), in_channels=1, num_classes=3)
+    return model, fit_paths(model, test_hybrid_supernet.data(), test_hybrid_supernet.RECIPE, seed=0)
+
+
+def _translation():
+    model = test_translation.network(dropout=0.0)
+    # A last batch with one sentence: one of two processes has none of it.
+    train = test_translation.reversal(count=17)
+    return model, fit_translation(model, train, test_translation.reversal(4, 1), test_translation.RECIPE, seed=0)
+
+
+TRAININGS = {
+    "plain": _plain,
+    "augmented": _augmented,
+    "augmented adders": _augmented_adders,
+    "segmentation": _segmentation,
+    "plain segmentation": _plain_segmentation,
+    "augmented segmentation": _augmented_segmentation,
+    "supernet": _supernet,
+    "path": _path,
+    "translation": _translation,
+}
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    with process_group() as (rank, _):
+        for name, train in TRAININGS.items():
+            model, history = train()
+            save_checkpoint(folder / f"{name}{rank}.pt", model)
+            (folder / f"{name}{rank}.json").write_text(json.dumps([history.outcome, history.rows]))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    # gloo's threads abort the process at exit once in a while, after all work is done and written.
+    os._exit(0)
