@@ -8,34 +8,17 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
-
 from repro.augment.network import AugmentedNetwork
 from repro.augment.train import AugmentedTrainer, AugmentRecipe, PlainTrainer
 from repro.errors import InputError
 from repro.train.data import Batch
 from repro.train.distributed import over_processes
 from repro.train.loop import FINISHED, History, fit
-from repro.train.segmentation import IGNORED, SegmentationRecipe, SegmentationTrainer, as_masks, pixel_cross_entropy
+from repro.train.segmentation import SegmentationRecipe, SegmentationTrainer, as_masks
 
 
 class PlainSegmentationTrainer(PlainTrainer, SegmentationTrainer):
     """A PlainTrainer whose examples are images with masks; accuracies are shares of pixels."""
-
-    def _prepared(self, batch: Batch) -> Batch:
-        images, masks, share = batch
-        return super()._prepared(Batch(images.to(self.device), masks.to(self.device), share))
-
-    def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return pixel_cross_entropy(logits, labels, self.recipe.label_smoothing)
-
-    def _counted(self, labels: torch.Tensor) -> torch.Tensor:
-        return (labels != IGNORED).sum()
-
-    def _finish(self, loss, logits, labels, images) -> tuple[float, int, int]:
-        """Mean loss, pixels that were right, and pixels that count, of the target's pass."""
-        mean_loss, hits, count = super()._finish(loss, logits, labels, images)
-        return mean_loss, hits, max(1, count)
 
 
 class AugmentedSegmentationTrainer(AugmentedTrainer, PlainSegmentationTrainer):

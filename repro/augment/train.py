@@ -156,41 +156,10 @@ class PlainTrainer(Trainer):
             reestimate_batch_norm(self.model, self._data.input_batches(*[self.calibration_images] * 2))
         return super().evaluate(data)
 
-    def step(self, batch: Batch) -> tuple[float, int, int]:
-        """As `Trainer.step`."""
-        images, labels, share = self._prepared(batch)
-        logits = self._logits(images)
-        loss = share * self._cross_entropy(logits, labels)
-        loss.backward()
-        return self._finish(loss, logits, labels, images)
-
-    def _prepared(self, batch: Batch) -> Batch:
-        images, labels, share = batch
-        if self.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
-        self.optimizer.zero_grad()
-        return Batch(images, labels, share)
-
-    def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
-
-    def _finish(self, loss, logits, labels, images) -> tuple[float, int, int]:
-        """Check, rescale adder gradients, step; mean loss, right answers and examples of the target's pass."""
-        correct = (logits.detach().argmax(dim=1) == labels).sum()
-        metrics = torch.stack([loss.detach().double(), correct.double(), self._counted(labels).double()])
-        mean_loss, hits, count = self.reduce(metrics).tolist()
-        self._check(mean_loss, images)
+    def _update(self) -> None:
         if self.recipe.adaptive != "none":
             self._rescale()
-        self.optimizer.step()
-        self.steps_done += 1
-        return mean_loss, int(hits), int(count)
-
-    def _counted(self, labels: torch.Tensor) -> torch.Tensor:
-        """How many answers of a batch can be right."""
-        return labels.new_tensor(len(labels))
+        super()._update()
 
     def _rescale(self) -> None:
         with torch.no_grad():
@@ -257,28 +226,30 @@ class AugmentedTrainer(PlainTrainer):
 
     def step(self, batch: Batch) -> tuple[float, int, int]:
         """As `Trainer.step`; what is returned is the target's."""
-        model, asked = self.model, self.augmentation
         self._advance()
-        images, labels, share = self._prepared(batch)
+        return super().step(batch)
+
+    def _backward(self, batch: Batch) -> torch.Tensor:
+        model, asked, (images, labels, share) = self.model, self.augmentation, batch
         teacher = None
         if self._augments():
             width, expand = self._widths
             sample = model.sample(self._samples, width=width, expand=expand)
-            teacher = model(images, sample)
-            loss = asked.alpha * share * self._cross_entropy(teacher, labels)
+            teacher = self._forward(images, sample)
+            loss = asked.alpha * share * self._loss(teacher, labels)
             loss.backward()
             hits = int((teacher.detach().argmax(dim=1) == labels).sum())
             mean = loss.item() / (asked.alpha * share) if asked.alpha else 0.0
             self._augmented = [a + b for a, b in zip(self._augmented, (mean * len(labels), hits, len(labels)))]
         logits = self._logits(images)
-        loss = self._cross_entropy(logits, labels)
+        loss = self._loss(logits, labels)
         if asked.distillation != "none" and teacher is not None:
             soft = distillation_loss(logits, teacher, asked.distillation)
             loss = (1 - asked.distillation_share) * loss + asked.distillation_share * soft
         penalties = [layer.penalty() for _, layer in model.wide_layers()]
         loss = share * sum((each for each in penalties if each is not None), loss)
         loss.backward()
-        return self._finish(loss, logits, labels, images)
+        return self._metrics(loss, logits, labels)
 
     def evaluate(self, data) -> dict[str, float]:
         """As `PlainTrainer.evaluate`, of the target as it is after the steps so far."""

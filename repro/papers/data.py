@@ -95,6 +95,16 @@ def _imagenet(split: str, side: int) -> ImageFolder:
     return ImageFolder(root, split, size=side)
 
 
+def _folders(recipe: DataRecipe):
+    """Training and test images that are read file by file."""
+    if recipe.dataset != IMAGENET:
+        return (open_folder(recipe.dataset, split, size=recipe.facts["side"]) for split in SPLITS)
+    train, test = (_imagenet(split, recipe.facts["side"]) for split in ("train", "val"))
+    if train.class_names != test.class_names:
+        raise MissingDataError("imagenet/train and imagenet/val hold different classes; copy what is missing.")
+    return train, test
+
+
 @functools.lru_cache(maxsize=4)
 def _sources(recipe: DataRecipe):
     from repro.datasets.core import load
@@ -153,13 +163,11 @@ def data_source(recipe: DataRecipe | TextRecipe) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=4)
 def load_splits(recipe: DataRecipe) -> Splits:
-    """The recipe's images as normalised float32 inputs; ImageNet is read batch by batch."""
+    """The recipe's images as normalised float32 inputs; sets of files are read batch by batch."""
     from repro.datasets.subset import stratified_order
 
-    if recipe.dataset == IMAGENET:
-        train, test = (_imagenet(split, recipe.facts["side"]) for split in ("train", "val"))
-        if train.class_names != test.class_names:
-            raise MissingDataError("imagenet/train and imagenet/val hold different classes; copy what is missing.")
+    if _lazy(recipe):
+        train, test = _folders(recipe)
         return Splits(OnDevice(train, device()), None, OnDevice(test, device()))
     train, test = _sources(recipe)
     kept = round(len(train) * (1 - recipe.held_out))

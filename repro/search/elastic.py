@@ -289,21 +289,21 @@ class ElasticTrainer(PlainTrainer):
     def _sampled(self) -> dict:
         return {"networks": self.networks, "sampling": self.sampling}
 
-    def step(self, batch: Batch) -> tuple[float, int, int]:
-        """As `Trainer.step`; what is returned is that of the first network: the largest, or the first drawn."""
+    def _backward(self, batch: Batch) -> Tensor:
+        """As `Trainer`; what is returned is that of the first network: the largest, or the first drawn."""
         space = self.model.space
         genomes = [space.sample(self._draw) for _ in range(self.networks)]
         if self.sampling == "sandwich":
             genomes = [space.largest, *genomes, space.smallest]
-        images, labels, share = self._prepared(batch)
+        images, labels, share = batch
         first = None
         for genome in genomes:
             self.model.activate(genome)
             logits = self._logits(images)
-            loss = share * self._cross_entropy(logits, labels)
+            loss = share * self._loss(logits, labels)
             loss.backward()
             first = first or (loss, logits)
-        return self._finish(*first, labels, images)
+        return self._metrics(*first, labels)
 
 
 def fit_elastic(

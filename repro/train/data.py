@@ -22,6 +22,13 @@ class Batch(NamedTuple):
     labels: torch.Tensor
     share: float
 
+    def parts(self, count: int) -> list[Batch]:
+        """At most `count` parts of about equal size, whose shares add up to this one's."""
+        if count == 1:
+            return [self]
+        pieces = zip(self.inputs.chunk(count), self.labels.chunk(count))
+        return [Batch(inputs, labels, self.share * len(labels) / len(self.labels)) for inputs, labels in pieces]
+
 
 @dataclass(frozen=True)
 class TensorData:

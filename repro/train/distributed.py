@@ -117,9 +117,10 @@ class DistributedTrainer(Trainer):
         if not dist.is_initialized():
             raise InputError("no process group is running; start with torchrun and call inside process_group().")
         rank, world = dist.get_rank(), dist.get_world_size()
-        if recipe.batch_size < 2 * world:
+        if recipe.batch_size < 2 * world * recipe.accumulate:
+            parts = "" if recipe.accumulate == 1 else f" and accumulate={recipe.accumulate}"
             raise InputError(
-                f"batch_size={recipe.batch_size} is not allowed with {world} processes; "
+                f"batch_size={recipe.batch_size} is not allowed with {world} processes{parts}; "
                 "it is the global batch and must give each at least two examples."
             )
         self.share = slice(rank, None, world)

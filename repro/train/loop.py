@@ -105,33 +105,62 @@ class Trainer:
         return learning_rate(self.recipe, self.steps_done, self.total_steps, self.steps_per_epoch)
 
     def step(self, batch: Batch) -> tuple[float, int, int]:
-        """One update on one batch. Returns mean loss, correct predictions and examples of the global batch.
+        """One update on one batch. Returns mean loss, right answers, and how many there can be, of the global batch.
 
         Raises Divergence before the weights are touched if loss or gradient is not finite.
         """
-        images, labels, share = batch
-        if self.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        batch = self._placed(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
         self.optimizer.zero_grad()
-        logits = self._logits(images)
-        loss = share * F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
-        loss.backward()
-        correct = (logits.detach().argmax(dim=1) == labels).sum()
-        metrics = torch.stack([loss.detach().double(), correct.double(), correct.new_tensor(len(labels)).double()])
-        mean_loss, hits, count = self.reduce(metrics).tolist()
-        self._check(mean_loss, images)
-        self.optimizer.step()
+        metrics = sum(self._backward(part) for part in batch.parts(self.recipe.accumulate))
+        mean_loss, right, count = self.reduce(metrics).tolist()
+        self._check(mean_loss, batch.inputs)
+        self._update()
         self.steps_done += 1
-        return mean_loss, int(hits), int(count)
+        return mean_loss, int(right), int(count)
+
+    def _placed(self, batch: Batch) -> Batch:
+        """The batch where and as the network takes it."""
+        if not self.channels_last:
+            return batch
+        return batch._replace(inputs=batch.inputs.contiguous(memory_format=torch.channels_last))
+
+    def _backward(self, batch: Batch) -> torch.Tensor:
+        """Add the gradients of a batch, or of a part of one. Returns what `_metrics` says of it."""
+        logits = self._logits(batch.inputs)
+        loss = batch.share * self._loss(logits, batch.labels)
+        loss.backward()
+        return self._metrics(loss, logits, batch.labels)
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Mean over the examples."""
+        return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+
+    def _metrics(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(3,) float64: loss, right answers, and how many there can be."""
+        right = (logits.detach().argmax(dim=1) == labels).sum()
+        return torch.stack([loss.detach().double(), right.double(), self._counted(labels).double()])
+
+    def _counted(self, labels: torch.Tensor) -> torch.Tensor:
+        return labels.new_tensor(len(labels))
+
+    def _update(self) -> None:
+        self.optimizer.step()
+
+    def _forward(self, *inputs) -> torch.Tensor:
+        """The network's outputs, computed as the recipe's `precision` says; float32 where that is less."""
+        if self.recipe.precision == "float32":
+            return self.model(*inputs)
+        with torch.autocast(inputs[0].device.type, dtype=torch.bfloat16):
+            return self.model(*inputs).float()
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         """The network's outputs, (B, classes); InputError for data that it cannot be trained on."""
         if not images.is_floating_point():
             raise InputError(f"the network's inputs are {images.dtype}; give data with `normalize`, or float images.")
         try:
-            logits = self.model(images)
+            logits = self._forward(images)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise

@@ -15,6 +15,7 @@ from repro.train.optim import MODES, AdaptiveLR
 
 OPTIMIZERS = ("sgd", "adam", "radam")
 SCHEDULES = ("cosine", "constant")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,10 @@ class TrainRecipe:
     Rates are per step: `lr` is the peak, reached after `warmup_epochs` of linear growth, then cosine to zero.
     `batch_size` is the global batch, over all processes. `crop_padding`, `flip` and `cutout` (pixels) are
     transforms of the inputs. `channels_last` changes speed only (a third faster on the CPU at our sizes) and rounding.
-    `adaptive` and `eta` are those of `AdaptiveLR`.
+    `adaptive` and `eta` are those of `AdaptiveLR`. `accumulate` parts of a batch go through the network one after the
+    other, whose gradients make one update: less memory, and batch norm sees the parts. `precision` "bfloat16" computes
+    the forward pass under autocast, where operators allow (sums of absolute differences stay float32); weights,
+    gradients of weights and tests are float32.
     """
 
     epochs: int = 10
@@ -44,11 +48,19 @@ class TrainRecipe:
     cutout: int = 0
     channels_last: bool = True
     eval_batch_size: int = 1000
+    accumulate: int = 1
+    precision: str = "float32"
 
     def __post_init__(self):
         check_int("epochs", self.epochs, minimum=0)
         check_int("batch_size", self.batch_size, minimum=1)
         check_int("eval_batch_size", self.eval_batch_size, minimum=1)
+        check_int("accumulate", self.accumulate, minimum=1)
+        check_choice("precision", self.precision, PRECISIONS)
+        if self.batch_size < self.accumulate:
+            raise InputError(
+                f"accumulate={self.accumulate} is not allowed; a batch of {self.batch_size} has no so many parts."
+            )
         check_int("crop_padding", self.crop_padding, minimum=0)
         check_int("cutout", self.cutout, minimum=0)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)

@@ -217,29 +217,21 @@ class SegmentationTrainer(Trainer):
         self.device = next(model.parameters()).device
 
     def step(self, batch: Batch) -> tuple[float, int, int]:
-        """One update on one batch. Returns mean loss, pixels that were right, and pixels that count.
+        """As `Trainer.step`; answers are pixels, those that count."""
+        mean_loss, right, count = super().step(batch)
+        return mean_loss, right, max(1, count)
 
-        Raises Divergence before the weights are touched if loss or gradient is not finite.
-        """
-        images, masks = batch.inputs.to(self.device), batch.labels.to(self.device)
-        if self.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
-        self.optimizer.zero_grad()
-        logits = self._logits(images)
-        loss = batch.share * pixel_cross_entropy(logits, masks, self.recipe.label_smoothing)
-        loss.backward()
-        right = (logits.detach().argmax(dim=1) == masks).sum()
-        metrics = torch.stack([loss.detach().double(), right.double(), (masks != IGNORED).sum().double()])
-        mean_loss, hits, count = self.reduce(metrics).tolist()
-        self._check(mean_loss, images)
-        self.optimizer.step()
-        self.steps_done += 1
-        return mean_loss, int(hits), max(1, int(count))
+    def _placed(self, batch: Batch) -> Batch:
+        return super()._placed(Batch(batch.inputs.to(self.device), batch.labels.to(self.device), batch.share))
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return pixel_cross_entropy(logits, labels, self.recipe.label_smoothing)
+
+    def _counted(self, labels: Tensor) -> Tensor:
+        return (labels != IGNORED).sum()
 
     def _logits(self, images: Tensor) -> Tensor:
-        logits = self.model(images)
+        logits = self._forward(images)
         if logits.ndim != 4 or logits.shape[2:] != images.shape[2:] or logits.shape[1] <= self.highest_label:
             raise InputError(
                 f"the network's outputs have shape {tuple(logits.shape)}; {self.highest_label + 1} classes need a map "

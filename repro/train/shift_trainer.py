@@ -96,10 +96,9 @@ class ShiftTrainer(Trainer):
         loss = F.cross_entropy(auxiliary, self._batch.labels, label_smoothing=smoothing)
         return _WithLoss.apply(scores, self.auxiliary_weight * self._batch.share * loss)
 
-    def step(self, batch: Batch) -> tuple[float, int, int]:
-        """As `Trainer.step`."""
+    def _backward(self, batch: Batch) -> torch.Tensor:
         self._batch = batch
-        return super().step(batch)
+        return super()._backward(batch)
 
     def epoch(self, data, epoch: int, **options) -> dict[str, float]:
         """As `Trainer.epoch`."""

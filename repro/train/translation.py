@@ -6,9 +6,10 @@ and the running average, so an interrupted training continues bit for bit (same 
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class TranslationRecipe:
     Attributes:
         epochs: passes over the data.
         batch_tokens: positions of a batch on its longer side, filling included.
+        accumulate: so many batches make one update (paper: 128 of 4,096 tokens).
         lr: highest learning rate, reached after `warmup` steps (paper: 1e-3 after 10,000, for retraining 4,000).
         schedule: after the warm-up "cosine" to zero (paper), or "inverse_sqrt" of the step (Vaswani et al. 2017).
         betas: of Adam.
@@ -57,9 +59,10 @@ class TranslationRecipe:
     clip: float = 1.0
     eta: float = 0.2
     average: int = 1
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_tokens", "warmup", "average"):
+        for name in ("epochs", "batch_tokens", "warmup", "average", "accumulate"):
             check_int(name, getattr(self, name), minimum=1)
         check_number("lr", self.lr, above=0)
         check_choice("schedule", self.schedule, SCHEDULES)
@@ -110,7 +113,7 @@ class TranslationTrainer(Trainer):
             if recipe.eta
             else AdaptiveLR(adam, model, mode="none")
         )
-        self.steps_per_epoch = data.number_of_batches(recipe.batch_tokens)
+        self.steps_per_epoch = math.ceil(data.number_of_batches(recipe.batch_tokens) / recipe.accumulate)
         self.total_steps, self.steps_done = recipe.epochs * self.steps_per_epoch, 0
         self._named = list(model.named_parameters())
 
@@ -119,15 +122,16 @@ class TranslationTrainer(Trainer):
         """Learning rate of the next step."""
         return warmed_up_rate(self.recipe, self.steps_done, self.total_steps)
 
-    def step(self, batch: TextBatch) -> tuple[float, int]:
-        """One update. Returns mean loss per token and tokens; raises Divergence before weights are touched."""
+    def step(self, batches: Sequence[TextBatch]) -> tuple[float, int]:
+        """One update on the gradients of some batches, by their tokens.
+
+        Returns mean loss per token and tokens; raises Divergence before weights are touched.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
         self.optimizer.zero_grad()
-        batch, share, tokens = self._shared(batch)
-        loss = share * token_loss(self.model(batch.source, batch.before), batch.after, self.recipe.label_smoothing)
-        loss.backward()
-        loss = self.reduce(loss.detach())
+        tokens = sum(int((batch.after != PAD).sum()) for batch in batches)
+        loss = self.reduce(sum(self._backward(batch, tokens) for batch in batches))
         parameters = [parameter for _, parameter in self._named if parameter.grad is not None]
         norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters])
         if not (loss.isfinite() and norm.isfinite()):
@@ -139,16 +143,19 @@ class TranslationTrainer(Trainer):
         self.steps_done += 1
         return loss.item(), tokens
 
-    def _shared(self, batch: TextBatch) -> tuple[TextBatch, float, int]:
-        """This process's sentences of a batch, their share of its tokens, and how many tokens it has.
+    def _backward(self, batch: TextBatch, tokens: int) -> Tensor:
+        """Add the gradients of this process's sentences of a batch, and return their share of the loss of `tokens`.
 
         Of a batch with fewer sentences than processes some take the first one with the share 0: all take part.
         """
-        tokens = int((batch.after != PAD).sum())
         mine = TextBatch(*(part[self.share] for part in batch))
+        share = int((mine.after != PAD).sum()) / tokens
         if len(mine.after) == 0:
-            return TextBatch(*(part[:1] for part in batch)), 0.0, tokens
-        return mine, int((mine.after != PAD).sum()) / tokens, tokens
+            mine = TextBatch(*(part[:1] for part in batch))
+        scores = self.model(mine.source, mine.before)
+        loss = share * token_loss(scores, mine.after, self.recipe.label_smoothing)
+        loss.backward()
+        return loss.detach()
 
     def reduce(self, metrics: Tensor) -> Tensor:
         """As `Trainer.reduce`."""
@@ -165,10 +172,11 @@ class TranslationTrainer(Trainer):
         self.model.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mixed_seed("dropout", "train", self.seed, epoch))
-            for batch in data.batches(self.recipe.batch_tokens, order):
+            batches = data.batches(self.recipe.batch_tokens, order)
+            while some := list(itertools.islice(batches, self.recipe.accumulate)):
                 chosen = None if choose is None else choose(paths)
                 try:
-                    loss, count = self.step(TextBatch(*(part.to(device) for part in batch)))
+                    loss, count = self.step([TextBatch(*(part.to(device) for part in batch)) for batch in some])
                 except Divergence as problem:
                     raise Divergence(f"{problem}{'' if choose is None else f'; network {chosen}'}") from problem
                 losses, tokens, steps = losses + loss * count, tokens + count, steps + 1

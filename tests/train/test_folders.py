@@ -15,7 +15,7 @@ from repro.datasets import fetch, find, list_datasets, load, verify
 from repro.datasets.folders import VOC_CLASSES
 from repro.datasets.registry import REGISTRY
 from repro.errors import InputError, MissingDataError
-from repro.papers.data import DataRecipe, data_fingerprint, data_source
+from repro.papers.data import DataRecipe, data_fingerprint, data_source, load_splits
 from repro.papers.segmentation_jobs import mask_splits
 from repro.train import TrainRecipe, fit
 from repro.train.data import generator_for
@@ -144,6 +144,14 @@ def test_a_published_layout_gives_its_images_with_their_classes(root, name):
     (row,) = [row for row in list_datasets() if row.name == name]
     assert row.present and "published layout in" in row.found
     assert not verify(name)[0][0] and f"has {len(content['train'][0])} of" in verify(name)[0][1]
+
+
+def test_an_entry_reads_a_published_layout_batch_by_batch(root):
+    _, content = written(root, "food101")
+    splits = load_splits(DataRecipe("food101", size=8))
+    assert splits.held_out is None and (len(splits.train), len(splits.test)) == (3, 1)
+    batch = next(iter(splits.train.batches(3, generator_for(0))))
+    assert batch.inputs.shape == (3, 3, 8, 8) and sorted(batch.labels.tolist()) == sorted(content["train"][1])
 
 
 def test_names_of_classes_are_those_of_the_layout(root):

@@ -305,3 +305,38 @@ def test_profile_finds_the_operators_share():
 def test_bad_recipes_are_named(options, sentence):
     with pytest.raises(InputError, match=sentence):
         TrainRecipe(**options)
+
+
+def _plain(seed: int = 0) -> nn.Sequential:
+    """Without batch norm and dropout, whose parts of a batch are not the batch."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+
+
+def test_parts_of_a_batch_make_the_update_of_the_whole():
+    recipe = TrainRecipe(epochs=2, batch_size=16, lr=0.1, momentum=0.9)
+    one, many = _plain(), _plain()
+    alone = fit(one, stripes(40), stripes(16, 1), recipe, seed=0)
+    parts = fit(many, stripes(40), stripes(16, 1), dataclasses.replace(recipe, accumulate=3), seed=0)
+    for mine, theirs in zip(alone.rows, parts.rows, strict=True):
+        assert theirs == pytest.approx(mine | {"seconds": theirs["seconds"]}, rel=1e-4)
+    for mine, theirs in zip(one.parameters(), many.parameters()):
+        torch.testing.assert_close(theirs, mine, rtol=1e-4, atol=1e-6)
+    with pytest.raises(InputError, match="accumulate=17 is not allowed; a batch of 16 has no so many parts"):
+        dataclasses.replace(recipe, accumulate=17)
+
+
+@pytest.mark.parametrize("op", ["conv", "shift", "adder"])
+def test_bfloat16_computes_the_forward_pass_and_leaves_weights_and_tests_in_float32(op):
+    seen = []
+    recipe = TrainRecipe(epochs=1, batch_size=16, lr=0.05)
+    exact, rounded = network(op), network(op)
+    rounded[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    history = fit(exact, stripes(64), stripes(32, 1), recipe, seed=0)
+    other = fit(rounded, stripes(64), stripes(32, 1), dataclasses.replace(recipe, precision="bfloat16"), seed=0)
+    assert set(seen) == {torch.bfloat16, torch.float32}, "training and test"
+    assert {parameter.dtype for parameter in rounded.parameters()} == {torch.float32}
+    assert other.last("train_loss") == pytest.approx(history.last("train_loss"), rel=0.05)
+    assert other.last("train_loss") != history.last("train_loss")
+    with pytest.raises(InputError, match="precision='float8' is not known"):
+        dataclasses.replace(recipe, precision="float8")

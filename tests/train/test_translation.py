@@ -124,3 +124,15 @@ def test_another_vocabulary_is_one_sentence_and_changes_nothing(tmp_path):
 def test_impossible_recipes_are_one_sentence(change):
     with pytest.raises(InputError, match=f"{next(iter(change))}="):
         dataclasses.replace(RECIPE, **change)
+
+
+def test_batches_that_make_one_update_are_one_batch_of_all_their_tokens():
+    # Twelve sentences of four positions: one batch of 48, or three of 16 that make one update.
+    train = reversal(count=12)
+    one, many = network(dropout=0.0), network(dropout=0.0)
+    recipe = TranslationRecipe(epochs=2, batch_tokens=48, lr=0.02, warmup=4)
+    alone = fit_translation(one, train, None, recipe, seed=0)
+    parts = fit_translation(many, train, None, dataclasses.replace(recipe, batch_tokens=16, accumulate=3), seed=0)
+    assert [row["steps"] for row in parts.rows] == [row["steps"] for row in alone.rows] == [1, 1]
+    for mine, theirs in zip(alone.rows, parts.rows):
+        assert theirs["train_loss"] == pytest.approx(mine["train_loss"], rel=1e-4)
