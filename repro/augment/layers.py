@@ -19,7 +19,6 @@ computes of X_t is added to the first channels.
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
@@ -29,6 +28,7 @@ from repro.layers import make_conv2d, make_linear
 from repro.ops import adder_conv2d, adder_linear, fixed_point_round, round_to_power_of_two, shift_conv2d, shift_linear
 from repro.ops.quantize import FIXED_POINT
 from repro.train.distributed import GlobalBatchNorm2d
+from repro.train.evaluate import statistics_are_shared
 
 WEIGHT_BITS = 5
 """Bits of a shift weight (Sec. 4.1: 5-bit powers of two); activations are the shift layer's default."""
@@ -302,7 +302,7 @@ class WideBatchNorm2d(nn.BatchNorm2d):
         self.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and dist.is_initialized():
+        if self.training and statistics_are_shared():
             return self._over_processes(x)
         used = slice(x.shape[1])
         factor = 0.0 if self.momentum is None else self.momentum

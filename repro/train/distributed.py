@@ -22,7 +22,7 @@ from torch import nn
 from repro.errors import InputError
 from repro.train.data import TensorData
 from repro.train.diagnose import first_bad_gradient
-from repro.train.evaluate import evaluate
+from repro.train.evaluate import evaluate, statistics_are_shared
 from repro.train.loop import History, Trainer, fit
 from repro.train.recipe import TrainRecipe
 
@@ -65,7 +65,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm2d over the batches of all processes together, on any device (torch's own needs CUDA)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training or not dist.is_initialized():
+        if not self.training or not statistics_are_shared():
             return super().forward(x)
         count = x.new_full((1,), x.numel() / x.shape[1])
         local = torch.cat([x.sum((0, 2, 3)), x.square().sum((0, 2, 3)), count])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,6 +16,12 @@ from repro.errors import InputError
 from repro.train.data import TensorData
 
 _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+def statistics_are_shared() -> bool:
+    """Whether batch norm in training takes in the batches of a group's processes: not while all see the same ones."""
+    return dist.is_initialized() and not _ALONE.get()
 
 
 @contextmanager
@@ -56,11 +64,12 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) -> 
     Shared statistics are wrong for each single path of a supernet: they mix all paths that were sampled. So they are
     discarded, not continued (momentum None: cumulative average), using a few training batches (N, C, H, W) with all
     other modules in evaluation mode. Layers that these batches do not reach keep their statistics, and all do if a
-    batch fails. Returns the number of batches used; zero batches is an InputError.
+    batch fails. In a process group each process does it by itself, on the same batches.
+    Returns the number of batches used; zero batches is an InputError.
     """
     norms = [module for module in model.modules() if isinstance(module, _BATCH_NORMS) and module.track_running_stats]
     saved = [(module.momentum, *(buffer.clone() for buffer in module.buffers(recurse=False))) for module in norms]
-    used, finished = 0, False
+    used, finished, token = 0, False, _ALONE.set(True)
     try:
         with evaluating(model):
             for module in norms:
@@ -72,6 +81,7 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) -> 
                 used += 1
         finished = True
     finally:
+        _ALONE.reset(token)
         for module, (momentum, *buffers) in zip(norms, saved):
             module.momentum = momentum
             if not finished or module.num_batches_tracked == 0:
