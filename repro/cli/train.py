@@ -45,35 +45,55 @@ def train(
     adaptive: Annotated[str, typer.Option(help="Adaptive rate on 'adder' layers, on 'all', or 'none'.")] = "adder",
     eta: Annotated[float, typer.Option(help="Scale of the adaptive rate; short trainings want about 0.5.")] = 1 / 15,
     train_images: Annotated[int, typer.Option(help="Images to train on, classes in proportion; 0 for all.")] = 0,
+    accumulate: Annotated[int, typer.Option(help="Parts of a batch that make one update: less memory.")] = 1,
+    precision: Annotated[str, typer.Option(help="Of the forward pass: float32, or bfloat16 (autocast).")] = "float32",
     seed: Annotated[int, typer.Option(help="Seed of weights and batch order.")] = 0,
     save: Annotated[
         Path | None, typer.Option(help="Keep the weights in this .safetensors file, and a card beside it.")
     ] = None,
 ) -> None:
-    """Train one model and print its test accuracy after every epoch."""
+    """Train one model and print its test accuracy after every epoch.
+
+    On several GPUs: torchrun --standalone --nproc-per-node 8 -m repro train MODEL; a batch is that of all together.
+    """
     import torch
 
     from repro.datasets import REGISTRY
     from repro.datasets.registry import CLASSIFICATION
     from repro.errors import check_choice, check_int
     from repro.models.registry import create
-    from repro.papers.data import DataRecipe, device, load_splits
-    from repro.train import TrainRecipe, fit
+    from repro.papers.data import IMAGENET, DataRecipe, device, load_splits
+    from repro.train import TrainRecipe
+    from repro.train.distributed import fit_distributed, process_group
 
     if save is not None:
         check_target(save)
-    known = [name for name, info in REGISTRY.items() if info.task == CLASSIFICATION and not info.folders]
-    check_choice("dataset", dataset, known)
+    whole = [name for name, info in REGISTRY.items() if info.task == CLASSIFICATION and not info.folders]
+    files = [name for name, info in REGISTRY.items() if info.task == CLASSIFICATION and info.folders]
+    check_choice("dataset", dataset, [*whole, *files, IMAGENET])
     images = check_int("train_images", train_images, minimum=0) or None
+    if images and dataset not in whole:
+        raise InputError(f"train_images={train_images} is not allowed; {dataset} is read from its files, all of them.")
     recipe = TrainRecipe(
-        epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, adaptive=adaptive, eta=eta
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        weight_decay=weight_decay,
+        adaptive=adaptive,
+        eta=eta,
+        accumulate=accumulate,
+        precision=precision,
     )
     data = DataRecipe(dataset, train_images=images, test_images=images)
     known = {name: data.facts[name] for name in ("in_channels", "num_classes")}
     torch.manual_seed(check_int("seed", seed, minimum=0))
-    network = create(model, **(known | parse_options(options or []))).to(device())
-    splits = load_splits(data)
-    history = fit(network, splits.train, splits.test, recipe, seed=seed, on_epoch=_print_row)
+    network = create(model, **(known | parse_options(options or [])))
+    with process_group() as (rank, _):
+        network, splits = network.to(device()), load_splits(data)
+        told = {"on_epoch": _print_row} if rank == 0 else {}
+        history = fit_distributed(network, splits.train, splits.test, recipe, seed=seed, **told)
+    if rank:
+        return
     typer.echo(f"outcome: {history.outcome}. {history.detail}")
     if save is not None and history.diverged:
         raise InputError(f"the training diverged; nothing was written to {save}.")

@@ -57,6 +57,8 @@ def test_the_interval_of_an_accuracy_is_wilsons():
         (["ghostnet", "--dataset", "digit"], "Did you mean 'digits'"),
         (["ghostnet", "--dataset", "digits", "--set", "widht=1"], "no option 'widht'"),
         (["ghostnet", "--dataset", "digits", "--adaptive", "some"], "adaptive='some' is not known"),
+        (["ghostnet", "--dataset", "digits", "--precision", "half"], "precision='half' is not known"),
+        (["ghostnet", "--dataset", "pets", "--train-images", "9"], "train_images=9 .* pets is read from its files"),
         (
             ["ghostnet", "--save", "weights.pt"],
             "'weights.pt' is not allowed; name a file that ends in .safetensors",
