@@ -18,6 +18,9 @@ computes of X_t is added to the first channels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -34,6 +37,15 @@ WEIGHT_BITS = 5
 """Bits of a shift weight (Sec. 4.1: 5-bit powers of two); activations are the shift layer's default."""
 
 
+@contextmanager
+def drawn_apart() -> Iterator[None]:
+    """Random numbers of their own: what is drawn inside leaves what is drawn behind it as it would be without."""
+    seed = int(torch.randint(2**62, (), device="cpu"))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
 class _Wide(nn.Module):
     """What wide convolutions and wide linear layers share.
 
@@ -44,6 +56,8 @@ class _Wide(nn.Module):
         channels: (inputs, outputs) of the widest network.
         around: operator of everything else: "conv", or `op` itself, which then computes the whole layer.
         remap: R of equation 5, a module that maps the raw weights of the target part, or None.
+    Raises: InputError for `around` the same as `op` where that is "shiftadd" or has a remap: the whole layer then
+        computes with its raw weights.
     Attributes: `multiplicative`: whether the target part is a convolution (still); `active`: outputs wanted.
     State dict: `weight` (outputs, inputs, …) and `bias` (outputs,) of the widest network; `remap.*`, `add.weight`.
     """
@@ -57,6 +71,10 @@ class _Wide(nn.Module):
         super().__init__()
         if around == op == "shiftadd":
             raise InputError("around='same' is not allowed with op='shiftadd'; its adder half is the target's alone.")
+        if around == op and remap is not None:
+            raise InputError(
+                f"around={around!r} is not allowed with a remap of op={op!r}; R maps a target whose surroundings multiply."
+            )
         self.op, self.around, self.remap = op, around, remap
         self.multiplicative = op == "conv"
         self.depthwise = getattr(layer, "groups", 1) > 1
@@ -66,16 +84,21 @@ class _Wide(nn.Module):
         shape = (channels[1], 1 if self.depthwise else channels[0], *layer.weight.shape[2:])
         self.weight = nn.Parameter(layer.weight.new_empty(shape))
         self.bias = None if layer.bias is None else nn.Parameter(layer.bias.new_zeros(channels[1]))
-        self.add = self._plain(op, bias=False).add.to(layer.weight) if op == "shiftadd" else None
+        with drawn_apart():
+            self.add = self._plain(op, bias=False).add.to(layer.weight) if op == "shiftadd" else None
         self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Uniform by the total fan-in, target and augmented part alike, as NetAug; bare adder filters N(0, 1)."""
+        """Uniform by the total fan-in, target and augmented part alike, as NetAug; bare adder filters N(0, 1).
+
+        The uniform numbers of a seed are the same whatever the operator.
+        """
         bound = self.weight[0].numel() ** -0.5
         nn.init.uniform_(self.weight, -bound, bound)
-        if self.op == "adder" and self.remap is None:
-            nn.init.normal_(self.target_part(self.weight))
+        with drawn_apart():
+            if self.op == "adder" and self.remap is None:
+                nn.init.normal_(self.target_part(self.weight))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from repro.augment.groups import ACTIVATING, ACTIVATIONS, SUMS, Group, channel_groups
-from repro.augment.layers import WideBatchNorm2d, WideConv2d, WideLinear, permute
+from repro.augment.layers import WideBatchNorm2d, WideConv2d, WideLinear, drawn_apart, permute
 from repro.augment.remapping import remapping
 from repro.errors import InputError, check_choice, check_int, check_number
 from repro.layers import (
@@ -97,8 +97,7 @@ class AugmentedNetwork(nn.Module):
         self._choices = tuple(lists.get(group.kind, (1.0,)) for group in self.groups)
         widest = self.sizes(self.full)
         self.network = replace_layers(wide, self._widened(wide, ops, widest, around, remap))
-        mutating = (_target_name(name) for name, layer in self.wide_layers() if layer.op != "conv")
-        self.units = list(dict.fromkeys(_unit(model, name) for name in mutating))
+        self.units = self._mutating()
         self._set(self._target)
 
     def _widened(self, wide: nn.Module, ops, widest, around, remap) -> dict[nn.Module, nn.Module]:
@@ -107,7 +106,8 @@ class AugmentedNetwork(nn.Module):
         for name, (read, made) in self._joins.items():
             layer, op = modules[name], "conv" if _is_extra(name) else ops[_target_name(name)]
             kind = WideConv2d if isinstance(layer, nn.Conv2d) else WideLinear
-            mapped = None if remap is None or op == "conv" else remap(_target_name(name), op, layer)
+            with drawn_apart():
+                mapped = None if remap is None or op == "conv" else remap(_target_name(name), op, layer)
             beside = op if around == "same" else "conv"
             features = layer.weight.shape[1] // self.groups[read].base if kind is WideLinear else 1  # of each channel
             new[layer] = kind(layer, op, (features * widest[read], widest[made]), around=beside, remap=mapped)
@@ -245,6 +245,10 @@ class AugmentedNetwork(nn.Module):
     def set_depth(self, count: int) -> None:
         """Let the target keep its first `count` extra blocks; from deep to shallow they leave it."""
         self.extra_blocks_of_target = check_int("count", count, minimum=0, maximum=self.extra_blocks)
+
+    def _mutating(self) -> list[str]:
+        layers = (_target_name(name) for name, layer in self.wide_layers() if layer.op != "conv")
+        return list(dict.fromkeys(_unit(self._template[0], name) for name in layers))
 
     @property
     def mutated(self) -> int:
@@ -396,9 +400,9 @@ def augment(
             form keeps multiplicative stay so; of other models all layers are converted (`repro.layers.convert`). Or
             operators by role or layer name, as `repro.models.create` takes them.
         remap: R of equation 5: a name of `repro.augment.REMAPPINGS`, or (layer name, op, layer) -> module or None.
-        around: operator of the augmented part: "conv", or "same" as the target's (ShiftAddAug table 7).
-    Raises: InputError for a model that cannot be followed, an unknown op, multiples below 1, or depth without a block
-        that could be repeated.
+        around: operator of the augmented part: "conv", or "same" as the target's (ShiftAddAug table 7), without R.
+    Raises: InputError for a model that cannot be followed, an unknown op, multiples below 1, depth without a block
+        that could be repeated, or a remap with the same operator around.
     """
     if isinstance(op, str):
         check_choice("op", op, OPS)

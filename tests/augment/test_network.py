@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from repro.augment import Sample, augment
+from repro.augment import REMAPPINGS, Sample, augment, remapping
 from repro.errors import InputError
 from repro.layers import ShiftConv2d, convert
 from repro.models import create, load_weights, save_weights
@@ -21,6 +21,31 @@ def network(model="MobileNetV2-w0.35", op="shift", **options):
     torch.manual_seed(0)
     settings = {"width": 2.2, "expand": 2.2} | options
     return augment(tiny(model, "small", in_channels=3, num_classes=10), op=op, **settings)
+
+
+def multiplicative_start(augmented):
+    """Of every layer the weights that the wide network of convolutions begins with, NaN where bare adders begin."""
+    weights = {}
+    for name, layer in augmented.wide_layers():
+        weights[name] = layer.weight.detach().clone()
+        if layer.op == "adder" and layer.remap is None:
+            layer.target_part(weights[name]).fill_(torch.nan)
+    return weights
+
+
+def test_every_way_of_training_starts_from_the_same_multiplicative_weights():
+    plain = multiplicative_start(network(op="conv"))
+    trained = {
+        name: torch.randn(layer.target[::-1] + layer.weight.shape[2:]) for name, layer in network().wide_layers()
+    }
+    ways = [(op, name) for op in ("shift", "adder") for name in (None, *REMAPPINGS)] + [("shiftadd", None)]
+    for op, name in ways:
+        remap = None if name is None else remapping(name, trained=trained)
+        for layer, weight in multiplicative_start(network(op=op, remap=remap)).items():
+            here = ~weight.isnan()
+            assert torch.equal(weight[here], plain[layer][here]) and (here.all() or (op, name) == ("adder", None))
+    bare = dict(network(op="adder").wide_layers())["blocks.1.expand.conv"]
+    assert bare.raw_target_weight().std() > 0.8 > 0.2 > plain["blocks.1.expand.conv"].std()
 
 
 class Residual(nn.Module):
@@ -352,6 +377,10 @@ def test_batch_norm_is_re_estimated_for_a_part(part):
         ({"depth": -1}, "depth=-1"),
         ({"remap": "laplac"}, "Did you mean 'laplace'"),
         ({"op": "shiftadd", "around": "same"}, "around='same' is not allowed with op='shiftadd'"),
+        (
+            {"op": "shift", "around": "same", "remap": "laplace"},
+            "around='shift' is not allowed with a remap of op='shift'",
+        ),
         ({"depth": (1, -2)}, r"depth\[1\]=-2"),
     ],
     ids=str,
