@@ -19,7 +19,7 @@ from torch import nn
 
 from repro.augment.groups import Group, channel_groups
 from repro.augment.layers import WideBatchNorm2d
-from repro.augment.network import AugmentedNetwork, Deepened, Remap, Sample, _operators, _target_name, _unit, multiples
+from repro.augment.network import AugmentedNetwork, Deepened, Remap, Sample, _operators, multiples
 from repro.errors import InputError
 from repro.layers.replace import replace_layers
 from repro.models.build import Builder, Operator
@@ -42,7 +42,7 @@ class InsideNetwork(AugmentedNetwork):
         )
         self._choices = tuple(self._multiples(number) for number in range(len(self.groups)))
         self.network = replace_layers(wide, self._widened(wide, _operators(model, op), self._widest, "conv", remap))
-        self.units = list(dict.fromkeys(_unit(model, _target_name(name)) for name in self._joins))
+        self.units = self._mutating()
         self._set(self._target)
         self._take(given, names)
 

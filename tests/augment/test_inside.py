@@ -91,6 +91,13 @@ def test_every_stage_may_have_an_operator_of_its_own():
     assert kinds["blocks.1.depthwise.conv"] is kinds["blocks.2.expand.conv"] is torch.nn.Conv2d
 
 
+def test_only_blocks_that_do_not_multiply_in_the_end_wait_for_their_turn_to_mutate():
+    hybrid = inside({"blocks.1.*": "adder", "head": "shift"})
+    assert hybrid.units == ["blocks.1", "head"] and len(inside("shift").units) == 7
+    hybrid.set_mutation(1)
+    assert hybrid.mutated == 1 and type(hybrid.export_target().blocks[1].expand.conv) is AdderConv2d
+
+
 def test_the_target_is_the_first_channels_of_the_first_blocks():
     network, given = inside("conv"), around().state_dict()
     target = network.export_target().state_dict()
