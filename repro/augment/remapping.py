@@ -94,15 +94,15 @@ class ScaledRemap(nn.Module):
 
 
 class FittedRemap(nn.Module):
-    """R whose FC was fitted before the training and stays as it is: r(W + Linear(W)) over the filters' k x k values.
+    """R whose FC was fitted before the training and stays as it is: W + Linear(W) over the filters' k x k values.
 
     Args:
         weight: weights (C_out, C_in, k, k) of the same layer of a network trained by itself: the linear part is the
             least-squares one that takes them, filter by filter, to the normal scores of their ranks.
-        inner: r.
+        inner: r, which follows; None leaves it out, as table 8's row does.
     """
 
-    def __init__(self, weight: Tensor, inner: LaplaceRemap):
+    def __init__(self, weight: Tensor, inner: LaplaceRemap | None):
         super().__init__()
         self.inner = inner
         flat = weight.detach().double()
@@ -119,12 +119,13 @@ class FittedRemap(nn.Module):
         return (slices + slices @ self.matrix.T + self.offset).reshape(weight.shape)
 
     def forward(self, weight: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:
-        """r(FC(W))."""
-        return self.inner(self.corrected(weight), mean=mean, std=std)
+        """r(FC(W)), or FC(W)."""
+        corrected = self.corrected(weight)
+        return corrected if self.inner is None else self.inner(corrected, mean=mean, std=std)
 
     def deviation(self, std: Tensor) -> Tensor:
-        """As the inner remap's."""
-        return self.inner.deviation(std)
+        """As the inner remap's; without one it is taken as that of the weights."""
+        return std if self.inner is None else self.inner.deviation(std)
 
 
 class QuantileRemap(nn.Module):
@@ -246,36 +247,48 @@ class PenaltyOnly(nn.Module):
 
 
 REMAPPINGS = (
-    "laplace", "small_laplace", "quantile", "linear_skip_freeze", "linear", "kernel", "kernel_from_one", "kl_only",
-    "laplace_even", "scaled",
+    "laplace", "small_laplace", "quantile", "linear_skip_freeze", "linear_skip_freeze_r", "linear", "kernel",
+    "kernel_from_one", "kl_only", "laplace_even", "scaled",
 )  # fmt: skip
-"""Ours (equation 5), the reading of Sec. 3.3 for shift, fitted FCs, what table 8 compares with; and two
-controls: r with even steps, and no r at all but its scale."""
-FITTED = {"quantile": QuantileRemap, "linear_skip_freeze": FittedRemap}
+"""Ours (equation 5), the reading of Sec. 3.3 for shift, fitted FCs ("linear_skip_freeze" alone, "…_r" and "quantile"
+with r behind it), what table 8 compares with; and two controls: r with even steps, and no r at all but its scale."""
+FITTED = {"quantile": QuantileRemap, "linear_skip_freeze": FittedRemap, "linear_skip_freeze_r": FittedRemap}
 ADDER_SCALE = 1 / math.sqrt(2)
 """b of adder weights where none was measured: deviation 1, with which adder layers start."""
 
 
 def remapping(
-    name: str, *, adder_scale: float = ADDER_SCALE, trained: Mapping[str, Tensor] | None = None
+    name: str,
+    *,
+    adder_scale: float | Mapping[str, float] = ADDER_SCALE,
+    trained: Mapping[str, Tensor] | None = None,
 ) -> Callable[[str, str, nn.Module], nn.Module | None]:
     """A maker of remaps by name, for `augment(..., remap=…)`.
 
     Args:
         name: one of REMAPPINGS.
-        adder_scale: b of adder layers, "determined through prior knowledge": see `laplace_scales`.
+        adder_scale: b of adder layers, one for all or by layer name, "determined through prior knowledge": see
+            `laplace_scales`.
         trained: weights by layer name of the target network trained by itself, which those of FITTED are fitted to.
-    Raises: InputError for an unknown name, a scale that is not positive, or one of FITTED without weights.
+    Raises: InputError for an unknown name, a scale that is not positive or, once the maker meets its layer, not there,
+        or one of FITTED without weights.
     """
     check_choice("name", name, REMAPPINGS)
-    check_number("adder_scale", adder_scale, above=0)
+    by_layer = isinstance(adder_scale, Mapping)
+    for where, each in adder_scale.items() if by_layer else [("", adder_scale)]:
+        check_number(f"adder_scale[{where!r}]" if by_layer else "adder_scale", each, above=0)
     if name in FITTED and trained is None:
         raise InputError(f"trained=None is not allowed with {name!r}; it is fitted to trained weights.")
 
     def make(layer_name: str, op: str, layer: nn.Module) -> nn.Module | None:
-        scale = adder_scale if op == "adder" else None
+        scale = None
+        if op == "adder":
+            if by_layer and layer_name not in adder_scale:
+                raise InputError(f"adder_scale has no scale of {layer_name!r}, which is an adder layer.")
+            scale = adder_scale[layer_name] if by_layer else adder_scale
         if name in FITTED:
-            return FITTED[name](trained[layer_name], LaplaceRemap(scale))
+            inner = None if name == "linear_skip_freeze" else LaplaceRemap(scale)
+            return FITTED[name](trained[layer_name], inner)
         makers = {
             "laplace": lambda: LaplaceRemap(scale),
             "small_laplace": lambda: LaplaceRemap(scale, added=op == "shift"),

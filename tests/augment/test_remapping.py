@@ -172,6 +172,17 @@ def test_a_fitted_fc_is_the_least_squares_map_to_normal_scores_and_is_frozen():
     assert residual.square().mean() < (wanted - slices).square().mean()
 
 
+def test_r_follows_the_frozen_linear_map_in_one_of_its_two_readings():
+    trained = {"x": torch.from_numpy(np.random.RandomState(1).standard_t(3, (30, 20, 3, 3)))}
+    bare, then_r = (
+        remapping(f"linear_skip_freeze{end}", trained=trained)("x", "shift", nn.Conv2d(1, 1, 1)) for end in ("", "_r")
+    )
+    assert torch.equal(bare(W, **STATISTICS), bare.corrected(W)) and bare.deviation(STATISTICS["std"]) == W.std(
+        correction=0
+    )
+    assert torch.equal(then_r(W, **STATISTICS), LaplaceRemap()(bare.corrected(W), **STATISTICS))
+
+
 @pytest.mark.parametrize("skewed", [False, True])
 def test_a_quantile_map_makes_the_weights_it_was_fitted_to_gaussian(skewed):
     random = np.random.RandomState(3)
@@ -230,6 +241,16 @@ def test_the_scale_of_adder_weights_is_the_maximum_likelihood_one():
     model = nn.Sequential(AdderConv2d(8, 8, 3), nn.Conv2d(3, 3, 1))
     weight = model[0].weight.detach().double().numpy().reshape(-1)
     assert laplace_scales(model, AdderConv2d)["0"] == pytest.approx(stats.laplace.fit(weight)[1], rel=1e-3)
+
+
+def test_each_adder_layer_takes_its_own_scale_and_none_is_made_up():
+    make = remapping("laplace", adder_scale={"x": 2.5, "y": 0.5})
+    assert [make(name, "adder", nn.Conv2d(1, 1, 1)).scale for name in "xy"] == [2.5, 0.5]
+    assert make("z", "shift", nn.Conv2d(1, 1, 1)).scale is None
+    with pytest.raises(InputError, match="no scale of 'z'"):
+        make("z", "adder", nn.Conv2d(1, 1, 1))
+    with pytest.raises(InputError, match=r"adder_scale\['x'\]=0.0"):
+        remapping("laplace", adder_scale={"x": 0.0})
 
 
 def test_bad_settings_are_refused():
