@@ -73,7 +73,7 @@ class _Wide(nn.Module):
             raise InputError("around='same' is not allowed with op='shiftadd'; its adder half is the target's alone.")
         if around == op and remap is not None:
             raise InputError(
-                f"around={around!r} is not allowed with a remap of op={op!r}; R maps a target whose surroundings multiply."
+                f"around={around!r} is not allowed with a remap of op={op!r}; R is for a target among convolutions."
             )
         self.op, self.around, self.remap = op, around, remap
         self.multiplicative = op == "conv"

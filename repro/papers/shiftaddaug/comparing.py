@@ -39,10 +39,14 @@ def train_all(
 ) -> Outcomes:
     """Train every model with every method and seed. `spec`: (job, seed) -> the run of a job of the recipe.
 
-    Augmented adders with R come second: b of their Laplace distribution is measured on the adder network that the same
-    seed trained by itself (the paper's "prior knowledge"), to three digits.
+    Adders with R and no scale of their own come second: b of each layer's Laplace distribution is measured on the
+    adder network that the same seed trained by itself (the paper's "prior knowledge").
     """
-    second = {row for row, method in methods.items() if method.op == "adder" and method.remap is not None}
+    second = [
+        row
+        for row, method in methods.items()
+        if method.op == "adder" and method.remap is not None and method.adder_scale is None
+    ]
     known = run(
         {
             (model, row, seed): spec(recipe.job(model, method), seed)
@@ -57,11 +61,17 @@ def train_all(
     alone = run({(model, seed): spec(recipe.job(model, ADD), seed) for model in recipe.models for seed in seeds})
     later = {}
     for model, seed in alone:
-        scale = (alone[model, seed].value or {}).get("laplace_scale")
+        scales = measured_scales(alone[model, seed])
         for row in second:
-            method = dataclasses.replace(methods[row], adder_scale=None if scale is None else round(scale, 3))
+            method = dataclasses.replace(methods[row], adder_scale=scales)
             later[model, row, seed] = spec(recipe.job(model, method), seed)
     return known | run(later)
+
+
+def measured_scales(outcome: Outcome) -> dict[str, float] | None:
+    """b of every adder layer that a training ended with, to three digits; None where there is none."""
+    scales = (outcome.value or {}).get("laplace_scales", {})
+    return {layer: round(scale, 3) for layer, scale in scales.items()} or None
 
 
 def accuracy(outcome: Outcome) -> float:
@@ -69,9 +79,15 @@ def accuracy(outcome: Outcome) -> float:
     return jobs.accuracy_of(outcome) if status(outcome) == "ok" else float("nan")
 
 
-def status(outcome: Outcome) -> str:
-    """ "ok", or "diverged" for a loss that is not finite, a run that failed, or an accuracy at chance."""
-    return "ok" if (outcome.value or {}).get("outcome") == "done" else "diverged"
+def status(outcome: Outcome) -> str | None:
+    """ "ok", or "diverged" for a loss that is not finite or an accuracy at chance.
+
+    None for a run that failed or crashed: no claim about divergence may rest on it.
+    """
+    ended = (outcome.value or {}).get("outcome")
+    if ended is None:
+        return None
+    return "ok" if ended == "done" else "diverged"
 
 
 def method_rows(
@@ -105,6 +121,20 @@ def method_rows(
         "losses": pd.DataFrame(losses),
     }
     return frame
+
+
+def add_beside(
+    frame: pd.DataFrame, recipe: MethodsRecipe, seeds, run, methods: Mapping[str, Method], name: str
+) -> None:
+    """Train the recipe's first model with methods that the paper's table does not have.
+
+    Their rows (`method_rows` by model and row) become the extra frame `name`; their curves and losses join the frame's.
+    """
+    one = dataclasses.replace(recipe, models=recipe.models[:1])
+    rows = method_rows(one, train_all(one, seeds, run, methods), lambda model, row: {"model": model, "row": row})
+    extra, own = frame.attrs["extra"], rows.attrs.pop("extra")
+    joined = {kind: pd.concat([extra[kind], own[kind]], ignore_index=True) for kind in ("curves", "losses")}
+    frame.attrs["extra"] = {**extra, **joined, name: rows}
 
 
 def target_costs(recipe: MethodsRecipe, model: str, op: str) -> dict[str, float]:
@@ -155,6 +185,7 @@ def comparison(
     flags: Callable[[Method], dict[str, int]] | None = None,
     statuses: bool = False,
     stands_for: Mapping[str, str] | None = None,
+    beside: Mapping[str, Method] | None = None,
 ) -> Table:
     """The entry of a table that shows some methods on some models, known by method, model and data set.
 
@@ -162,6 +193,7 @@ def comparison(
         flags: method -> what the table says of it in columns of its own.
         statuses: as `method_rows`.
         stands_for: data set of ours -> the printed one in whose rows it is read.
+        beside: methods that the paper does not have, for the extra frame `beside`; see `add_beside`.
     """
 
     def trained(recipe, seeds, run):
@@ -173,6 +205,8 @@ def comparison(
 
         frame = method_rows(recipe, train_all(recipe, seeds, run, methods), key, statuses=statuses)
         frame.attrs["stands_for"] = dict(stands_for or {})
+        if beside is not None:
+            add_beside(frame, recipe, seeds, run, beside, "beside")
         return frame
 
     return Table(
@@ -181,5 +215,5 @@ def comparison(
         recipes=presets(models),
         seeds=SEEDS,
         scale=SCALE,
-        keeps=("examples", "losses"),
+        keeps=("examples", "losses") if beside is None else ("examples", "losses", "beside"),
     )

@@ -9,16 +9,14 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from repro.augment import AugmentedNetwork, augment, laplace_scales, remapping
-from repro.augment.remapping import ADDER_SCALE
+from repro.augment import AugmentedNetwork, augment, laplace_scales
 from repro.augment.segmentation import fit_augmented_segmentation, fit_plain_segmentation
-from repro.layers import AdderConv2d
 from repro.papers.data import device
 from repro.papers.kinds import spec_of
 from repro.papers.segmentation_jobs import diverged, mask_splits, tested
 from repro.papers.shiftaddaug.counts import MODELS
 from repro.papers.shiftaddaug.networks import segmenter
-from repro.papers.shiftaddaug.training import CURVE, TinyJob, augmentation
+from repro.papers.shiftaddaug.training import ADDERS, CURVE, TinyJob, augmentation, remap_of
 from repro.report.examples import pack_counts
 from repro.runs import RunContext, RunSpec
 from repro.train.evaluate import evaluating, reestimate_batch_norm
@@ -46,8 +44,8 @@ def spec(job: SegmenterJob, seed: int) -> RunSpec:
 def train_segmenter(job: SegmenterJob, seed: int, context: RunContext) -> dict:
     """Run function: what `segmentation_jobs.tested` says of the deployed network, and how it came to it.
 
-    `curve` has a row per epoch as that of `training.train_tiny`, its accuracies those of pixels; `laplace_scale` is b
-    of the adder layers' weights, their mean; `stray_areas` and `shown` are those of `looked_at`.
+    `curve` has a row per epoch as that of `training.train_tiny`, its accuracies those of pixels; `laplace_scales` is b
+    of every adder layer's weights; `stray_areas` and `shown` are those of `looked_at`.
     """
     data, method = mask_splits(job.data), job.method
     train = dataclasses.replace(job.train, epochs=job.train.epochs * method.epochs)
@@ -67,8 +65,7 @@ def train_segmenter(job: SegmenterJob, seed: int, context: RunContext) -> dict:
         inputs = data.train.input_batches(batch, limit=job.calibration_images)
         reestimate_batch_norm(model, (images.to(device()) for images in inputs))
     value = tested(model, data.test, batch_size=batch) | {"curve": curve}
-    scales = laplace_scales(model, AdderConv2d)
-    value |= {"laplace_scale": float(np.mean(list(scales.values())))} if scales else {}
+    value["laplace_scales"] = laplace_scales(model, ADDERS)
     return value if value["outcome"] == "diverged" else value | looked_at(model, data.test, batch_size=batch)
 
 
@@ -78,9 +75,7 @@ def wide_network(job: SegmenterJob, seed: int) -> AugmentedNetwork:
     model = segmenter(
         job.model, job.size, method.op, in_channels=facts["in_channels"], num_classes=facts["num_classes"]
     )
-    remap = None
-    if method.remap is not None:
-        remap = remapping(method.remap, adder_scale=method.adder_scale or ADDER_SCALE)
+    remap = remap_of(method.remap, method.adder_scale)
     torch.manual_seed(seed)
     return augment(model, width=job.width, expand=job.expand, op=method.op, remap=remap, around=method.around or "conv")
 

@@ -5,14 +5,12 @@ Augmentation does not change the network that is deployed.
 
 from __future__ import annotations
 
-import dataclasses
-
 import pandas as pd
 
 from repro.cost import ACCOUNTINGS, CONVENTIONS, layers_cost
 from repro.errors import check_choice
 from repro.papers.analytic import analytic_frame, level_energies
-from repro.papers.shiftaddaug.comparing import method_dots, method_rows, target_costs, train_all
+from repro.papers.shiftaddaug.comparing import add_beside, method_dots, method_rows, target_costs, train_all
 from repro.papers.shiftaddaug.counts import MODELS, OPERATORS, accountings, measures, network
 from repro.papers.shiftaddaug.methods import CONTROLS, MAIN
 from repro.papers.shiftaddaug.recipes import ALL_MODELS, SCALE, SEEDS, presets
@@ -45,7 +43,8 @@ def trained(recipe, seeds, run):
     """Five models under six methods; counts and energy are of the networks as trained.
 
     `attrs["extra"]`: examples; paper_size, the same rows at the printed size; curves and losses of every training;
-    controls, rows of the first model that the paper does not have (equal compute, the methods' parts one by one).
+    controls, rows of the first model that the paper does not have (equal compute, the methods' parts one by one);
+    scales, b of every adder layer's weights in the runs of Add, which AugAdd's R takes.
     """
     done = train_all(recipe, seeds, run, MAIN)
     frame = method_rows(recipe, done, lambda model, row: _key(recipe, model, row), statuses=True)
@@ -56,15 +55,22 @@ def trained(recipe, seeds, run):
     ]
     costs = {(m, op): target_costs(recipe, m, op) for m in recipe.models for op in FAMILIES}
     rows = [costs[model, MAIN[row].op] for model, row, _ in done]
-    extra = frame.attrs["extra"]
     frame = frame.assign(**pd.DataFrame(rows, index=frame.index))
-    one = dataclasses.replace(recipe, models=recipe.models[:1])
-    beside = method_rows(one, train_all(one, seeds, run, CONTROLS), lambda model, row: {"model": model, "row": row})
-    printed = computed()
+    add_beside(frame, recipe, seeds, run, CONTROLS, "controls")
     kept = ["model", "method", "params_m", "mult_m", "shift_m", "add_m", "energy_mj", "latency_ms"]
-    frame.attrs["extra"] = {**extra, "controls": beside, "paper_size": printed[kept]}
-    extra["losses"] = pd.concat([extra["losses"], beside.attrs["extra"]["losses"]], ignore_index=True)
+    frame.attrs["extra"] |= {"paper_size": computed()[kept], "scales": _scales(done)}
     return frame
+
+
+def _scales(done) -> pd.DataFrame:
+    """model, seed, layer, scale: b of the Laplace distribution nearest to the weights that adders trained alone."""
+    rows = [
+        {"model": model, "seed": seed, "layer": layer, "scale": scale}
+        for (model, row, seed), outcome in done.items()
+        if row == "Add"
+        for layer, scale in (outcome.value or {}).get("laplace_scales", {}).items()
+    ]
+    return pd.DataFrame(rows, columns=["model", "seed", "layer", "scale"])
 
 
 def _key(recipe, model, row):
@@ -164,7 +170,7 @@ TABLE = Table(
     recipes=presets(ALL_MODELS),
     seeds=SEEDS,
     scale=SCALE,
-    keeps=("examples", "paper_size", "controls", "losses", "curves"),
+    keeps=("examples", "paper_size", "controls", "losses", "curves", "scales"),
     layout="wide",
     shown=("params_m", "mult_m", "shift_m", "add_m", "energy_mj", "latency_ms", "accuracy_pct"),
     models=tuple(name for name, _ in MODELS.values()),

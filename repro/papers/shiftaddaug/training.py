@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from repro.augment import (
     remapping,
 )
 from repro.augment.remapping import ADDER_SCALE, FITTED
-from repro.layers import AdderConv2d
+from repro.layers import AdderConv2d, AdderLinear
 from repro.papers import jobs
 from repro.papers.data import DataRecipe, device, load_splits
 from repro.papers.kinds import spec_of
@@ -61,8 +62,8 @@ def train_tiny(job: TinyJob, seed: int, context: RunContext) -> dict:
     """Run function: what `jobs.tested` says of the deployed network, its test loss (nats), and how it came to it.
 
     `curve` has a row per epoch with the accuracies of target and augmented network on training batches (percent) and
-    how many channels moved; `laplace_scale` is b of the adder layers' weights, their mean; `weights` are those of the
-    target in memory ("saved") and after R ("computed"), packed float32 by layer.
+    how many channels moved; `laplace_scales` is b of every adder layer's weights; `weights` are those that the target
+    computes with ("computed") and, with R, the wide ones in memory that R goes by ("saved"), packed float32 by layer.
     """
     data, method = load_splits(job.data), job.method
     train = dataclasses.replace(job.train, epochs=job.train.epochs * method.epochs)
@@ -86,11 +87,11 @@ def train_tiny(job: TinyJob, seed: int, context: RunContext) -> dict:
     batch = job.train.eval_batch_size
     value = jobs.tested(model, data.test, classes=job.data.facts["num_classes"], batch_size=batch)
     value |= {"test_loss": evaluate(model, data.test, batch_size=batch)["loss"], "curve": curve}
-    scales = laplace_scales(model, AdderConv2d)
-    value |= {"laplace_scale": float(np.mean(list(scales.values())))} if scales else {}
+    value["laplace_scales"] = laplace_scales(model, ADDERS)
     return {**value, "weights": packed_weights(model, saved)}
 
 
+ADDERS = (AdderConv2d, AdderLinear)
 CURVE = ("epoch", "train_loss", "train_accuracy_pct", "augmented_loss", "augmented_accuracy_pct", "moved")
 
 
@@ -109,10 +110,8 @@ def augmentation(method: Method) -> AugmentRecipe:
 def wide_network(job: TinyJob, seed: int, context: RunContext) -> AugmentedNetwork:
     """The network of the job inside the wide one; every method starts from the same wide weights of a seed."""
     method, model = job.method, _tiny(job)
-    remap = None
-    if method.remap is not None:
-        trained = _trained_alone(job, seed, context) if method.remap in FITTED else None
-        remap = remapping(method.remap, adder_scale=method.adder_scale or ADDER_SCALE, trained=trained)
+    trained = _trained_alone(job, seed, context) if method.remap in FITTED else None
+    remap = remap_of(method.remap, method.adder_scale, trained)
     torch.manual_seed(seed)
     return augment(
         model,
@@ -123,6 +122,17 @@ def wide_network(job: TinyJob, seed: int, context: RunContext) -> AugmentedNetwo
         remap=remap,
         around="same" if method.around == "same" else "conv",
     )
+
+
+def remap_of(
+    name: str | None,
+    adder_scale: float | Mapping[str, float] | None,
+    trained: Mapping[str, torch.Tensor] | None = None,
+) -> Callable | None:
+    """R by name as `augment` takes it, None without one; b of adders where none was measured is that of their start."""
+    if name is None:
+        return None
+    return remapping(name, adder_scale=ADDER_SCALE if adder_scale is None else adder_scale, trained=trained)
 
 
 def _trained_alone(job: TinyJob, seed: int, context: RunContext) -> dict[str, torch.Tensor]:
@@ -140,11 +150,11 @@ def _tiny(job: TinyJob, op: str = "conv") -> nn.Module:
 
 
 def packed_weights(model: nn.Module, wide: AugmentedNetwork | None) -> dict[str, dict[str, str]]:
-    """{"computed": {layer: text}, "saved": …}: weights of the deployed layers and, with R, those in memory."""
+    """{"computed": {layer: text}, "saved": …}: weights of the deployed layers and, of layers with R, the wide ones."""
     computed = {name: m.weight for name, m in model.named_modules() if getattr(m, "weight", None) is not None}
     packed = {"computed": {name: pack(weight) for name, weight in computed.items() if weight.ndim > 1}}
     if wide is not None:
-        packed["saved"] = {name: pack(layer.raw_target_weight()) for name, layer in wide.wide_layers()}
+        packed["saved"] = {name: pack(layer.weight) for name, layer in wide.wide_layers() if layer.remap is not None}
     return packed
 
 
