@@ -1,7 +1,14 @@
 """ShiftAddAug table 8 (Sec. 4.6): ways to fit the weights of one operator to another.
 
-"Linear remap" trains its map with the network, "Linear + skip connect + freeze" fits W + Linear(W) to a network trained
-by itself and freezes it; r of equation 5 follows there too."""
+    ShiftAddNAS                       its transformation kernel with its penalty, factors from N(0, 1) as released
+    Linear remap                      Linear(W) over a filter's k x k values, trained with the network
+    KL-loss only                      W, which a penalty pulls to the Gaussian of the whole layer
+    Linear + skip connect + freeze    W + Linear(W), fitted before to a network trained by itself, frozen; no r
+    Ours                              r(W) of equation 5; its FC is the identity
+
+Rows beside them: the frozen map with r behind it, which is equation 5 with a fitted FC, and the kernel from factors of
+1, where it changes nothing, to tell its start from its form.
+"""
 
 from __future__ import annotations
 
@@ -21,5 +28,9 @@ METHODS = {
         "Ours": "laplace",
     }.items()
 }
+BESIDE = {
+    "Linear + skip connect + freeze, then r": dataclasses.replace(AUGSHIFT, remap="linear_skip_freeze_r"),
+    "ShiftAddNAS, factors from 1": dataclasses.replace(AUGSHIFT, remap="kernel_from_one"),
+}
 
-TABLE = comparison("Ways of remapping weights between operators", METHODS, THREE_MODELS, statuses=True)
+TABLE = comparison("Ways of remapping weights between operators", METHODS, THREE_MODELS, statuses=True, beside=BESIDE)
