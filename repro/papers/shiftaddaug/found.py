@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 import torch
 
-from repro.augment import fit_augmented, fit_plain
+from repro.augment import InsideNetwork, fit_augmented, fit_plain, laplace_scales
 from repro.cost.mobile import MobileCosts
 from repro.models.mobile import MobileNet, MobileSpec
 from repro.models.registry import create
@@ -17,6 +17,7 @@ from repro.papers import jobs
 from repro.papers.data import DataRecipe, device, load_splits
 from repro.papers.kinds import spec_of
 from repro.papers.shiftaddaug.space import AugmentationSpace
+from repro.papers.shiftaddaug.training import ADDERS
 from repro.papers.shiftaddaug.two_stage import (
     Budget,
     Target,
@@ -68,7 +69,8 @@ class FoundJob:
     """A TargetNet that a search found, trained from new weights.
 
     Attributes:
-        subnet, target: the networks.  augmented: inside the SubNet, or the TargetNet by itself.
+        subnet, target: the networks.  augmented: inside the SubNet, or the TargetNet by itself, without R.
+        adder_scale: b of the weights of its adder layers by name, if one was measured.
     """
 
     data: DataRecipe
@@ -77,6 +79,7 @@ class FoundJob:
     target: Target
     augmented: bool = True
     remap: str | None = "laplace"
+    adder_scale: Mapping[str, float] | None = None
     calibration_images: int = 512
 
 
@@ -166,13 +169,25 @@ def _rows(evolution: Evolution) -> list[dict]:
     return frame.where(frame.notna(), None).to_dict("records")
 
 
-def train_found(job: FoundJob, seed: int, context: RunContext) -> dict:
-    """Run function: what `jobs.tested` says of the deployed TargetNet, and its test loss (nats)."""
-    data, facts = load_splits(job.data), job.data.facts
+def new_network(job: FoundJob, seed: int) -> InsideNetwork:
+    """The TargetNet inside its SubNet with new weights, those of a seed.
+
+    They begin as those of `augment`: target and SubNet alike by the SubNet's fan-in, bare adders N(0, 1).
+    """
+    facts = job.data.facts
     torch.manual_seed(seed)
     shape = {"in_channels": facts["in_channels"], "num_classes": facts["num_classes"]}
-    subnet: MobileNet = create("mobilenet_v2", spec=job.subnet, **shape).to(device())
-    network = inside_of(job.target, subnet, job.remap)
+    subnet: MobileNet = create("mobilenet_v2", spec=job.subnet, **shape)
+    network = inside_of(job.target, subnet, job.remap if job.augmented else None, job.adder_scale)
+    for _, layer in network.wide_layers():
+        layer.reset_parameters()
+    return network
+
+
+def train_found(job: FoundJob, seed: int, context: RunContext) -> dict:
+    """Run function: what `jobs.tested` says of the deployed TargetNet, its test loss (nats) and `laplace_scales`."""
+    data, facts = load_splits(job.data), job.data.facts
+    network = new_network(job, seed).to(device())
     common = {"seed": seed, "on_epoch": lambda row: context.log(**row), "checkpoint": context.checkpoint / "training"}
     if job.augmented:
         history = fit_augmented(network, data.train, job.train, job.target.recipe, **common)
@@ -188,7 +203,8 @@ def train_found(job: FoundJob, seed: int, context: RunContext) -> dict:
     reestimate_batch_norm(model, data.train.input_batches(256, limit=job.calibration_images))
     batch = job.train.eval_batch_size
     value = jobs.tested(model, data.test, classes=facts["num_classes"], batch_size=batch)
-    return {**value, "test_loss": evaluate(model, data.test, batch_size=batch)["loss"]}
+    loss = evaluate(model, data.test, batch_size=batch)["loss"]
+    return {**value, "test_loss": loss, "laplace_scales": laplace_scales(model, ADDERS)}
 
 
 # ------------------------------------------------------------------ what came of it

@@ -135,7 +135,7 @@ def _long_figure(curves):
     return figure
 
 
-LONG_EPOCHS = {("smoke", "glyphs"): 2, ("study", "glyphs"): 100}
+LONG_EPOCHS = {("smoke", "glyphs"): 2, ("study", "glyphs"): 100, ("study", "cifar10"): 100}
 
 
 def _recipe(key, methods):

@@ -11,18 +11,20 @@ import pandas as pd
 from repro.papers import jobs
 from repro.papers.analytic import analytic_frame, from_printed
 from repro.papers.shiftaddaug import found, searched
+from repro.papers.shiftaddaug.comparing import measured_scales
 from repro.papers.shiftaddaug.searches import FOUND, FOUND_SCALE, SEARCH_SEEDS
 from repro.papers.table import Drawing, Table
 from repro.report.figures import legend_below, new_figure
 from repro.report.palette import COLOURS
 
-TRAININGS = {"in its SubNet": True, "by itself": False}
+ALONE, INSIDE = "by itself", "in its SubNet"
 WITHOUT_ROW = {("cifar10", 1)}
 """(data set, mult_free) for which the paper has no row: only the extra frame has our network."""
 
 
 def trained(recipe, seeds, run):
-    """Two searches per seed, then the TargetNet of each trained inside its SubNet (the row) and by itself.
+    """Two searches per seed, then the TargetNet of each trained by itself and inside its SubNet (the row), there with b
+    of its adder layers as measured on the former.
 
     Adder blocks keep depthwise layers and the classifier multiplying, as in table 3, also where `mult_free` is 1.
     `attrs["extra"]["trainings"]`: both accuracies and test losses of every network, with its energy and latency. A
@@ -32,15 +34,13 @@ def trained(recipe, seeds, run):
     ran = run({(free, seed): found.spec(searches[free], seed) for free in searches for seed in seeds})
     networks = {key: found.networks(outcome) for key, outcome in ran.items()}
     networks = {key: pair for key, pair in networks.items() if pair is not None}
-    done = run(
-        {
-            (*key, how): found.found_spec(
-                searched.job(searches[key[0]], recipe.train, *pair, augmented=augmented), key[1]
-            )
-            for key, pair in networks.items()
-            for how, augmented in TRAININGS.items()
-        }
-    )
+
+    def spec(key, **options):
+        return found.found_spec(searched.job(searches[key[0]], recipe.train, *networks[key], **options), key[1])
+
+    alone = run({(*key, ALONE): spec(key, augmented=False) for key in networks})
+    scales = {key: measured_scales(alone[*key, ALONE]) for key in networks}
+    done = alone | run({(*key, INSIDE): spec(key, adder_scale=scales[key]) for key in networks})
     rows, trainings = [], []
     for (free, seed), search in ran.items():
         mine = {**_key(recipe, free), "res_px": searches[free].data.facts["side"]}
@@ -48,11 +48,11 @@ def trained(recipe, seeds, run):
             rows.append({**mine, "seed": seed, "note": searched.note(search)})
             continue
         costs = searched.costs(searches[free], networks[free, seed][1])
-        outcomes = {how: done[free, seed, how] for how in TRAININGS}
+        outcomes = {how: done[free, seed, how] for how in (INSIDE, ALONE)}
         counts = {name: costs[name] for name in ("mult_m", "shift_m", "add_m")}
         accuracies = {how: jobs.accuracy_of(outcome) for how, outcome in outcomes.items()}
-        row = {**mine, **counts, "accuracy_pct": accuracies["in its SubNet"], "seed": seed}
-        rows.append({**row, "note": searched.note(search, outcomes["in its SubNet"])})
+        row = {**mine, **counts, "accuracy_pct": accuracies[INSIDE], "seed": seed}
+        rows.append({**row, "note": searched.note(search, outcomes[INSIDE])})
         for how, outcome in outcomes.items():
             tested = {"accuracy_pct": accuracies[how], "test_loss": (outcome.value or {}).get("test_loss")}
             priced = {name: costs[name] for name in ("energy_mj", "latency_ms")}
@@ -60,7 +60,7 @@ def trained(recipe, seeds, run):
     answers = (
         (_key(recipe, free), seed, "accuracy_pct", outcome, "top1_pct")
         for (free, seed, how), outcome in done.items()
-        if TRAININGS[how] and (recipe.free.data.dataset, free) not in WITHOUT_ROW
+        if how == INSIDE and (recipe.free.data.dataset, free) not in WITHOUT_ROW
     )
     frame = pd.DataFrame(row for row in rows if (row["dataset"], row["mult_free"]) not in WITHOUT_ROW)
     frame.attrs["extra"] = {"trainings": pd.DataFrame(trainings), "examples": jobs.answers_frame(answers)}
@@ -81,7 +81,7 @@ def draw(ours):
     names = {1: ("multiplication-free", COLOURS["shift"]), 0: ("hybrid", COLOURS["hybrid"])}
     for (free, how), mine in trainings.groupby(["mult_free", "trained"], sort=False):
         name, colour = names[free]
-        face = colour if TRAININGS[how] else "none"
+        face = colour if how == INSIDE else "none"
         points = (1000 * mine["energy_mj"], mine["accuracy_pct"])
         axes.scatter(*points, s=26, facecolors=face, edgecolors=colour, label=f"{name}, {how}")
     axes.set(xlabel="energy per image (µJ)", ylabel="test accuracy (%)")

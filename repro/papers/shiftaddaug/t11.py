@@ -2,7 +2,7 @@
 
 The paper's networks are not published. Ours is the network that the two-stage search found, in all four rows, so that
 energy and latency are equal and a difference is the augmentation's. `by_hand` has the same four rows for a network
-that was not searched: extra blocks behind each stage, mutation in a fixed window.
+that was not searched (extra blocks behind each stage, mutation in a fixed window), and one that mutates all at once.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import dataclasses
 
 import pandas as pd
 
+from repro.augment import Window
 from repro.papers import jobs
 from repro.papers.shiftaddaug import found, searched
-from repro.papers.shiftaddaug.comparing import method_rows, train_all
+from repro.papers.shiftaddaug.comparing import measured_scales, method_rows, train_all
 from repro.papers.shiftaddaug.found import TwoStageRun
-from repro.papers.shiftaddaug.methods import AUGSHIFT, MUTATION
+from repro.papers.shiftaddaug.methods import AUGSHIFT, MUTATION, Method
 from repro.papers.shiftaddaug.recipes import MethodsRecipe, presets
 from repro.papers.shiftaddaug.searches import FOUND, FOUND_SCALE, SEARCH_SEEDS
 from repro.papers.table import Table
@@ -27,7 +28,17 @@ METHODS = {
     "Aug. Width & Expand, Mutation": dataclasses.replace(AUGSHIFT, mutation=MUTATION),
     "All": dataclasses.replace(AUGSHIFT, depth=1, mutation=MUTATION),
 }
-FLAGS = {row: {"depth_aug": int(m.depth > 0), "mutation": int(m.mutation is not None)} for row, m in METHODS.items()}
+AT_ONCE = {
+    "All, mutation at once": dataclasses.replace(METHODS["All"], mutation=Window(MUTATION.start, MUTATION.start))
+}
+"""What becomes of "All" where the units do not mutate one by one."""
+
+
+def _flags(method: Method) -> dict[str, int]:
+    return {"depth_aug": int(method.depth > 0), "mutation": int(method.mutation is not None)}
+
+
+FLAGS = {row: _flags(method) for row, method in METHODS.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +51,24 @@ class AblationRecipe:
 
 
 def trained(recipe, seeds, run):
-    """The search of figure 4, then four trainings of its TargetNet; "All" is the multiplication-free row of table 6."""
+    """The search of figure 4, then four trainings of its TargetNet; "All" is the multiplication-free row of table 6.
+
+    `attrs["extra"]`: examples; losses, accuracy and test loss (nats) of every training, that of the TargetNet by itself
+    among them, on which b of adder layers is measured; by_hand.
+    """
     searches = run({seed: found.spec(recipe.search, seed) for seed in seeds})
     networks = {seed: found.networks(outcome) for seed, outcome in searches.items()}
+    networks = {seed: pair for seed, pair in networks.items() if pair is not None}
+
+    def spec(seed, pair, **options):
+        return found.found_spec(searched.job(recipe.search, recipe.train, *pair, **options), seed)
+
+    alone = run({seed: spec(seed, pair, augmented=False) for seed, pair in networks.items()})
+    scales = {seed: measured_scales(outcome) for seed, outcome in alone.items()}
     done = run(
         {
-            (row, seed): found.found_spec(searched.job(recipe.search, recipe.train, *_ablated(*pair, **flags)), seed)
+            (row, seed): spec(seed, _ablated(*pair, **flags), adder_scale=scales[seed])
             for seed, pair in networks.items()
-            if pair is not None
             for row, flags in FLAGS.items()
         }
     )
@@ -66,11 +87,17 @@ def trained(recipe, seeds, run):
             rows.append({**mine, **measured, "note": told})
     answers = (({"method": row}, seed, "accuracy_pct", outcome, "top1_pct") for (row, seed), outcome in done.items())
     frame = pd.DataFrame(rows)
-    frame.attrs["extra"] = {"examples": jobs.answers_frame(answers)}
+    trainings = done | {("by itself", seed): outcome for seed, outcome in alone.items()}
+    losses = [
+        {"row": row, "seed": seed, **{name: (outcome.value or {}).get(name) for name in ("test_loss", "top1_pct")}}
+        for (row, seed), outcome in trainings.items()
+    ]
+    frame.attrs["extra"] = {"examples": jobs.answers_frame(answers), "losses": pd.DataFrame(losses)}
     if recipe.by_hand is not None:
-        key = lambda model, row: {"method": row, **FLAGS[row], "model": model}  # noqa: E731
+        methods = METHODS | AT_ONCE
+        key = lambda model, row: {"method": row, **_flags(methods[row]), "model": model}  # noqa: E731
         frame.attrs["extra"]["by_hand"] = method_rows(
-            recipe.by_hand, train_all(recipe.by_hand, seeds, run, METHODS), key
+            recipe.by_hand, train_all(recipe.by_hand, seeds, run, methods), key
         )
     return frame
 
@@ -94,6 +121,6 @@ TABLE = Table(
     recipes=RECIPES,
     seeds=SEARCH_SEEDS,
     scale=FOUND_SCALE,
-    keeps=("examples", "by_hand"),
+    keeps=("examples", "losses", "by_hand"),
     unit="search",
 )

@@ -17,10 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from repro.augment import AugmentRecipe, InsideNetwork, Window, augment_inside, fit_augmented, remapping
+from repro.augment import AugmentRecipe, InsideNetwork, Window, augment_inside, fit_augmented
 from repro.cost.mobile import MobileCosts
 from repro.models.mobile import KEEP, MobileNet, MobileSpec
 from repro.papers.shiftaddaug.space import AugmentationSpace
+from repro.papers.shiftaddaug.training import remap_of
 from repro.search import Evolution, GeneSpace, evolve
 from repro.search.elastic import ElasticNetwork
 from repro.search.evolution import Genome
@@ -249,7 +250,12 @@ def _priced(costs: MobileCosts, network):
     return price
 
 
-def inside_of(target: Target, subnet: MobileNet, remap: str | None = "laplace") -> InsideNetwork:
-    """The TargetNet inside the SubNet, with its weights."""
-    mapped = None if remap is None else remapping(remap)
+def inside_of(
+    target: Target,
+    subnet: MobileNet,
+    remap: str | None = "laplace",
+    adder_scale: Mapping[str, float] | None = None,
+) -> InsideNetwork:
+    """The TargetNet inside the SubNet, with its weights; `adder_scale` as `training.remap_of` takes it."""
+    mapped = remap_of(remap, adder_scale)
     return augment_inside(target.inside, target.keep, subnet, op=target.op, remap=mapped)

@@ -6,9 +6,10 @@ import dataclasses
 
 import pandas as pd
 import pytest
+import torch
 
 from repro.augment import Window
-from repro.papers.shiftaddaug import channels, f01, supp_f01, t06, t11
+from repro.papers.shiftaddaug import channels, f01, found, supp_f01, t06, t11
 from repro.papers.shiftaddaug.recipes import presets
 from repro.papers.shiftaddaug.searched import without_depth, without_mutation
 from repro.papers.shiftaddaug.searches import FOUND
@@ -61,6 +62,20 @@ def test_both_searches_of_table_6_have_one_limit_and_train_on_all_images():
             assert job.data.facts["side"] == 16
 
 
+def test_a_found_network_starts_as_wide_as_its_subnet_and_takes_the_scales_that_it_is_given():
+    hybrid = dataclasses.replace(target(2), op={"blocks.1.expand.*": "adder", "blocks.2.*": "shift"})
+    data, train = FOUND["smoke", "glyphs"].free.data, FOUND["smoke", "glyphs"].train
+    job = found.FoundJob(data, train, SUBNET, hybrid, adder_scale={"blocks.1.expand.conv": 2.5})
+    inside, alone = (found.new_network(dataclasses.replace(job, augmented=a), 3) for a in (True, False))
+    for (name, layer), (_, bare) in zip(inside.wide_layers(), alone.wide_layers()):
+        bound = layer.weight[0].numel() ** -0.5
+        assert 0.8 * bound < layer.raw_target_weight().abs().max() <= bound
+        if layer.op == "adder":
+            assert layer.remap.scale == 2.5 and bare.remap is None and bare.raw_target_weight().std() > 0.7
+        else:
+            assert torch.equal(layer.weight, bare.weight) and bare.remap is None, name
+
+
 def failed(specs):
     """An engine whose runs all fail."""
     return {key: Outcome(spec=spec, state="failed", value=None, message="no memory") for key, spec in specs.items()}
@@ -99,9 +114,9 @@ def test_the_long_run_tells_length_from_augmentation():
     )
 
 
-def test_only_study_on_glyphs_has_the_long_run_of_a_hundred_epochs():
+def test_every_study_has_the_long_run_of_a_hundred_epochs():
     longs = {key: recipe.long_epochs for key, recipe in supp_f01.TABLE.recipes.items() if key[0] != "smoke"}
-    assert longs.pop(("study", "glyphs")) == 100 and set(longs.values()) == {0}
+    assert longs == {key: 100 * (key[0] == "study") for key in longs}
     methods = presets(("MobileNetV2-w0.35",))["study", "glyphs"]
     job = supp_f01.TABLE.recipes["study", "glyphs"].job("MobileNetV2-w0.35", supp_f01.AUGSHIFT)
     assert job == methods.job("MobileNetV2-w0.35", supp_f01.AUGSHIFT), "the short runs are those of table 3"
