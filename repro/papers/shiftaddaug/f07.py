@@ -11,7 +11,7 @@ from repro.ops import round_to_power_of_two
 from repro.papers.shiftaddaug.comparing import train_all
 from repro.papers.shiftaddaug.methods import MAIN
 from repro.papers.shiftaddaug.recipes import SCALE, SEEDS, presets
-from repro.papers.shiftaddaug.training import unpack, wide_network
+from repro.papers.shiftaddaug.training import augmentation, unpack, wide_network
 from repro.papers.table import Drawing, Table
 from repro.papers.weight_distributions import fit_distributions
 from repro.report.figures import new_figure
@@ -33,12 +33,16 @@ STATES = {
 def trained(recipe, seeds, run):
     """Fits of a Gaussian and a Laplace distribution to the 1x1 layers' weights, and how far they are from their start.
 
-    One row per state, operator, layer and seed. Shift weights without sharing and after remapping are rounded to powers
-    of two, as the layer computes with them. `extra`: histograms of all layers together, each in its own deviations.
+    One row per state, operator, layer and seed. In memory is the whole wide weight, by whose mean and deviation R goes;
+    the other states are what the target computes with, shift weights rounded to powers of two. The rank correlation
+    with the start compares place by place, so it is empty where channels change places. `extra`: histograms of all
+    layers together, each in its own deviations.
     """
     done = train_all(recipe, seeds, run, METHODS)
     rows, histograms = [], []
     for (state, op), (row, which) in STATES.items():
+        moves = augmentation(METHODS[row])
+        in_place = not (moves.augmented and moves.reorder)
         for seed in seeds:
             value = done[recipe.models[0], row, seed].value or {}
             weights = value.get("weights", {}).get(which, {})
@@ -48,12 +52,14 @@ def trained(recipe, seeds, run):
                 weight = unpack(weights[name]).astype(float)
                 if op == "shift" and which == "computed":
                     weight = round_to_power_of_two(torch.from_numpy(weight), 5).numpy()
-                begun = start[name].raw_target_weight().detach().double().numpy().ravel()
                 fits = fit_distributions(weight)
                 better = max(("gaussian", "laplace"), key=lambda kind: fits[f"{kind}_log_likelihood"])
-                moved = stats.spearmanr(begun, weight).statistic
+                moved = float("nan")
+                if in_place:
+                    begun = start[name].raw_target_weight().detach().double().numpy().ravel()
+                    moved = float(stats.spearmanr(begun, weight).statistic)
                 key = {"state": state, "op": op, "layer": name.removesuffix(".conv"), "seed": seed}
-                rows.append({**key, "better_fit": better, **fits, "rank_correlation_with_start": float(moved)})
+                rows.append({**key, "better_fit": better, **fits, "rank_correlation_with_start": moved})
                 pooled.append((weight - weight.mean()) / max(weight.std(), 1e-12))
             if pooled:
                 density, edges = np.histogram(np.concatenate(pooled), bins=61, range=(-4, 4), density=True)
