@@ -1,7 +1,7 @@
 """The five tiny networks of ShiftAddAug at the size that the paper trains, and small enough for two cores.
 
 A small network keeps what sets its family apart: kernels, expansion, SE, activation, head and hidden layer. It takes
-images of 16 pixels and has 3,000 to 9,000 weights.
+images of 16 pixels and has 4,150 to 9,490 weights (10 classes, three colours).
 """
 
 from __future__ import annotations

@@ -55,7 +55,8 @@ RECIPES = {
     ("smoke", "eyes"): _eyes(DataRecipe("eyes", train_images=32, test_images=16), 1),
     ("quick", "eyes"): _eyes(DataRecipe("eyes", train_images=500), 4),
     ("study", "eyes"): dataclasses.replace(
-        _eyes(DataRecipe("eyes"), 12, controls=("Base, equal compute", "Shift, equal compute")), models=SEGMENTERS
+        _eyes(DataRecipe("eyes"), 12, controls=("Base, equal compute", "Shift, equal compute", "Add, equal compute")),
+        models=SEGMENTERS,
     ),
     ("paper", "openeds"): _files("openeds"),
     ("paper", "voc2012"): _files("voc2012", rows=("Base", "NetAug", "Shift", "AugShift")),
