@@ -43,7 +43,8 @@ class FrontRecipe:
 
 
 def trained(recipe, seeds, run):
-    """One row per network and seed: method, model, dataset, energy_mj (of one image), accuracy_pct, seed, note."""
+    """One row per network and seed: method, model, dataset, energy_mj (of one image), accuracy_pct, seed, note,
+    and test_loss in nats where the run measured it."""
     done = train_all(recipe.methods, seeds, run, TINY)
     known = {op: recipe.reference_job(op) for op in REFERENCES.values()}
     beside = run(jobs.specs({method: known[op] for method, op in REFERENCES.items()}, seeds))
@@ -59,7 +60,8 @@ def trained(recipe, seeds, run):
 
 
 def _tested(outcome):
-    return {"accuracy_pct": jobs.accuracy_of(outcome), "note": jobs.note_of(outcome)}
+    measured = {"accuracy_pct": jobs.accuracy_of(outcome), "test_loss": jobs.accuracy_of(outcome, "test_loss")}
+    return {**measured, "note": jobs.note_of(outcome)}
 
 
 def draw(ours):

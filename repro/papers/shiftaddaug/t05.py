@@ -23,8 +23,8 @@ from repro.report.pictures import confusion_grid
 def trained(recipe, seeds, run):
     """Every network under every method of the data set's rows.
 
-    `attrs["extra"]`: classes (IoU of each), confusions, draws (mIoU with other test images), curves of every training,
-    and controls, rows of the first model that the paper does not have.
+    `attrs["extra"]`: classes (IoU of each), confusions, draws (mIoU with other test images), curves and losses (test
+    loss, nats) of every training, and controls, rows of the first model that the paper does not have.
     """
     dataset, methods = recipe.data.dataset, {row: MAIN[row] for row in recipe.rows}
     done = train_all(recipe, seeds, run, methods, spec)
@@ -46,6 +46,10 @@ def trained(recipe, seeds, run):
             {**key, "seed": seed, **epoch}
             for key, seed, outcome in runs
             for epoch in (outcome.value or {}).get("curve", [])
+        ),
+        "losses": pd.DataFrame(
+            {"model": model, "row": row, "seed": seed, "test_loss": accuracy_of(outcome, "test_loss")}
+            for (model, row, seed), outcome in (done | beside).items()
         ),
         "controls": _scores(
             [({"model": model, "row": row}, seed, outcome) for (model, row, seed), outcome in beside.items()]
@@ -85,5 +89,5 @@ TABLE = Table(
     recipes=RECIPES,
     seeds=SEEDS,
     scale=SCALE,
-    keeps=("draws", "classes", "confusions", "controls"),
+    keeps=("draws", "classes", "confusions", "controls", "losses"),
 )
