@@ -35,6 +35,25 @@ def test_a_run_that_failed_says_nothing_of_divergence():
         assert verdict.status == found if found else verdict.status not in ("reproduced", "not reproduced")
 
 
+@pytest.mark.parametrize(
+    ("above", "energy", "found"),
+    [(1.0, 1.0, ("reproduced", "reproduced")), (0.0, 1.0, ("undecided", "reproduced"))]
+    + [(above, energy, ("not reproduced",) * 2) for above, energy in ((-1.0, 1.0), (1.0, 9.0))],
+)
+def test_figure_5_asks_for_more_accuracy_or_as_much_at_less_energy(above, energy, found):
+    networks = {("AugShift", "MCUNet-in3"): (energy, 45 + above), ("AugShift", "MobileNetV2-w0.35"): (0.9, 30.0)}
+    networks |= {("DeepShift", "resnet20"): (5.0, 45.0), ("AdderNet", "resnet20"): (8.0, 43.0)}
+    ours = pd.DataFrame(
+        {"method": method, "model": model, "energy_mj": mj, "accuracy_pct": pct + 0.03 * (seed + len(model)) % 0.07}
+        | {"dataset": "glyphs", "seed": seed}
+        for (method, model), (mj, pct) in networks.items()
+        for seed in range(3)
+    )
+    ours.attrs = {"preset": "study", "dataset": "glyphs"}
+    verdicts = (judge(claim, {"shiftaddaug_f05": ours}) for claim in ("shiftaddaug-c68", "shiftaddaug-c70"))
+    assert tuple(verdict.status for verdict in verdicts) == found
+
+
 def test_every_data_set_is_tuned_or_takes_what_glyphs_chose():
     recorded = {path.stem.partition("-")[2] for path in (results_root() / "tuning").glob("shiftaddaug-*.csv")}
     assert "glyphs" in recorded
