@@ -186,6 +186,7 @@ def comparison(
     statuses: bool = False,
     stands_for: Mapping[str, str] | None = None,
     beside: Mapping[str, Method] | None = None,
+    paper: Sequence[str] = ("cifar100",),
 ) -> Table:
     """The entry of a table that shows some methods on some models, known by method, model and data set.
 
@@ -194,6 +195,7 @@ def comparison(
         statuses: as `method_rows`.
         stands_for: data set of ours -> the printed one in whose rows it is read.
         beside: methods that the paper does not have, for the extra frame `beside`; see `add_beside`.
+        paper: data sets of the preset `paper`; each is a record of its own.
     """
 
     def trained(recipe, seeds, run):
@@ -212,7 +214,7 @@ def comparison(
     return Table(
         title=title,
         trained=trained,
-        recipes=presets(models),
+        recipes=presets(models, paper=paper),
         seeds=SEEDS,
         scale=SCALE,
         keeps=("examples", "losses") if beside is None else ("examples", "losses", "beside"),

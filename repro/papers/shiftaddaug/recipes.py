@@ -74,8 +74,15 @@ def _small(dataset: str, data: DataRecipe, epochs: int, models: Sequence[str], *
     return MethodsRecipe(data, train, models, tuned_settings(dataset), calibration_images=CALIBRATION_IMAGES)
 
 
-def presets(models: Sequence[str], quick: Sequence[str] | None = None) -> dict[tuple[str, str], MethodsRecipe]:
-    """Recipes of a table over some models; `quick` trains the first one, or those given."""
+def presets(
+    models: Sequence[str], quick: Sequence[str] | None = None, paper: Sequence[str] = ("cifar100",)
+) -> dict[tuple[str, str], MethodsRecipe]:
+    """Recipes of a table over some models.
+
+    Args:
+        quick: the models of that preset (default: the first one).
+        paper: data sets of the preset `paper`, the first of which is its default.
+    """
     quick = tuple(models[:1] if quick is None else quick)
     glyphs = {"flip": False, "crop_padding": 1}
     return {
@@ -86,21 +93,24 @@ def presets(models: Sequence[str], quick: Sequence[str] | None = None) -> dict[t
         ("quick", "glyphs"): _small("glyphs", DataRecipe("glyphs", train_images=3000), 6, quick, **glyphs),
         ("study", "cifar10"): _small("cifar10", cifar_subset(10_000), 12, tuple(models)),
         ("study", "glyphs"): _small("glyphs", DataRecipe("glyphs"), 12, tuple(models), **glyphs),
-        ("paper", "cifar100"): MethodsRecipe(
-            DataRecipe("cifar100", size=160),
-            PAPER,
-            tuple(models),
-            {"adder": {"epochs": 300}},
-            size="paper",
-            calibration_images=16_000,
-        ),
+        **{
+            ("paper", dataset): MethodsRecipe(
+                DataRecipe(dataset, size=160),
+                PAPER,
+                tuple(models),
+                {"adder": {"epochs": 300}},
+                size="paper",
+                calibration_images=16_000,
+            )
+            for dataset in paper
+        },
     }
 
 
 ALL_MODELS = tuple(MODELS)
 THREE_MODELS = ("MobileNetV2-w0.35", "MCUNet-in3", "ProxylessNAS-w0.35")
-STANDS_FOR = {"glyphs": "CIFAR10"}
-"""Where a data set is part of a row's key."""
+STANDS_FOR = {"glyphs": "CIFAR10", "flowers102": "Flower102", "stanford-cars": "Cars"}
+"""Data set of ours -> the printed name, where it is part of a row's key and not the same but for its spelling."""
 SEEDS = {"smoke": (0,), "quick": (0, 1), "study": (0, 1, 2), "paper": (0, 1, 2)}
 
 _SMALLER = (

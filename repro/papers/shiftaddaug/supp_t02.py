@@ -8,5 +8,8 @@ from repro.papers.shiftaddaug.recipes import STANDS_FOR
 
 METHODS = {"Shift": SHIFT, "Add": ADD, "AugAdd": AUGADD}
 MODELS = ("MobileNetV2-w0.35", "MCUNet-in3")
+DATASETS = ("cifar100", "cifar10", "food101", "flowers102")
 
-TABLE = comparison("Adders, augmented and not, beside shift networks", METHODS, MODELS, stands_for=STANDS_FOR)
+TABLE = comparison(
+    "Adders, augmented and not, beside shift networks", METHODS, MODELS, stands_for=STANDS_FOR, paper=DATASETS
+)

@@ -1,6 +1,8 @@
 """ShiftAddAug table 12 (Sec. 4.2): Shift and AugShift of three further models on more data sets.
 
-Below `paper` one data set stands for a column; glyphs are read in the column of CIFAR-10, which has ten classes too."""
+Each data set is a record of its own, at `paper` those of the columns. Glyphs are read in the column of CIFAR-10, which
+has ten classes too.
+"""
 
 from __future__ import annotations
 
@@ -10,5 +12,6 @@ from repro.papers.shiftaddaug.recipes import STANDS_FOR
 
 METHODS = {"Shift": SHIFT, "AugShift": AUGSHIFT}
 MODELS = ("MobileNetV3-w0.35", "ProxylessNAS-w0.35", "MobileNetV2-Tiny")
+DATASETS = ("cifar10", "imagenet", "food101", "flowers102")
 
-TABLE = comparison("Shift and AugShift on more data sets", METHODS, MODELS, stands_for=STANDS_FOR)
+TABLE = comparison("Shift and AugShift on more data sets", METHODS, MODELS, stands_for=STANDS_FOR, paper=DATASETS)

@@ -9,14 +9,16 @@ import pytest
 import torch
 
 from repro.augment import augment
+from repro.papers import entry
 from repro.papers.shiftaddaug import f07, t03, t11
 from repro.papers.shiftaddaug.comparing import status, train_all
 from repro.papers.shiftaddaug.methods import CONTROLS, MAIN
 from repro.papers.shiftaddaug.networks import tiny
-from repro.papers.shiftaddaug.recipes import TUNED, presets
+from repro.papers.shiftaddaug.recipes import STANDS_FOR, TUNED, presets
 from repro.papers.shiftaddaug.training import packed_weights, wide_network
 from repro.paths import results_root
 from repro.report import judge, published
+from repro.report.conform import folded
 from repro.runs import Outcome
 
 RECIPE = presets(("MobileNetV2-w0.35",))["smoke", "glyphs"]
@@ -123,3 +125,9 @@ def test_mobilenet_v3_with_adders_is_dead():
     assert (logits == logits[0]).all() and logits.isfinite().all()
     learning = {name for name, parameter in network.named_parameters() if parameter.grad.abs().sum() > 0}
     assert learning == {"classifier.bias"}, "so it stays as it is, whatever the rate"
+
+
+@pytest.mark.parametrize("table_id", ["shiftaddaug_t04", "shiftaddaug_t12", "shiftaddaug_supp_t02"])
+def test_the_paper_preset_trains_on_the_data_sets_of_the_columns(table_id):
+    sets = [dataset for preset, dataset in entry(table_id).recipes if preset == "paper"]
+    assert {folded(STANDS_FOR.get(name, name)) for name in sets} == set(map(folded, published(table_id)["dataset"]))
