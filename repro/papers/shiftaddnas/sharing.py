@@ -201,6 +201,7 @@ def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
     train, held_out, test = (prepare(part, device()) for part in (splits.train, splits.held_out, splits.test))
     torch.manual_seed(seed)
     supernet = HybridSupernet(run.space, run.sharing, **form_of(run.data)).to(device())
+    begun = shown_weights(supernet)
     started = time.perf_counter()
     history = fit_logged(supernet, train, run.train, seed, context)
     value = {"detail": history.detail, "params": sum(p.numel() for p in supernet.parameters())}
@@ -233,7 +234,7 @@ def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
         "outcome": "done",
         **value,
         "scores": scores,
-        "weights": weights_of(supernet),
+        "weights": described_weights(supernet, begun),
         "kernels": kernels_of(supernet),
         "seconds": {name: round(each, 2) for name, each in seconds.items()},
     }
@@ -279,18 +280,31 @@ def _shown_filters(supernet: HybridSupernet):
 
 
 @torch.no_grad()
-def weights_of(supernet: HybridSupernet) -> list[dict]:
-    """Fits (`fit_distributions`) and histogram of the 3x3 filters that operators compute with, in the middle cells."""
-    rows = []
+def shown_weights(supernet: HybridSupernet) -> dict[tuple[int, int, str], np.ndarray]:
+    """{(layer, level, operator): the flat 3x3 filters that it computes with} of the middle cells."""
+    found = {}
     for layer, level, operator, cell in _shown_filters(supernet):
         weight = cell.filters(operator)["conv.conv"]
         if operator == "shift":
             weight = round_to_power_of_two(weight, cell.choices[operator].conv.conv.weight_bits)
-        flat = weight.cpu().flatten().double().numpy()
+        found[layer, level, operator] = weight.cpu().flatten().double().numpy()
+    return found
+
+
+def described_weights(supernet: HybridSupernet, begun: Mapping[tuple[int, int, str], np.ndarray]) -> list[dict]:
+    """Fits (`fit_distributions`) and histogram of `shown_weights`, and how each correlates with what it began as.
+
+    Args:
+        begun: `shown_weights` before training.
+    """
+    rows = []
+    for (layer, level, operator), flat in shown_weights(supernet).items():
         largest = np.abs(flat).max()
         counts, edges = np.histogram(flat, bins=61, range=(-largest, largest))
         histogram = {"histogram": counts.tolist(), "edges": edges.round(6).tolist()}
-        rows.append({"layer": layer, "level": level, "op": operator, **fit_distributions(flat), **histogram})
+        moved = {"correlation_with_start": float(np.corrcoef(begun[layer, level, operator], flat)[0, 1])}
+        about = {"layer": layer, "level": level, "op": operator}
+        rows.append({**about, **fit_distributions(flat), **moved, **histogram})
     return rows
 
 

@@ -78,6 +78,7 @@ def test_a_supernet_run_that_was_killed_ends_with_the_same_value(tmp_path):
     assert whole.pop("seconds") and again.pop("seconds") and whole == again
     assert set(whole["scores"]) == {"-".join(path) for path in run.paths}
     assert {row["op"] for row in whole["weights"]} == {"conv", "shift", "adder"} and len(whole["kernels"]) == 2
+    assert all(0 < row["correlation_with_start"] < 1 for row in whole["weights"])
 
 
 def test_ranked_paths_are_fixed_and_all_ways_of_sharing_rank_the_same():
