@@ -202,12 +202,11 @@ def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
     torch.manual_seed(seed)
     supernet = HybridSupernet(run.space, run.sharing, **form_of(run.data)).to(device())
     begun = shown_weights(supernet)
-    started = time.perf_counter()
     history = fit_logged(supernet, train, run.train, seed, context)
     value = {"detail": history.detail, "params": sum(p.numel() for p in supernet.parameters())}
     if history.diverged:
         return {"outcome": "diverged", **value, "top1_pct": None, "scores": {}, "weights": [], "kernels": []}
-    trained = time.perf_counter()
+    started = time.perf_counter()
     options = {"calibration": train, **_CALIBRATION, "batch_size": run.train.eval_batch_size}
     inherited, tested = (evaluate_paths(supernet, run.paths, part, **options) for part in (held_out, test))
     scores = {
@@ -229,7 +228,8 @@ def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
         value["found"] = search_paths(
             run.space, run.data, run.search, loss, seed=seed, checkpoint=context.checkpoint / "search.json"
         )
-    seconds = {"train": trained - started, "score": scored - trained, "search": time.perf_counter() - scored}
+    seconds = {"train": sum(row["seconds"] for row in history.rows)}  # of all epochs, also those before a resume
+    seconds |= {"score": scored - started, "search": time.perf_counter() - scored}
     return {
         "outcome": "done",
         **value,
