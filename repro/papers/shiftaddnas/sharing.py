@@ -41,14 +41,18 @@ MODES = {
     "T fitted, KL": WeightSharing(start="he"),
     "HWS w/o KL": WeightSharing(divergence="none"),
     "w/ HWS": WeightSharing(),
+    "w/ HWS, weight 0.1": WeightSharing(weight=0.1),
+    "w/ HWS, lambda 2": WeightSharing(scale=2.0),
     "HWS, closed KL": WeightSharing(divergence="closed"),
-    "as released": WeightSharing(
+    "T and KL as released": WeightSharing(
         remap="released", factors="random", pieces=100, divergence="softmax", weight=10.0, scale=2.0
     ),
 }
 """Ways of sharing. The two of table 6 have its names: naive sharing is one pool at He's scale; HWS is equations 7 and 8
 as printed, on a pool at unit scale. The others tell T from its scale: a naive pool at unit scale, one learnt factor in
-place of T's 200, T on a pool at He's scale."""
+place of T's 200, T on a pool at He's scale; or they change the divergence: its weight, lambda (2 in the public code),
+its form. "T and KL as released" takes these two from the public code and nothing else: see
+`repro.search.hybrid_supernet`."""
 PRINTED = ("w/ Naive WS", "w/ HWS")
 """Those of table 6, which a search goes by too."""
 PLAIN = {"own weights": "w/o WS", "He's scale": "w/ Naive WS", "unit scale": "naive, N(0, 1)"}

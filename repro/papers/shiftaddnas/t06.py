@@ -25,6 +25,7 @@ from repro.papers.shiftaddnas import recipes, sharing
 from repro.papers.shiftaddnas.sharing import PRINTED
 from repro.papers.table import Drawing, Table, is_computed
 from repro.report.charts import layer_breakdown
+from repro.report.decide import Atom, Row
 from repro.report.figures import new_figure
 from repro.report.palette import COLOURS
 
@@ -107,7 +108,7 @@ def trained(recipe, seeds, run):
     top1_pct is that of the network that the supernet found, trained alone; its cost stands in `found`, since it is a
     smaller network than the printed ones. `attrs["extra"]` further: modes (all ways of sharing, by supernet:
     correlations, scores, parameters, correlation with the supernet without sharing), ceiling, intervals and draws over
-    paths and trainings, points, examples.
+    paths and trainings, differences of `CONTROLS`, points, examples.
     """
     done = run(sharing.supernet_specs(recipe, recipe.modes, seeds) | sharing.path_specs(recipe, seeds))
     points = _points(recipe, seeds, done)
@@ -130,6 +131,7 @@ def trained(recipe, seeds, run):
         "modes": modes,
         "ceiling": pd.DataFrame([{"trainings": len(seeds), **ranking.ceiling(alone.to_numpy())}]),
         "intervals": ranking.intervals(draws),
+        "differences": _differences(modes, draws),
         "draws": printed,
         "points": points,
         "found": pd.DataFrame({**row, "path": "-".join(row["path"])} for row in found),
@@ -179,6 +181,31 @@ def _modes(recipe, seeds, done, points, alone, scores) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+CONTROLS = {"T fitted": "one factor", "HWS w/o KL": "naive, N(0, 1)"}
+"""Way of sharing with T -> the one without that starts with the same pool and has no divergence either."""
+
+
+def _differences(modes, draws) -> pd.DataFrame:
+    """What T adds to its control: difference of the statistics' means over supernets, 95 % interval as in verdicts.
+
+    The interval is over paths and trainings, by the resamples that both share, and over supernets.
+    """
+    rows = []
+    for statistic in ranking.STATISTICS:
+        known = {}
+        for mode, values in modes.dropna(subset=statistic).groupby("mode", sort=False)[statistic]:
+            drawn = draws.loc[(draws["name"] == mode) & (draws["column"] == statistic), "value"]
+            if len(drawn):
+                known[mode] = Row(values.to_numpy(), statistic, draws=drawn.to_numpy())
+        for mode, control in CONTROLS.items():
+            if mode in known and control in known:
+                atom = Atom({known[mode]: 1.0, known[control]: -1.0}, pool=known.values())
+                low, high = atom.interval()
+                pair = {"mode": mode, "control": control, "column": statistic}
+                rows.append({**pair, "difference": atom.estimate, "low": low, "high": high})
+    return pd.DataFrame(rows, columns=["mode", "control", "column", "difference", "low", "high"])
 
 
 def draw(ours):
@@ -235,7 +262,7 @@ TABLE = Table(
     seeds=recipes.SEEDS,
     scale=recipes.SCALE,
     layout="wide",
-    keeps=("modes", "ceiling", "intervals", "draws", "found", "examples"),
+    keeps=("modes", "ceiling", "intervals", "differences", "draws", "found", "examples"),
     models=("shiftaddnas_t0", "shiftaddnas_t1", "shiftaddnas_t1_rank2"),
     unit="supernet",
 )
