@@ -63,11 +63,17 @@ def test_a_search_finds_the_best_path_within_its_limits(tmp_path):
         search_paths(space, RECIPE.data, none, loss, seed=0, checkpoint=tmp_path / "none.json")
 
 
-def test_operator_sets_keep_attention_to_where_the_space_has_it():
-    spaces = {name: t07.with_operators(RECIPE.space, letters) for name, letters in t07.SETS.items()}
-    found = {name: [level.operators for level in space.levels] for name, space in spaces.items()}
-    assert found["Attn&Conv"] == ["C", "AC"] and found["Shift&Add"] == ["S+", "S+"]
-    assert found["Attn&Conv&Add"] == ["C+", "AC+"] and found["All"] == ["CS+", "ACS+"]
+def test_operator_sets_keep_each_resolutions_own_operators():
+    def of(space):
+        spaces = {name: t07.with_operators(space, letters) for name, letters in t07.SETS.items()}
+        return {name: [level.operators for level in each.levels] for name, each in spaces.items()}
+
+    small, whole = of(RECIPE.space), of(sharing.PAPER_SPACE)
+    assert small["Attn&Conv"] == ["C", "AC"] and small["Shift&Add"] == ["S+", "S+"]
+    assert small["Attn&Conv&Add"] == ["C+", "AC+"] and small["All"] == ["CS+", "ACS+"]
+    assert whole["Attn&Conv"] == ["C", "C", "AC", "AC"] and whole["All"] == ["CS+", "CS+", "ACS+", "AC"]
+    assert whole["Attn&Conv&Add"] == ["C+", "C+", "AC+", "AC"]
+    assert whole["Shift&Add"] == ["S+"] * 4  # neither attention nor convolution, also at 7x7
 
 
 def test_a_supernet_run_that_was_killed_ends_with_the_same_value(tmp_path):
