@@ -17,6 +17,7 @@ from repro.papers.analytic import analytic_frame
 from repro.papers.kinds import spec_of
 from repro.papers.shiftaddnas import fbnet_space, recipes, sharing
 from repro.papers.shiftaddnas.counts import vision_counts
+from repro.papers.shiftaddnas.path_search import COSTS, COUNTS, path_costs
 from repro.papers.table import Table
 from repro.search.hybrid_space import HybridSpace, Level
 
@@ -63,8 +64,13 @@ def trained(recipe, seeds, run):
         {**key, "seed": seed, "accuracy_pct": jobs.accuracy_of(outcome), "note": jobs.note_of(outcome)}
         for key, seed, outcome in outcomes
     )
-    counts = fbnet.found.assign(space=FBNET)[["space", "operators", "seed", "mult_m", "add_m", "shift_m"]]
-    frame = frame.merge(counts, how="left", on=["space", "operators", "seed"])
+    key = ["space", "operators", "seed"]
+    large = found[list(COUNTS)].rename(columns=lambda name: name.replace("_m", "_g")) / 1e3
+    counts = [
+        pd.concat([found.assign(space=SPACE)[key], large], axis=1),
+        fbnet.found.assign(space=FBNET)[[*key, *COUNTS]],
+    ]
+    frame = frame.merge(pd.concat(counts), how="left", on=key)
     frame.attrs["extra"] = {
         "found": found,
         "found_fbnet": fbnet.found,
@@ -100,7 +106,13 @@ def _own_space(recipe: sharing.SharingRecipe, seeds, run):
             for row in found
         }
     )
-    rows = pd.DataFrame({**row, "path": "-".join(row["path"])} for row in found)
+    rows = pd.DataFrame(
+        [
+            {**row, **path_costs(spaces[row["method"]], recipe.data, row["path"]), "path": "-".join(row["path"])}
+            for row in found
+        ],
+        columns=["method", "seed", "path", "loss", *COSTS, "macs_m_limit", *COUNTS],
+    )
     return rows.rename(columns={"method": "operators"}), retrained
 
 

@@ -27,6 +27,8 @@ def test_costs_of_a_path_follow_its_operators():
     conv, shift, adder = (price(("0C", f"1{letter}", f"1{letter}")) for letter in "CS+")
     assert conv["macs_m"] == pytest.approx(shift["macs_m"]) == pytest.approx(adder["macs_m"])
     assert shift["energy_uj"] < conv["energy_uj"] and adder["energy_uj"] < conv["energy_uj"]
+    assert conv["shift_m"] == 0 < shift["shift_m"] and conv["mult_m"] == conv["macs_m"] > adder["mult_m"]
+    assert conv["mult_m"] - shift["mult_m"] == pytest.approx(shift["shift_m"])
     network = HybridNetwork(RECIPE.space, ("0C", "1C", "1C"), in_channels=1, num_classes=10)
     sizes = []
     hooks = [
@@ -52,7 +54,10 @@ def test_a_search_finds_the_best_path_within_its_limits(tmp_path):
 
     found = search_paths(space, RECIPE.data, search, loss, seed=0, checkpoint=tmp_path / "search.json")
     allowed = [path for path in space.all_paths() if energy(path) <= found["limits"]["energy_uj"]]
-    assert set(found) == {"path", "loss", *COSTS, "limits", "rounds"} and 0 < len(allowed) < space.size
+    assert set(found) == {"path", "loss", *COSTS, "limits", "rounds", "best"} and 0 < len(allowed) < space.size
+    best = [tuple(path) for path in found["best"]]
+    assert best[0] == tuple(found["path"]) and len(set(best)) == len(best) and set(best) <= set(allowed)
+    assert loss(best) == sorted(loss(best))
     assert tuple(found["path"]) in allowed and found["loss"] == pytest.approx(min(loss(allowed)))
     assert found["rounds"] == sorted(found["rounds"], reverse=True) and len(found["rounds"]) == 5
     plain = [energy(path) for path in space.all_paths() if all(b.endswith("C") for b in path)]
