@@ -11,8 +11,11 @@ equal, hardly anything trains.
     fit_paths(supernet, train, recipe, seed=0)
     evaluate_paths(supernet, paths, held_out, calibration=train)
 
-Differs from the public code (ShiftAddNAS): attention is the block of the retrained networks, with filters of its own
-for each entrance, and a block that changes nothing in shape has no filters on its shortcut.
+Differs from the public code (ShiftAddNAS), whatever the way of sharing: attention is the block of the retrained
+networks, with filters of its own for each entrance, and a block that changes nothing in shape has no filters on its
+shortcut. Shift layers round the pool and send it their gradient; there they round a second T of a detached pool. The
+divergence is the mean over a path's tensors times its weight; there ten times the sum. Adder layers' gradients are not
+rescaled; there they are, with eta 0.2 (AdderNet).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from repro.papers import ranking
 
@@ -12,8 +13,35 @@ def test_correlations_of_hand_made_rankings():
     assert ranking.correlations(true[::-1], true) == dict.fromkeys(ranking.STATISTICS, pytest.approx(-1.0))
     swapped = ranking.correlations(np.array([1.0, 2.0, 4.0, 3.0]), true)
     assert swapped["kendall_tau"] == pytest.approx(4 / 6) and swapped["spearman_rho"] == pytest.approx(0.8)
+    assert np.isnan(ranking.agreement(true[:0], np.zeros((0, 0)))["kendall_tau"])
     for bad in (np.ones(4), true[:0]):
         assert np.isnan(list(ranking.correlations(bad, true[: len(bad)]).values())).all()
+
+
+def test_correlations_are_scipys_ties_included():
+    predicted, true = np.random.default_rng(0).integers(4, size=(2, 20)).astype(float)
+    found = ranking.correlations(predicted, true)
+    for name, known in zip(ranking.STATISTICS, (stats.kendalltau, stats.pearsonr, stats.spearmanr), strict=True):
+        assert found[name] == pytest.approx(known(predicted, true).statistic)
+
+
+def test_a_prediction_without_error_lies_at_the_quality_and_a_further_training_at_the_ceiling():
+    """Networks of known quality, trainings with noise of the same size: simulated, 40 times."""
+    generator = np.random.default_rng(0)
+    quality = generator.normal(size=(40, 60, 1))
+    trainings = quality + generator.normal(size=(40, 60, 3))
+    further = quality + generator.normal(size=(40, 60, 1))
+    top = np.mean([ranking.ceiling(true)["kendall_tau"] for true in trainings])
+    again = np.mean([ranking.agreement(new[:, 0], true)["kendall_tau"] for new, true in zip(further, trainings)])
+    assert top == pytest.approx(1 / 3, abs=0.02)  # tau of normal numbers with r = 1/2 is 2/pi asin(r)
+    assert again == pytest.approx(top, abs=0.02)
+    draws = [
+        ranking.resampled({"new": new}, true, count=4).query("column == 'pearson_r'")["value"].mean()
+        for new, true in zip(further, trainings)
+    ]
+    assert np.mean(draws) == pytest.approx(0.5, abs=0.03)
+    against_the_mean = [stats.pearsonr(new[:, 0], true.mean(axis=1)).statistic for new, true in zip(further, trainings)]
+    assert np.mean(against_the_mean) > 0.58  # what would exceed the ceiling of 0.5
 
 
 def test_the_ceiling_is_the_mean_over_pairs_of_trainings():

@@ -49,6 +49,16 @@ def test_the_whole_space_is_fbnets():
         FBNetSpace(kinds=("skip",))
 
 
+def test_residual_blocks_start_with_gamma_zero_and_the_others_with_one():
+    norms = {True: [], False: []}
+    for layer in supernet().layers:
+        for cell in layer.values():
+            for block in cell.choices.values():
+                norms[block.residual].append(block.project.norm.weight)
+    assert norms[True] and not any(weight.any() for weight in norms[True])
+    assert norms[False] and all((weight == 1).all() for weight in norms[False])
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_path_computes_what_its_own_network_does(shared):
     """With trained statistics and gammas, also where the path before left other ones."""

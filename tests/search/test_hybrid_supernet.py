@@ -151,6 +151,23 @@ def test_the_divergence_is_the_mean_over_a_paths_tensors():
     assert sharing.term(conv["conv.conv"], "shift") is None and supernet("naive").divergence() is None
 
 
+def last_norms(network):
+    kinds = {"HybridBlock", "AttentionBlock"}
+    return [module.leave.norm for module in network.modules() if type(module).__name__ in kinds]
+
+
+@pytest.mark.parametrize("name", ["own", "HWS"])
+def test_every_block_starts_with_gamma_zero(name):
+    """So that a block begins as its shortcut, and any gradient passes."""
+    net = supernet(name)
+    alone = HybridNetwork(SPACE, ("0C", "1A", "1+"), in_channels=1, num_classes=3)
+    for network in (net, alone):
+        norms = last_norms(network)
+        assert len(norms) >= 3 and all(not norm.weight.any() for norm in norms)
+    others = [m for m in alone.modules() if isinstance(m, torch.nn.BatchNorm2d) and m not in last_norms(alone)]
+    assert others and all((norm.weight == 1).all() for norm in others)
+
+
 def test_entrances_follow_the_resolutions():
     assert entrances_of(("0C", "0S", "1A", "1+")) == ["finer", "same", "finer", "same"]
 

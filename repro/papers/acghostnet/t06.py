@@ -5,20 +5,19 @@ trained 50 epochs, or warmed up separately to a threshold and then trained 20 ep
 comparison"); here both have the same total number of steps. Strategies: adaptive rate on both operators or on adders
 only, with or without separate warm-up.
 
-A supernet predicts on held-out training images, as a search does; the truth is measured on the test images, as the mean
-over several trainings of each network. Two trainings of the same networks do not rank them equally either: how well
-they agree (`repeatability`) is the most that any prediction can reach, and stands beside every tau.
+A supernet predicts on held-out training images, as a search does; the truth is one training of each network, on the
+test images, and tau is the mean over several such truths. Two trainings of the same networks do not rank them equally
+either: how well they agree (`repeatability`) is what one more training would reach as a prediction, and stands beside
+every tau.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from repro.papers import jobs
 from repro.papers.acghostnet import ranking
@@ -26,6 +25,7 @@ from repro.papers.acghostnet.recipes import tuned
 from repro.papers.acghostnet.toy import SIX_BLOCK_FORM, six_block_letters, six_block_path, spread_letters
 from repro.papers.data import DataRecipe
 from repro.papers.presets import SHORT, cifar_subset
+from repro.papers.ranking import agreement, ceiling, intervals, resampled
 from repro.papers.table import Table
 from repro.search.train_supernet import SupernetRecipe, strategy
 from repro.search.warmup import Warmup
@@ -95,90 +95,59 @@ def standalone(alone):
 def trained(recipe, seeds, run):
     """Kendall tau by strategy and seed of the supernet.
 
-    `attrs["extra"]`: points (predictions beside truths), standalone (truths by seed), repeatability, intervals, warmup,
-    and draws, what tau would be with other architectures and other trainings of them (`tau_draws`).
+    `attrs["extra"]`: points (predictions beside truths), standalone (truths by seed), repeatability, warmup, draws,
+    what tau would be with other architectures and other trainings of them (`tau_draws`), and their 95 % intervals.
     """
     shared, alone = outcomes(recipe, seeds, run)
     points, truths = ranking_points(shared, alone), standalone(alone)
-    agreement = repeatability(truths)
-    ceiling = f"; trainings of them agree with tau {agreement:.2f}" if math.isfinite(agreement) else ""
+    again = repeatability(truths)
+    beside = f"; trainings of them agree with tau {again:.2f}" if math.isfinite(again) else ""
+    predicted, true = _by_path(points, truths)
+    draws = tau_draws(points, truths)
     rows, warmups = [], []
     for (adaptive, separate, seed), outcome in shared.items():
         key = {"adaptive_lr": adaptive, "separate_warmup": separate, "seed": seed}
-        mine = points[(points[list(key)] == pd.Series(key)).all(axis=1)].dropna()
-        tau = _tau(mine) if len(mine) > 2 else np.nan
-        rows.append({**key, "kendall_tau": tau, "note": f"{len(mine)} networks ranked{ceiling}"})
+        mine = predicted.get((adaptive, separate, seed), pd.Series(dtype=float)).dropna()
+        tau = agreement(mine.to_numpy(), true.loc[mine.index].to_numpy())["kendall_tau"]
+        rows.append({**key, "kendall_tau": tau, "note": f"{len(mine)} networks ranked{beside}"})
         warmups += [{**key, **group} for group in (outcome.value or {}).get("warmup", [])]
     frame = pd.DataFrame(rows)
     frame.attrs["extra"] = {
         "points": points,
         "standalone": truths,
-        "repeatability": pd.DataFrame({"seeds": [truths["seed"].nunique()], "kendall_tau": [agreement]}),
-        "intervals": _intervals(points),
-        "draws": tau_draws(points, truths),
+        "repeatability": pd.DataFrame({"seeds": [truths["seed"].nunique()], "kendall_tau": [again]}),
+        "intervals": _named(intervals(draws)),
+        "draws": _named(draws),
         "warmup": pd.DataFrame(warmups),
     }
     return frame
 
 
-def _tau(points):
-    return stats.kendalltau(points["predicted_accuracy_pct"], points["true_accuracy_pct"]).statistic
+def _by_path(points, truths):
+    """Predictions (a column per strategy and seed) and truths (one per seed) of networks whose trainings all ended."""
+    true = truths.pivot(index="path", columns="seed", values="accuracy_pct").dropna()
+    predicted = points.pivot(index="path", columns=[*KEY, "seed"], values="predicted_accuracy_pct")
+    return predicted.loc[predicted.index.intersection(true.index)], true
+
+
+def _named(frame):
+    """A frame of `tau_draws` or of its intervals with a column for each part of the strategy."""
+    parts = pd.DataFrame(frame["name"].tolist(), columns=KEY, index=frame.index)
+    return pd.concat([parts, frame.drop(columns="name")], axis=1)
 
 
 def repeatability(truths) -> float:
     """Mean Kendall tau between the rankings of two seeds' trainings; NaN with one seed."""
-    by_seed = truths.pivot(index="path", columns="seed", values="accuracy_pct").dropna()
-    pairs = itertools.combinations(by_seed.columns, 2)
-    taus = [stats.kendalltau(by_seed[a], by_seed[b]).statistic for a, b in pairs]
-    return float(np.mean(taus)) if taus and len(by_seed) > 2 else float("nan")
+    return ceiling(truths.pivot(index="path", columns="seed", values="accuracy_pct").dropna().to_numpy())["kendall_tau"]
 
 
-def tau_draws(points, truths, *, count: int = 200) -> pd.DataFrame:
-    """Tau of every strategy for resampled architectures and resampled trainings of them: the mean over supernets.
-
-    The same resamples serve every strategy, so that differences between strategies can be judged.
-    Returns: adaptive_lr, separate_warmup, column ("kendall_tau"), draw, value; empty with fewer than ten architectures.
-    """
-    predicted = points.pivot(index="path", columns=[*KEY, "seed"], values="predicted_accuracy_pct")
-    true = truths.pivot(index="path", columns="seed", values="accuracy_pct")
-    whole = predicted.dropna().index.intersection(true.dropna().index)
-    columns = [*KEY, "column", "draw", "value"]
-    if len(whole) < 10:
-        return pd.DataFrame(columns=columns)
-    predicted, true = predicted.loc[whole], true.loc[whole].to_numpy()
-    generator = np.random.default_rng(0)
-    rows = []
-    for draw in range(count):
-        paths = generator.integers(len(whole), size=len(whole))
-        trainings = generator.integers(true.shape[1], size=true.shape[1])
-        truth = true[np.ix_(paths, trainings)].mean(axis=1)
-        taus = predicted.iloc[paths].apply(lambda column, truth=truth: stats.kendalltau(column, truth).statistic)
-        rows += [(*key, "kendall_tau", draw, tau) for key, tau in taus.groupby(level=KEY).mean().items()]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _intervals(points):
-    """Tau of the mean prediction over seeds, with its bootstrap interval over architectures."""
-    rows = []
-    for (adaptive, separate), group in points.groupby(KEY):
-        mean = group.groupby("path")[["predicted_accuracy_pct", "true_accuracy_pct"]].mean().dropna()
-        low, high = kendall_interval(*mean.to_numpy().T)
-        rows.append((adaptive, separate, _tau(mean), low, high))
-    return pd.DataFrame(rows, columns=[*KEY, "kendall_tau", "low", "high"])
-
-
-def kendall_interval(predicted: np.ndarray, true: np.ndarray, *, resamples: int = 1000) -> tuple[float, float]:
-    """95 % percentile bootstrap over architectures of Kendall's tau-b.
-
-    A resample whose accuracies are all equal has no tau and is left out; NaN with fewer than ten architectures.
-    """
-    if len(true) < 10:
-        return float("nan"), float("nan")
-    generator = np.random.default_rng(0)
-    draws = generator.integers(len(true), size=(resamples, len(true)))
-    taus = [stats.kendalltau(predicted[rows], true[rows]).statistic for rows in draws]
-    low, high = np.nanquantile(taus, [0.025, 0.975])
-    return float(low), float(high)
+def tau_draws(points, truths) -> pd.DataFrame:
+    """Tau of every strategy for resampled architectures and trainings, mean over supernets; see `ranking.resampled`."""
+    predicted, true = _by_path(points, truths)
+    predicted = predicted.dropna()
+    strategies = {key: group.to_numpy() for key, group in predicted.T.groupby(level=KEY)}
+    draws = resampled({key: rows.T for key, rows in strategies.items()}, true.loc[predicted.index].to_numpy())
+    return draws[draws["column"] == "kendall_tau"].reset_index(drop=True)
 
 
 def _schedule(epochs: int, joint_epochs: int, threshold_pct: float, **train) -> SupernetRecipe:

@@ -10,7 +10,8 @@ from repro.report.figures import new_figure
 
 
 def of_supernets(recipe, seeds, run, settings, ops) -> pd.DataFrame:
-    """One row per setting, operator, level and supernet: fits, excess kurtosis (Gaussian 0, Laplace 3), better fit.
+    """One row per setting, operator, level and supernet: fits, excess kurtosis (Gaussian 0, Laplace 3), better fit, and
+    the correlation of the weights with those before training.
 
     `attrs["extra"]["histograms"]` has the histograms.
     """
@@ -28,16 +29,26 @@ def of_supernets(recipe, seeds, run, settings, ops) -> pd.DataFrame:
     return frame
 
 
+def _shown(frame, ours):
+    """Rows of a frame about the tensors that are drawn: the middle level's of the first seed."""
+    levels = sorted(set(ours["level"]))
+    return frame[(frame["level"] == levels[len(levels) // 2]) & (frame["seed"] == ours["seed"].min())]
+
+
+def correlations(ours) -> str:
+    """A sentence for the caption: how far the drawn weights have moved from their start."""
+    drawn = _shown(ours, ours)
+    told = [f"{row.setting}, {row.op} {row.correlation_with_start:.2f}" for row in drawn.itertuples()]
+    return f"Correlation with the weights before training (above 0.5 a histogram shows the start): {'; '.join(told)}."
+
+
 def histograms(ours, settings, ops, label):
     """Histogram and fits of the middle level's tensor of the first seed: a row per setting, a column per operator."""
-    bars = ours.attrs["extra"]["histograms"]
-    levels = sorted(set(ours["level"][ours["op"].isin(ops)]))
-    level, seed = levels[len(levels) // 2], ours["seed"].min()
+    bars, fits = (_shown(frame, ours) for frame in (ours.attrs["extra"]["histograms"], ours))
     figure, axes = new_figure(len(settings), len(ops), width_in=3.1, height_in=2.4)
     for setting, line in zip(settings, axes):
         for op, axis in zip(ops, line):
-            key = {"setting": setting, "op": op, "level": level, "seed": seed}
-            mine, fit = (part[(part[list(key)] == pd.Series(key)).all(axis=1)] for part in (bars, ours))
+            mine, fit = (part[(part["setting"] == setting) & (part["op"] == op)] for part in (bars, fits))
             if len(fit):
                 draw_fits(axis, mine, fit.iloc[0], op)
                 kurtosis, better = fit["excess_kurtosis"].iloc[0], fit["better_fit"].iloc[0]

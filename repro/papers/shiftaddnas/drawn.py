@@ -1,16 +1,28 @@
-"""Searched vision networks block by block (figures 9 and 10), read off the network as it is built and traced."""
+"""Searched vision networks block by block (figures 9 and 10), read off the network as it is built and traced.
+
+The printed ones, and those that table 6's searches rank first and second.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
+import torch
+from torch import nn
 
 from repro.cost import CONVENTIONS, count, traced
 from repro.models.shiftaddnas import AttentionBlock
+from repro.models.trace import Layer, trace
 from repro.papers.analytic import MILLION
 from repro.papers.shiftaddnas.counts import SEARCHED
-from repro.papers.table import Drawing
+from repro.papers.shiftaddnas.path_search import form_of
+from repro.papers.shiftaddnas.sharing import SharingRecipe
+from repro.papers.table import Drawing, is_computed
 from repro.report.figures import legend_below, new_figure
 from repro.report.palette import COLOURS
+from repro.runs import Outcome
+from repro.search.hybrid_supernet import HybridNetwork
 
 LETTERS = {"attention": "Attn", "conv": "Conv", "shift": "Shift", "adder": "Add"}
 """Operator of a block -> the block's name in the paper."""
@@ -28,35 +40,75 @@ def blocks(network: str) -> pd.DataFrame:
     """
     name, resolution = SEARCHED[network]
     model, layers = traced(name, resolution)
-    counted = count(model, convention="shiftaddnas", layers=list(layers)).layers
-    rows, stage, channels_before = [], 0, None
-    for place, block in enumerate(model.blocks):
-        mine = counted[counted["name"].str.startswith(f"blocks.{place}.")]
-        attention = isinstance(block, AttentionBlock)
-        (leave,) = mine[mine["name"].str.startswith(f"blocks.{place}.leave.")].itertuples()
-        stage += leave.out_channels != channels_before
-        channels_before = leave.out_channels
-        rows.append(
-            {
-                "network": network,
-                "block": place + 1,
-                "stage": int(stage),
-                "operator": "attention" if attention else leave.op,
-                "resolution_px": leave.out_height,
-                "channels": leave.out_channels,
-                "heads": block.heads if attention else 0,
-                **{f"{kind}_m": mine[kind].sum() / MILLION for kind in ("mults", "shifts", "adds")},
-            }
-        )
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(_rows(network, model, list(layers)))
     frame.attrs["convention"] = (
         f"blocks at {resolution} pixels, without stem and classifiers; {CONVENTIONS['shiftaddnas'].text}"
     )
     return frame
 
 
-def draw(frame: pd.DataFrame) -> list[Drawing]:
-    """Every network of a frame of `blocks`: its blocks by operator, and below them what each computes."""
+def found(recipe: SharingRecipe, done: Mapping[tuple[str, int], Outcome], rank: int) -> pd.DataFrame:
+    """As `blocks`, of the path that each search of table 6 has at a rank (from 1) by held-out loss, and its seed.
+
+    Args:
+        done: {(way of sharing, seed): outcome of its supernet}; a search that failed has no rows.
+    """
+    rows = []
+    for (method, seed), outcome in done.items():
+        for path in _best(outcome)[rank - 1 : rank]:
+            with torch.device("meta"):
+                network = HybridNetwork(recipe.space, path, **form_of(recipe.data))
+            facts = recipe.data.facts
+            layers = trace(network, (facts["in_channels"], facts["side"], facts["side"]))
+            rows += [{**row, "seed": seed} for row in _rows(f"found {method}, rank {rank}", network, layers)]
+    return pd.DataFrame(rows)
+
+
+def shares(done: Mapping[tuple[str, int], Outcome]) -> pd.DataFrame:
+    """Share of shift and adder blocks in the best paths of each search: method, rank, seed, shift_add_pct."""
+    return pd.DataFrame(
+        {
+            "method": method,
+            "rank": rank,
+            "seed": seed,
+            "shift_add_pct": 100 * sum(b[-1] in "S+" for b in path) / len(path),
+        }
+        for (method, seed), outcome in done.items()
+        for rank, path in enumerate(_best(outcome), 1)
+    )
+
+
+def _best(outcome: Outcome) -> list[list[str]]:
+    return ((outcome.value or {}).get("found") or {}).get("best", [])
+
+
+def _rows(network: str, model: nn.Module, layers: list[Layer]) -> list[dict]:
+    counted = count(model, convention="shiftaddnas", layers=layers).layers
+    rows, stage, before = [], 0, None
+    for place, block in enumerate(model.blocks):
+        mine = counted[counted["name"].str.startswith(f"blocks.{place}.")]
+        attention = next((module for module in block.modules() if isinstance(module, AttentionBlock)), None)
+        (leave,) = mine[mine["name"].str.contains(".leave.", regex=False)].itertuples()
+        stage += (leave.out_channels, leave.out_height) != before
+        before = leave.out_channels, leave.out_height
+        rows.append(
+            {
+                "network": network,
+                "block": place + 1,
+                "stage": int(stage),
+                "operator": leave.op if attention is None else "attention",
+                "resolution_px": leave.out_height,
+                "channels": leave.out_channels,
+                "heads": 0 if attention is None else attention.heads,
+                **{f"{kind}_m": mine[kind].sum() / MILLION for kind in ("mults", "shifts", "adds")},
+            }
+        )
+    return rows
+
+
+def draw(ours: pd.DataFrame, network: str) -> list[Drawing]:
+    """A printed network and those found in the first search: blocks by operator, and below what each computes."""
+    frame = ours if is_computed(ours) else pd.concat([blocks(network), ours[ours["seed"] == ours["seed"].min()]])
     networks = list(frame.groupby("network", sort=False))
     figure, panels = new_figure(2 * len(networks), 1, width_in=8.0, height_in=1.8)
     for place, (network, mine) in enumerate(networks):

@@ -19,7 +19,8 @@ def draw(ours):
     figure = distributions.histograms(ours, (SETTING,), OPS, lambda _, op: f"{op}: ")
     caption = (
         "3x3 filters of each operator in a supernet without weight sharing, the family that fits them better, and "
-        "their excess kurtosis (0 Gaussian, 3 Laplace); middle cell, first seed."
+        "their excess kurtosis (0 Gaussian, 3 Laplace); middle cell, first seed. "
+        f"{distributions.correlations(ours)}"
     )
     return [Drawing(figure, caption)]
 

@@ -12,7 +12,7 @@ from repro.papers.table import Drawing, Table
 from repro.report.figures import new_figure
 from repro.report.palette import COLOURS, SERIES
 
-SETTINGS = ("T from 1", "HWS w/o KL", "w/ HWS", "as released")
+SETTINGS = ("T from 1", "HWS w/o KL", "w/ HWS", "T and KL as released")
 
 
 def trained(recipe, seeds, run):

@@ -19,7 +19,8 @@ def draw(ours):
     figure = distributions.histograms(ours, SETTINGS, OPS, lambda setting, op: f"{setting}, {op}: ")
     caption = (
         "3x3 filters that convolutions and adder layers of a supernet compute with, the family that fits them better, "
-        "and their excess kurtosis (0 Gaussian, 3 Laplace); middle cell, first seed."
+        "and their excess kurtosis (0 Gaussian, 3 Laplace); middle cell, first seed. "
+        f"{distributions.correlations(ours)}"
     )
     return [Drawing(figure, caption)]
 

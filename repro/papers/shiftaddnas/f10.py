@@ -1,14 +1,33 @@
-"""ShiftAddNAS figure 10 (appendix D): the searched network of rank 2, ShiftAddNAS-T1↑^2, block by block."""
+"""ShiftAddNAS figure 10 (appendix D): the searched network of rank 2, ShiftAddNAS-T1↑^2, by block; ours beside."""
 
 from __future__ import annotations
 
-from repro.papers.shiftaddnas import drawn
+import functools
+
+from repro.papers.shiftaddnas import drawn, recipes, sharing
 from repro.papers.table import Table
+
+NETWORK = "ShiftAddNAS-T1↑^2"
 
 
 def computed():
     """One row per block, see `drawn.blocks`."""
-    return drawn.blocks("ShiftAddNAS-T1↑^2")
+    return drawn.blocks(NETWORK)
 
 
-TABLE = Table("The searched network of rank 2", computed=computed, draw=drawn.draw, models=("shiftaddnas_t1_rank2",))
+def trained(recipe, seeds, run):
+    """The networks that table 6's two ways of sharing rank second, block by block: see `drawn.found`."""
+    return drawn.found(recipe, run(sharing.supernet_specs(recipe, sharing.PRINTED, seeds)), rank=2)
+
+
+TABLE = Table(
+    "The searched network of rank 2",
+    trained=trained,
+    computed=computed,
+    draw=functools.partial(drawn.draw, network=NETWORK),
+    recipes=recipes.RECIPES,
+    seeds=recipes.SEEDS,
+    scale=recipes.SCALE,
+    models=("shiftaddnas_t1_rank2",),
+    unit="search",
+)

@@ -20,6 +20,10 @@ from repro.search.supernet import Path
 
 COSTS = ("macs_m", "energy_uj", "latency_us")
 """Million multiply-accumulates (taps of any operator), and the row-stationary model's corrected energy and latency."""
+COUNTS = ("mult_m", "add_m", "shift_m")
+"""Million operations, as table 7 counts them."""
+BEST = 10
+"""How many of the paths that a search judged it keeps; the paper's appendix D looks at as many."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +53,15 @@ def form_of(data: DataRecipe) -> dict:
 
 @functools.lru_cache(maxsize=4096)
 def path_costs(space: HybridSpace, data: DataRecipe, path: Path) -> dict[str, float]:
-    """Every cost of a path's network for one image of the data."""
+    """`COSTS` and `COUNTS` of a path's network for one image of the data."""
     with torch.device("meta"):
         network = HybridNetwork(space, path, **form_of(data))
     layers = trace(network, (data.facts["in_channels"], data.facts["side"], data.facts["side"]))
     priced = layers_cost(layers, accounting="corrected")
-    macs = count(network, convention="shiftaddnas", layers=layers).macs
-    return {"macs_m": macs / 1e6, "energy_uj": 1e3 * priced.energy_mj, "latency_us": 1e3 * priced.latency_ms}
+    counted = count(network, convention="shiftaddnas", layers=layers)
+    costs = {"macs_m": counted.macs / 1e6, "energy_uj": 1e3 * priced.energy_mj, "latency_us": 1e3 * priced.latency_ms}
+    operations = (counted.mults, counted.adds, counted.shifts)
+    return costs | {name: number / 1e6 for name, number in zip(COUNTS, operations)}
 
 
 def dearest(space: HybridSpace, data: DataRecipe) -> dict[str, float]:
@@ -79,7 +85,8 @@ def search_paths(
 
     Args:
         loss: paths -> their loss with inherited weights, on held-out images.
-    Returns: "path", "loss", its costs, "limits" in the costs' units, and "rounds", the best loss after each.
+    Returns: "path", "loss", its costs, "limits" in the costs' units, "rounds", the best loss after each, and
+        "best", the `BEST` paths with the lowest losses, the first one first.
     Raises: InputError for a limit that no path meets, or one of an unknown cost.
     """
     most = dearest(space, data)
@@ -102,10 +109,12 @@ def search_paths(
     )
     best = found.best
     rounds = [-max(s.score for s in each.population if s.place is not None) for each in found.rounds]
+    judged = {s.genome: s.score for each in found.rounds for s in each.population if s.place is not None}
     return {
         "path": list(space.path(best.genome)),
         "loss": -best.score,
         **best.costs,
         "limits": limits,
         "rounds": rounds,
+        "best": [list(space.path(genome)) for genome in sorted(judged, key=judged.get, reverse=True)[:BEST]],
     }

@@ -1,7 +1,8 @@
 """What searches cost (appendix A): seconds of the runs that tables 3 and 6 make, by phase.
 
-Nothing runs for these tables alone. Seconds belong to the machine that each row names, and a run that was interrupted
-tells only the seconds since it went on: shares and ratios can be compared with the paper's, days cannot.
+Nothing runs for these tables alone. Seconds belong to the machine that each row names: shares and ratios can be
+compared with the paper's, days cannot. Those of a supernet are of all its epochs, whenever they ran; an evolution that
+was interrupted tells only the seconds since it went on.
 """
 
 from __future__ import annotations

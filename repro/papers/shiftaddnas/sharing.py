@@ -41,14 +41,18 @@ MODES = {
     "T fitted, KL": WeightSharing(start="he"),
     "HWS w/o KL": WeightSharing(divergence="none"),
     "w/ HWS": WeightSharing(),
+    "w/ HWS, weight 0.1": WeightSharing(weight=0.1),
+    "w/ HWS, lambda 2": WeightSharing(scale=2.0),
     "HWS, closed KL": WeightSharing(divergence="closed"),
-    "as released": WeightSharing(
+    "T and KL as released": WeightSharing(
         remap="released", factors="random", pieces=100, divergence="softmax", weight=10.0, scale=2.0
     ),
 }
 """Ways of sharing. The two of table 6 have its names: naive sharing is one pool at He's scale; HWS is equations 7 and 8
 as printed, on a pool at unit scale. The others tell T from its scale: a naive pool at unit scale, one learnt factor in
-place of T's 200, T on a pool at He's scale."""
+place of T's 200, T on a pool at He's scale; or they change the divergence: its weight, lambda (2 in the public code),
+its form. "T and KL as released" takes these two from the public code and nothing else: see
+`repro.search.hybrid_supernet`."""
 PRINTED = ("w/ Naive WS", "w/ HWS")
 """Those of table 6, which a search goes by too."""
 PLAIN = {"own weights": "w/o WS", "He's scale": "w/ Naive WS", "unit scale": "naive, N(0, 1)"}
@@ -201,12 +205,12 @@ def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
     train, held_out, test = (prepare(part, device()) for part in (splits.train, splits.held_out, splits.test))
     torch.manual_seed(seed)
     supernet = HybridSupernet(run.space, run.sharing, **form_of(run.data)).to(device())
-    started = time.perf_counter()
+    begun = shown_weights(supernet)
     history = fit_logged(supernet, train, run.train, seed, context)
     value = {"detail": history.detail, "params": sum(p.numel() for p in supernet.parameters())}
     if history.diverged:
         return {"outcome": "diverged", **value, "top1_pct": None, "scores": {}, "weights": [], "kernels": []}
-    trained = time.perf_counter()
+    started = time.perf_counter()
     options = {"calibration": train, **_CALIBRATION, "batch_size": run.train.eval_batch_size}
     inherited, tested = (evaluate_paths(supernet, run.paths, part, **options) for part in (held_out, test))
     scores = {
@@ -228,12 +232,13 @@ def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
         value["found"] = search_paths(
             run.space, run.data, run.search, loss, seed=seed, checkpoint=context.checkpoint / "search.json"
         )
-    seconds = {"train": trained - started, "score": scored - trained, "search": time.perf_counter() - scored}
+    seconds = {"train": sum(row["seconds"] for row in history.rows)}  # of all epochs, also those before a resume
+    seconds |= {"score": scored - started, "search": time.perf_counter() - scored}
     return {
         "outcome": "done",
         **value,
         "scores": scores,
-        "weights": weights_of(supernet),
+        "weights": described_weights(supernet, begun),
         "kernels": kernels_of(supernet),
         "seconds": {name: round(each, 2) for name, each in seconds.items()},
     }
@@ -279,18 +284,31 @@ def _shown_filters(supernet: HybridSupernet):
 
 
 @torch.no_grad()
-def weights_of(supernet: HybridSupernet) -> list[dict]:
-    """Fits (`fit_distributions`) and histogram of the 3x3 filters that operators compute with, in the middle cells."""
-    rows = []
+def shown_weights(supernet: HybridSupernet) -> dict[tuple[int, int, str], np.ndarray]:
+    """{(layer, level, operator): the flat 3x3 filters that it computes with} of the middle cells."""
+    found = {}
     for layer, level, operator, cell in _shown_filters(supernet):
         weight = cell.filters(operator)["conv.conv"]
         if operator == "shift":
             weight = round_to_power_of_two(weight, cell.choices[operator].conv.conv.weight_bits)
-        flat = weight.cpu().flatten().double().numpy()
+        found[layer, level, operator] = weight.cpu().flatten().double().numpy()
+    return found
+
+
+def described_weights(supernet: HybridSupernet, begun: Mapping[tuple[int, int, str], np.ndarray]) -> list[dict]:
+    """Fits (`fit_distributions`) and histogram of `shown_weights`, and how each correlates with what it began as.
+
+    Args:
+        begun: `shown_weights` before training.
+    """
+    rows = []
+    for (layer, level, operator), flat in shown_weights(supernet).items():
         largest = np.abs(flat).max()
         counts, edges = np.histogram(flat, bins=61, range=(-largest, largest))
         histogram = {"histogram": counts.tolist(), "edges": edges.round(6).tolist()}
-        rows.append({"layer": layer, "level": level, "op": operator, **fit_distributions(flat), **histogram})
+        moved = {"correlation_with_start": float(np.corrcoef(begun[layer, level, operator], flat)[0, 1])}
+        about = {"layer": layer, "level": level, "op": operator}
+        rows.append({**about, **fit_distributions(flat), **moved, **histogram})
     return rows
 
 

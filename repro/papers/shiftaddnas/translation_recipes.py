@@ -173,7 +173,8 @@ STANDS_FOR = {
     for pair, printed in (("en-de", "WMT14 En-De"), ("en-fr", "WMT14 En-Fr"))
 }
 _COMMON = (
-    "Row 2 is not built. Limits are shares of our Transformer's latency and FLOPs, fitness is the validation loss. "
+    "Row 2 is not built. Limits are shares of our Transformer's latency (the script's slips corrected; the table has "
+    "the script's own) and FLOPs, fitness is the validation loss. "
     "Rows 9 to 12 are trained with 8 bits, rows 10 and 12 the networks of rows 4 and 6; detokenised BLEU."
 )
 SCALE = {

@@ -18,8 +18,9 @@ from repro.runs import Outcome
 def trained_rows(recipe: TranslationsRecipe, seeds: Sequence[int], run) -> pd.DataFrame:
     """The searches of both spaces, then every row's network by itself: one row per row, language pair and seed.
 
-    Latency and energy are those of the paper's script for the network as it is trained. `attrs["extra"]`: draws (BLEU
-    with other test sentences), intervals (of each training), searches (predictor error, seconds, networks judged),
+    Latency and energy are those of the paper's script for the network as it is trained, as table 3 prints them; the
+    limits of searches are of the corrected ones. `attrs["extra"]`: draws (BLEU with other test sentences), intervals
+    (of each training), searches (predictor error, seconds, networks judged),
     accountings (energy and latency under each accounting), subnets (validation BLEU of the supernets' networks).
     """
     searches = run(

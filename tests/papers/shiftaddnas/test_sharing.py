@@ -27,6 +27,8 @@ def test_costs_of_a_path_follow_its_operators():
     conv, shift, adder = (price(("0C", f"1{letter}", f"1{letter}")) for letter in "CS+")
     assert conv["macs_m"] == pytest.approx(shift["macs_m"]) == pytest.approx(adder["macs_m"])
     assert shift["energy_uj"] < conv["energy_uj"] and adder["energy_uj"] < conv["energy_uj"]
+    assert conv["shift_m"] == 0 < shift["shift_m"] and conv["mult_m"] == conv["macs_m"] > adder["mult_m"]
+    assert conv["mult_m"] - shift["mult_m"] == pytest.approx(shift["shift_m"])
     network = HybridNetwork(RECIPE.space, ("0C", "1C", "1C"), in_channels=1, num_classes=10)
     sizes = []
     hooks = [
@@ -52,7 +54,10 @@ def test_a_search_finds_the_best_path_within_its_limits(tmp_path):
 
     found = search_paths(space, RECIPE.data, search, loss, seed=0, checkpoint=tmp_path / "search.json")
     allowed = [path for path in space.all_paths() if energy(path) <= found["limits"]["energy_uj"]]
-    assert set(found) == {"path", "loss", *COSTS, "limits", "rounds"} and 0 < len(allowed) < space.size
+    assert set(found) == {"path", "loss", *COSTS, "limits", "rounds", "best"} and 0 < len(allowed) < space.size
+    best = [tuple(path) for path in found["best"]]
+    assert best[0] == tuple(found["path"]) and len(set(best)) == len(best) and set(best) <= set(allowed)
+    assert loss(best) == sorted(loss(best))
     assert tuple(found["path"]) in allowed and found["loss"] == pytest.approx(min(loss(allowed)))
     assert found["rounds"] == sorted(found["rounds"], reverse=True) and len(found["rounds"]) == 5
     plain = [energy(path) for path in space.all_paths() if all(b.endswith("C") for b in path)]
@@ -63,11 +68,17 @@ def test_a_search_finds_the_best_path_within_its_limits(tmp_path):
         search_paths(space, RECIPE.data, none, loss, seed=0, checkpoint=tmp_path / "none.json")
 
 
-def test_operator_sets_keep_attention_to_where_the_space_has_it():
-    spaces = {name: t07.with_operators(RECIPE.space, letters) for name, letters in t07.SETS.items()}
-    found = {name: [level.operators for level in space.levels] for name, space in spaces.items()}
-    assert found["Attn&Conv"] == ["C", "AC"] and found["Shift&Add"] == ["S+", "S+"]
-    assert found["Attn&Conv&Add"] == ["C+", "AC+"] and found["All"] == ["CS+", "ACS+"]
+def test_operator_sets_keep_each_resolutions_own_operators():
+    def of(space):
+        spaces = {name: t07.with_operators(space, letters) for name, letters in t07.SETS.items()}
+        return {name: [level.operators for level in each.levels] for name, each in spaces.items()}
+
+    small, whole = of(RECIPE.space), of(sharing.PAPER_SPACE)
+    assert small["Attn&Conv"] == ["C", "AC"] and small["Shift&Add"] == ["S+", "S+"]
+    assert small["Attn&Conv&Add"] == ["C+", "AC+"] and small["All"] == ["CS+", "ACS+"]
+    assert whole["Attn&Conv"] == ["C", "C", "AC", "AC"] and whole["All"] == ["CS+", "CS+", "ACS+", "AC"]
+    assert whole["Attn&Conv&Add"] == ["C+", "C+", "AC+", "AC"]
+    assert whole["Shift&Add"] == ["S+"] * 4  # neither attention nor convolution, also at 7x7
 
 
 def test_a_supernet_run_that_was_killed_ends_with_the_same_value(tmp_path):
@@ -75,9 +86,11 @@ def test_a_supernet_run_that_was_killed_ends_with_the_same_value(tmp_path):
     whole = sharing.train_supernet(run, 0, RunContext(tmp_path / "run"))
     again = sharing.train_supernet(run, 0, RunContext(tmp_path / "run"))  # from the checkpoints, nothing left to train
     assert len(RunContext(tmp_path / "run").metrics()) == run.train.epochs
-    assert whole.pop("seconds") and again.pop("seconds") and whole == again
+    spent, told = whole.pop("seconds"), again.pop("seconds")
+    assert spent["train"] == told["train"] > 0 and whole == again  # the epochs' own seconds
     assert set(whole["scores"]) == {"-".join(path) for path in run.paths}
     assert {row["op"] for row in whole["weights"]} == {"conv", "shift", "adder"} and len(whole["kernels"]) == 2
+    assert all(0 < row["correlation_with_start"] < 1 for row in whole["weights"])
 
 
 def test_ranked_paths_are_fixed_and_all_ways_of_sharing_rank_the_same():

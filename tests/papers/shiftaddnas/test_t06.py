@@ -1,0 +1,58 @@
+"""Table 6 on outcomes made by hand: what is compared with what, and what T adds to its control."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from repro.papers.shiftaddnas import recipes, t06
+from repro.runs import Outcome
+
+MODES = ("w/o WS", "w/ Naive WS", "naive, N(0, 1)", "one factor", "T fitted", "HWS w/o KL", "w/ HWS")
+RECIPE = dataclasses.replace(recipes.RECIPES["quick", "digits"], modes=MODES)
+NOISE = {"T fitted": 0.1, "one factor": 100.0}
+"""Of a supernet's losses, where it is not 1, the deviation of the paths' qualities."""
+
+
+def run(specs):
+    """Losses are a path's quality and noise; a training alone has as much noise as there is quality."""
+    quality = dict(zip(RECIPE.ranked(), np.random.default_rng(0).normal(size=RECIPE.paths)))
+    done = {}
+    for (name, seed), spec in specs.items():
+        draw = np.random.default_rng([seed, sum(map(ord, "".join(name)))])
+        if name in MODES:
+            losses = {path: each + NOISE.get(name, 1.0) * draw.normal() for path, each in quality.items()}
+            scores = {"-".join(path): {"loss": loss, "accuracy_pct": 50.0} for path, loss in losses.items()}
+            value = {"outcome": "done", "scores": scores, "seconds": {"train": 1.0}}
+        else:
+            value = {"outcome": "done", "loss": quality[name] + draw.normal(), "top1_pct": 50.0}
+        done[name, seed] = Outcome(spec, "done", value, {})
+    return done
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return t06.trained(RECIPE, [0, 1, 2], run)
+
+
+def test_what_t_adds_is_told_with_an_interval_beside_its_control(frame):
+    found = frame.attrs["extra"]["differences"].set_index(["mode", "column"])
+    assert len(found) == 2 * 3 and found.loc["T fitted", "control"].eq("one factor").all()
+    assert (found["low"] < found["difference"]).all() and (found["difference"] < found["high"]).all()
+    clear, none = (found.loc[(mode, "kendall_tau")] for mode in t06.CONTROLS)
+    assert clear["low"] > 0 and none["low"] < 0 < none["high"]
+    tau = frame.attrs["extra"]["modes"].groupby("mode")["kendall_tau"].mean()
+    assert clear["difference"] == pytest.approx(tau["T fitted"] - tau["one factor"])
+
+
+def test_a_supernet_is_compared_with_single_trainings_as_their_ceiling_is(frame):
+    extra = frame.attrs["extra"]
+    points = extra["points"].query("mode == 'T fitted'")
+    alone = points.pivot(index="path", columns="seed", values="alone_loss")
+    mine = points[points["seed"] == 1].set_index("path")["loss"].loc[alone.index]
+    told = extra["modes"].set_index(["mode", "seed"]).loc[("T fitted", 1), "pearson_r"]
+    assert told == pytest.approx(alone.corrwith(mine).mean())
+    between = alone.corr().to_numpy()[np.triu_indices(3, 1)].mean()
+    assert extra["ceiling"]["pearson_r"].item() == pytest.approx(between)
+    own = extra["modes"].set_index("mode").loc["w/o WS"]
+    assert (own[["kendall_tau_against_own", "pearson_r_against_own", "spearman_rho_against_own"]] > 0.999).all(None)
