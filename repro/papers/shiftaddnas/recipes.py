@@ -17,9 +17,14 @@ from repro.train import TrainRecipe
 
 ALONE = "alone"
 """Kind of a path's network by itself, beside those of `PLAIN`."""
-TUNED_SETTINGS = {f"{rate:g}": {"lr": rate} for rate in (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)}
+TUNED_SETTINGS = {f"adamw {rate:g}": {"lr": rate} for rate in (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)}
 """What `repro tune shiftaddnas` compares on held-out images: peak rates of AdamW."""
-_DIGITS_CHOSE = {"own weights": "0.02", "He's scale": "0.02", "unit scale": "0.04", "alone": "0.01"}
+_DIGITS_CHOSE = {
+    "own weights": "adamw 0.02",
+    "He's scale": "adamw 0.02",
+    "unit scale": "adamw 0.04",
+    "alone": "adamw 0.01",
+}
 TUNED = {"digits": _DIGITS_CHOSE, "cifar10": _DIGITS_CHOSE}
 """Data set -> kind of network -> the rate with which its plain network does best by itself.
 
