@@ -63,6 +63,7 @@ def draw(ours):
         axis.set_xticks([layer + 0.5 for layer in range(layers)], range(1, layers + 1))
         axis.set_yticks([row + 0.5 for row in range(len(rows))], rows)
         axis.grid(False)
+    left.set(ylabel="part of the network")
     right.set(ylabel="map (pixels a side)")
     handles = [Patch(facecolor=COLOURS[op], label=op) for op in (*BLOCKS.values(), "shiftadd")]
     figure.legend(handles=handles, loc="outside upper center", ncols=5, fontsize=8)
