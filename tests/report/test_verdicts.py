@@ -328,8 +328,8 @@ def test_a_condition_that_is_not_met_leaves_nothing_to_judge():
     )
     for correlation, status in ((0.1, "reproduced"), (0.8, NOT_INFORMATIVE)):
         noise = 0.01 * np.random.default_rng(0).standard_normal(len(frame))
-        ours = {"shiftaddnas_f08": with_facts(frame.assign(correlation_with_start=correlation + noise))}
-        verdict = judge("shiftaddnas-c53", ours)
+        ours = {"shiftaddaug_f02": with_facts(frame.assign(correlation_with_start=correlation + noise))}
+        verdict = judge("shiftaddaug-c71", ours)
         assert verdict.status == status
     assert "condition" in verdict.evidence
 
