@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from repro.augment import AugmentRecipe, Window, fit_augmented, fit_plain
-from repro.augment.segmentation import fit_augmented_segmentation, fit_plain_segmentation
-from repro.search.hybrid_supernet import HybridNetwork, fit_paths
+from repro.augment.segmentation import fit_augmented_segmentation
+from repro.search.hybrid_supernet import fit_paths
 from repro.train import save_checkpoint
 from repro.train.distributed import process_group
 from repro.train.segmentation import fit_segmentation
@@ -55,11 +55,6 @@ def _segmentation():
     return model, fit_segmentation(model, _masks(), None, MASKS, seed=0)
 
 
-def _plain_segmentation():
-    model = test_segmentation.network("conv").export_target()
-    return model, fit_plain_segmentation(model, _masks(), MASKS, seed=0)
-
-
 def _augmented_segmentation():
     model = test_segmentation.network("conv")
     return model, fit_augmented_segmentation(model, _masks(), MASKS, AugmentRecipe(), seed=0)
@@ -67,12 +62,6 @@ def _augmented_segmentation():
 
 def _supernet():
     model = test_hybrid_supernet.supernet("HWS")
-    return model, fit_paths(model, test_hybrid_supernet.data(), test_hybrid_supernet.RECIPE, seed=0)
-
-
-def _path():
-    torch.manual_seed(0)
-    model = HybridNetwork(test_hybrid_supernet.SPACE, ("0C", "1S", "1+"), in_channels=1, num_classes=3)
     return model, fit_paths(model, test_hybrid_supernet.data(), test_hybrid_supernet.RECIPE, seed=0)
 
 
@@ -88,10 +77,8 @@ TRAININGS = {
     "augmented": _augmented,
     "augmented adders": _augmented_adders,
     "segmentation": _segmentation,
-    "plain segmentation": _plain_segmentation,
     "augmented segmentation": _augmented_segmentation,
     "supernet": _supernet,
-    "path": _path,
     "translation": _translation,
 }
 

@@ -34,25 +34,29 @@ def two_processes(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", TRAININGS)
-def test_two_processes_give_the_result_of_one(two_processes, name):
-    alone, history = TRAININGS[name]()
-    for rank in (0, 1):
-        outcome, rows = json.loads((two_processes / f"{name}{rank}.json").read_text())
-        assert outcome == history.outcome == "finished"
-        for mine, theirs in zip(history.rows, rows, strict=True):
-            assert mine.keys() == theirs.keys()
-            for column in mine.keys() - {"seconds"}:
-                one_answer = 100 / 32 if "accuracy" in column else 0  # which may turn at a rounding
-                wanted = mine[column] and pytest.approx(mine[column], rel=1e-3, abs=one_answer)
-                assert theirs[column] == wanted, column
-        wanted = {key: value.clone() for key, value in alone.state_dict().items()}
-        load_checkpoint(two_processes / f"{name}{rank}.pt", alone)
-        for key, value in alone.state_dict().items():
-            if key.endswith("key.bias"):  # without effect on the scores, so Adam's steps go by the rounding alone
-                continue
-            torch.testing.assert_close(value, wanted[key], rtol=2e-3, atol=2e-4, msg=f"{name} {key}")
-        alone.load_state_dict(wanted)
+def test_two_processes_give_the_result_of_one(two_processes):
+    # One test, so that workers of a parallel run do not start the processes again for each training.
+    for name, training in TRAININGS.items():
+        alone, history = training()
+        weights = {key: value.clone() for key, value in alone.state_dict().items()}
+        for rank in (0, 1):
+            outcome, rows = json.loads((two_processes / f"{name}{rank}.json").read_text())
+            assert outcome == history.outcome == "finished", name
+            for mine, theirs in zip(history.rows, rows, strict=True):
+                _equal_rows(mine, theirs, name)
+            load_checkpoint(two_processes / f"{name}{rank}.pt", alone)
+            for key, value in alone.state_dict().items():
+                # A bias of keys has no effect on the scores, so Adam's steps go by its rounding alone.
+                if not key.endswith("key.bias"):
+                    torch.testing.assert_close(value, weights[key], rtol=2e-3, atol=2e-4, msg=f"{name} {key}")
+
+
+def _equal_rows(mine: dict, theirs: dict, name: str) -> None:
+    assert mine.keys() == theirs.keys(), name
+    for column in mine.keys() - {"seconds"}:
+        one_answer = 100 / 32 if "accuracy" in column else 0  # which may turn at a rounding
+        wanted = mine[column] and pytest.approx(mine[column], rel=1e-3, abs=one_answer)
+        assert theirs[column] == wanted, f"{name}: {column}"
 
 
 def test_without_a_group_a_trainer_is_itself_and_sums_are_values():

@@ -55,4 +55,6 @@ def test_a_supernet_is_compared_with_single_trainings_as_their_ceiling_is(frame)
     between = alone.corr().to_numpy()[np.triu_indices(3, 1)].mean()
     assert extra["ceiling"]["pearson_r"].item() == pytest.approx(between)
     own = extra["modes"].set_index("mode").loc["w/o WS"]
-    assert (own[["kendall_tau_against_own", "pearson_r_against_own", "spearman_rho_against_own"]] > 0.999).all(axis=None)
+    assert (own[["kendall_tau_against_own", "pearson_r_against_own", "spearman_rho_against_own"]] > 0.999).all(
+        axis=None
+    )
