@@ -5,7 +5,8 @@ The printed ones, and those that table 6's searches rank first and second.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 import torch
@@ -17,8 +18,9 @@ from repro.models.trace import Layer, trace
 from repro.papers.analytic import MILLION
 from repro.papers.shiftaddnas.counts import SEARCHED
 from repro.papers.shiftaddnas.path_search import form_of
+from repro.papers.shiftaddnas.recipes import RECIPES, SCALE, SEEDS
 from repro.papers.shiftaddnas.sharing import SharingRecipe
-from repro.papers.table import Drawing, is_computed
+from repro.papers.table import Drawing, Table, is_computed
 from repro.report.figures import legend_below, new_figure
 from repro.report.palette import COLOURS
 from repro.runs import Outcome
@@ -165,3 +167,24 @@ def _bars(axes, mine: pd.DataFrame) -> None:
     axes.set(xlabel="block", ylabel="operations (M)", xlim=(0.4, len(mine) + 0.6))
     axes.set_xticks(mine["block"])
     axes.grid(axis="x", visible=False)
+
+
+Frames = Callable[..., pd.DataFrame]
+
+
+def entry_of(
+    title: str, network: str, model: str, trained: Frames, computed: Frames, keeps: tuple[str, ...] = ()
+) -> Table:
+    """The entry of a figure that draws a printed network (`model` of the register), with what searches found beside."""
+    return Table(
+        title,
+        trained=trained,
+        computed=computed,
+        draw=functools.partial(draw, network=network),
+        recipes=RECIPES,
+        seeds=SEEDS,
+        scale=SCALE,
+        keeps=keeps,
+        models=(model,),
+        unit="search",
+    )

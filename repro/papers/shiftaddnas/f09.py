@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-
-from repro.papers.shiftaddnas import drawn, recipes, sharing
-from repro.papers.table import Table
+from repro.papers.shiftaddnas import drawn, sharing
 
 NETWORK = "ShiftAddNAS-T1↑^1"
 
@@ -26,15 +23,6 @@ def trained(recipe, seeds, run):
     return frame
 
 
-TABLE = Table(
-    "The searched network of rank 1",
-    trained=trained,
-    computed=computed,
-    draw=functools.partial(drawn.draw, network=NETWORK),
-    recipes=recipes.RECIPES,
-    seeds=recipes.SEEDS,
-    scale=recipes.SCALE,
-    keeps=("scores",),
-    models=("shiftaddnas_t1",),
-    unit="search",
+TABLE = drawn.entry_of(
+    "The searched network of rank 1", NETWORK, "shiftaddnas_t1", trained, computed, keeps=("scores",)
 )

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-
-from repro.papers.shiftaddnas import drawn, recipes, sharing
-from repro.papers.table import Table
+from repro.papers.shiftaddnas import drawn, sharing
 
 NETWORK = "ShiftAddNAS-T1↑^2"
 
@@ -20,14 +17,4 @@ def trained(recipe, seeds, run):
     return drawn.found(recipe, run(sharing.supernet_specs(recipe, sharing.PRINTED, seeds)), rank=2)
 
 
-TABLE = Table(
-    "The searched network of rank 2",
-    trained=trained,
-    computed=computed,
-    draw=functools.partial(drawn.draw, network=NETWORK),
-    recipes=recipes.RECIPES,
-    seeds=recipes.SEEDS,
-    scale=recipes.SCALE,
-    models=("shiftaddnas_t1_rank2",),
-    unit="search",
-)
+TABLE = drawn.entry_of("The searched network of rank 2", NETWORK, "shiftaddnas_t1_rank2", trained, computed)
