@@ -19,6 +19,7 @@ so m = 2^(b-1) - 1 is P = 0. The remaining code (sign 1, m = 0, "minus zero") is
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -158,10 +159,22 @@ def round_to_power_of_two(
 
 
 def shift_sign(shift: Tensor, sign: Tensor, p_min: int, p_max: int) -> Tensor:
-    """AutoShiftNet eq. 2 without gradient; NaN in either makes the weight NaN."""
+    """AutoShiftNet eq. 2 without gradient, in plain PyTorch; NaN in either makes the weight NaN."""
     power = torch.exp2(shift.clamp(p_min, p_max).round())
     zero = power - power + sign * 0  # NaN where either is
     return torch.where(sign >= 0.5, power, torch.where(sign <= -0.5, -power, zero))
+
+
+def _fused(name: str, *tensors: Tensor) -> Callable | None:
+    """The CPU's fused pass over P and S of this name where it serves these tensors; its numbers are the same.
+
+    They must lie alike in memory and without holes.
+    """
+    first = tensors[0]
+    alike = all(x.dtype is torch.float32 and x.is_cpu and x.stride() == first.stride() for x in tensors)
+    if not alike or not dispatch.eager(*tensors) or torch.empty_like(first).stride() != first.stride():
+        return None
+    return dispatch.optional_kernel("cpu", "shift_sign", name)
 
 
 def _save_shift(ctx, inputs, output):
@@ -172,12 +185,18 @@ def _save_shift(ctx, inputs, output):
 def _shift_sign_backward(ctx, grad):
     """AutoShiftNet eq. 5 and 6."""
     shift, weight = ctx.saved_tensors
-    p_min, p_max, exact = ctx.settings
+    alike = grad if grad.stride() == shift.stride() else torch.empty_like(shift).copy_(grad)
+    fused = _fused("exponent_gradient", alike, shift, weight) or _exponent_gradient
+    return fused(alike, shift, weight, *ctx.settings), grad, None, None, None
+
+
+def _exponent_gradient(grad: Tensor, shift: Tensor, weight: Tensor, p_min: int, p_max: int, exact: bool) -> Tensor:
+    """The gradient of P, in plain PyTorch."""
     scale = weight * math.log(2)
     grad_shift = grad * (scale if exact else scale * torch.exp2(shift.clamp(p_min, p_max).round()))
     # P is constrained to its range: outside, only a step back inside passes (descent moves against the gradient).
     outward = ((shift < p_min) & (grad_shift > 0)) | ((shift > p_max) & (grad_shift < 0))
-    return grad_shift.masked_fill(outward, 0), grad, None, None, None
+    return grad_shift.masked_fill(outward, 0)
 
 
 class ShiftSignFunction(dispatch.BackwardOnlyFunction):
@@ -185,7 +204,7 @@ class ShiftSignFunction(dispatch.BackwardOnlyFunction):
 
     @staticmethod
     def forward(ctx, *inputs):
-        weight = shift_sign(*inputs[:4])
+        weight = (_fused("compose", *inputs[:2]) or shift_sign)(*inputs[:4])
         _save_shift(ctx, inputs, weight)
         return weight
 

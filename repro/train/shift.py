@@ -69,7 +69,8 @@ def shift_optimizer(
     ]
     if not trained:
         raise InputError("model has no trainable parameters; nothing can be trained.")
-    return torch.optim.RAdam([group for group in groups if group["params"]], lr=lr, decoupled_weight_decay=True)
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.RAdam(groups, lr=lr, decoupled_weight_decay=True, foreach=True)
 
 
 def check_shift_range(weight_bits: int, shift_range: tuple[int, int] | None = None) -> tuple[int, int]:

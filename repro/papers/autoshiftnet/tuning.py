@@ -11,12 +11,17 @@ from repro.papers.tuning import Tuning
 
 ROWS = {"CNN": ("ResNet20", "ResNet50", "VGG19"), "cells": (OURS,)}
 """Kind -> the networks that choose for it. A rate that suits a shallow network may be beyond a deep or a plain one."""
+TRIED = {
+    SHIFT: tuple(f"radam {rate:g}" for rate in (0.1, 0.2, 0.4, 0.8, 1.6)),
+    REAL: (*(f"radam {rate:g}" for rate in (0.01, 0.03, 0.1, 0.2, 0.4)), *SGD_RATES),
+}
+"""Domain -> settings. When all were tried, those left out were worse for every network: P and S stall below 0.1."""
 PRESETS = {"digits": "quick", "cifar10": "study"}
 """Data set -> the preset whose trainings take what is chosen."""
 
 
 def tuning(dataset: str) -> Tuning:
-    """Three CNNs and the printed cells in both domains, tested on a fifth of the training images; P and S by RAdam."""
+    """Three CNNs and the printed cells in both domains, tested on a fifth of the training images."""
     recipe = NETWORKS[PRESETS[dataset], dataset]
     data = dataclasses.replace(recipe.data["cifar10"], held_out=0.2, tested_on="held out")
     recipe = dataclasses.replace(recipe, data={"cifar10": data})
@@ -26,5 +31,5 @@ def tuning(dataset: str) -> Tuning:
         for kind, rows in ROWS.items()
         for row in rows
     }
-    skips = {(name, rate) for name in jobs if name.startswith(SHIFT) for rate in SGD_RATES}
+    skips = {(name, rate) for name in jobs for rate in TUNED_SETTINGS if rate not in TRIED[name.split()[0]]}
     return Tuning(jobs=jobs, settings=TUNED_SETTINGS, skips=frozenset(skips), spec=spec, preset=PRESETS[dataset])

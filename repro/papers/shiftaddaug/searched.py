@@ -38,6 +38,19 @@ def without_mutation(target: Target) -> Target:
     return WithoutMutation(target.inside, target.keep, target.op, target.window)
 
 
+FIRST_CONVOLUTIONS = 3
+"""How many the supplement keeps as adders in its search; depthwise ones are not counted, they always multiply there."""
+
+
+def with_first_convolutions(target: Target, op: str) -> Target:
+    """The TargetNet whose first three convolutions have an operator of their own; source: supplement, sec. 2."""
+    names = ["stem.conv"]
+    for number, block in enumerate(target.deployed.blocks):
+        names += [f"blocks.{number}.{part}.conv" for part in ("expand", "project") if part != "expand" or block.expand]
+    first = dict.fromkeys(names[:FIRST_CONVOLUTIONS], op)
+    return dataclasses.replace(target, op=first | {name: op for name, op in target.op.items() if name not in first})
+
+
 def job(search: TwoStageRun, train: TrainRecipe, subnet: MobileSpec, target: Target, **options) -> FoundJob:
     """The training of what a search found, on all its training images; `options` as FoundJob's."""
     data = dataclasses.replace(search.data, held_out=0.0)

@@ -91,7 +91,7 @@ TABLE = Table(
     trained=trained,
     draw=draw,
     recipes=RECIPES,
-    seeds=recipes.SEEDS,
+    seeds=recipes.SEARCH_SEEDS,
     scale={
         **{
             preset: f"{networks.SCALE[preset]} {_SAME} {recipes.SCALE[preset]}"

@@ -134,7 +134,7 @@ TABLE = Table(
     trained=trained,
     computed=computed,
     recipes={key: VariantsRecipe(recipe, fbnet_space.RECIPES[key]) for key, recipe in recipes.RECIPES.items()},
-    seeds=recipes.SEEDS,
+    seeds=recipes.SEARCH_SEEDS,
     scale={
         preset: f"{text} Here four operator sets, each with its own supernet and search; no energy limit. "
         "Each resolution keeps those of its operators that are in the set; where it has none of them (Shift&Add at 7x7 "
