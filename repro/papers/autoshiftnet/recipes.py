@@ -294,8 +294,7 @@ _TRAINED = (
 )
 NETWORKS_SCALE = {
     "smoke": f"{SCALE['smoke']} One epoch of every network on 120 images.",
-    "quick": f"{SCALE['quick']} {_TRAINED} 8 epochs on the digits for 200 on CIFAR; some of "
-    "the rows.",
+    "quick": f"{SCALE['quick']} {_TRAINED} 8 epochs on the digits for 200 on CIFAR; some of the rows.",
     "study": f"{SCALE['study']} {_TRAINED} 6 epochs on 10,000 images.",
     "paper": f"{SCALE['paper']} Convolutional networks have the recipe of the cell networks, which is not that of the "
     "numbers that the paper quotes for them; real-valued networks have the optimiser and the rate of DARTS, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 
 from repro.augment import AugmentRecipe
 from repro.models.mobile import MobileSpec
@@ -44,11 +45,19 @@ FIRST_CONVOLUTIONS = 3
 
 def with_first_convolutions(target: Target, op: str) -> Target:
     """The TargetNet whose first three convolutions have an operator of their own; source: supplement, sec. 2."""
-    names = ["stem.conv"]
+    dense, left = ["stem.conv"], ["stem.conv"]
     for number, block in enumerate(target.deployed.blocks):
-        names += [f"blocks.{number}.{part}.conv" for part in ("expand", "project") if part != "expand" or block.expand]
-    first = dict.fromkeys(names[:FIRST_CONVOLUTIONS], op)
-    return dataclasses.replace(target, op=first | {name: op for name, op in target.op.items() if name not in first})
+        parts = ("expand", "depthwise", "project") if block.expand else ("depthwise", "project")
+        names = [f"blocks.{number}.{part}.conv" for part in parts]
+        left += names
+        dense += [name for name in names if "depthwise" not in name]
+    found = {}
+    for key, other in {**dict.fromkeys(dense[:FIRST_CONVOLUTIONS], op), **target.op}.items():
+        mine = fnmatch.filter(left, key)
+        left = [name for name in left if name not in mine]
+        if mine or not key.startswith("blocks."):  # what names no layer any more is refused
+            found[key] = other
+    return dataclasses.replace(target, op=found)
 
 
 def job(search: TwoStageRun, train: TrainRecipe, subnet: MobileSpec, target: Target, **options) -> FoundJob:

@@ -12,8 +12,9 @@ from repro.errors import InputError
 from repro.layers import AdderConv2d, ShiftConv2d, ShiftLinear
 from repro.models import create
 from repro.papers.data import DataRecipe
-from repro.papers.shiftaddaug import f04, found
-from repro.papers.shiftaddaug.found import FoundJob, TwoStageRun
+from repro.papers.shiftaddaug import f04, found, searched
+from repro.papers.shiftaddaug.found import TwoStageRun
+from repro.papers.shiftaddaug.searches import FoundRecipe
 from repro.papers.shiftaddaug.space import AugmentationSpace
 from repro.papers.shiftaddaug.two_stage import Budget, TargetSpace, find_subnet, find_target, inside_of
 from repro.runs.executor import attempt, outcome_of
@@ -138,15 +139,26 @@ def test_a_search_is_a_run_whose_target_keeps_the_limit_and_is_trained_anew(outc
     wide, narrow = (blocks[blocks["network"] == name].reset_index(drop=True) for name in ("SubNet", "TargetNet"))
     assert (narrow["mid"] < wide["mid"]).all() and (narrow["out"] < wide["out"]).all()
     assert set(frames["seconds"]) == {"seed", "supernet", "subnet", "target"}
-    ours = f04.trained(RUN, [0], lambda specs: dict.fromkeys(specs, outcome))
+    run = lambda specs: {key: outcome if spec == found.spec(RUN, 0) else ran(spec) for key, spec in specs.items()}  # noqa: E731
+    ours = f04.trained(FoundRecipe(RUN, RUN, TRAIN), [0], run)
+    scores = ours.attrs["extra"]["scores"].set_index("first_convolutions")
+    assert scores["accuracy_pct"].notna().all() and scores["energy_mj"]["adder"] < scores["energy_mj"]["conv"]
+    assert len(ours.attrs["extra"]["examples"]) == 2
     search, pictured = f04.draw(ours)
     points = [len(dots.get_offsets()) for axes in search.figure.axes for dots in axes.collections]
     assert sum(points) == (candidates["origin"] != "parent").sum() + 2  # and a ring in each panel
     assert len(pictured.figure.axes[0].patches) == 4 * len(wide)
-    for augmented in (True, False):
-        job = FoundJob(RUN.data, TRAIN, subnet, target, augmented=augmented, calibration_images=64)
-        tested = ran(found.found_spec(job, 0))
-        assert tested.value["examples"] == 64 and tested.value["outcome"] in ("done", "dead")
+
+
+def test_the_first_three_convolutions_take_an_operator_of_their_own():
+    target = space().target(genome())
+    ours = searched.with_first_convolutions(target, "adder")
+    spec = {"spec": ours.deployed, "in_channels": 1, "num_classes": 10}
+    layers = dict(create("mobilenet_v2", op=ours.op, **spec).named_modules())
+    before = dict(create("mobilenet_v2", op=target.op, **spec).named_modules())
+    first = ["stem.conv", "blocks.0.project.conv", "blocks.1.expand.conv"]
+    assert all(isinstance(layers[name], AdderConv2d) for name in first)
+    assert all(type(layer) is type(before[name]) for name, layer in layers.items() if name not in first)
 
 
 def test_a_search_that_is_stopped_between_its_stages_ends_as_if_it_had_not_been(outcome, tmp_path):
