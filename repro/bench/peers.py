@@ -7,6 +7,8 @@ every patch against every filter in one tensor of (C_out, taps, positions), with
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -34,6 +36,16 @@ def cdist_adder_conv2d(
         patches = columns.reshape(x.shape[0], groups, weight[0].numel(), -1).transpose(2, 3)
         y = -torch.cdist(weight.reshape(groups, -1, weight[0].numel()), patches, p=1)
     return _map(y, x, weight, stride, padding)
+
+
+def composed_shift_weight(shift: Tensor, sign: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of 5-bit exponents and signs, the weight on the way, operator by operator (AutoShiftNet eq. 2, 5, 6).
+
+    Args: grad: that of the weight.
+    """
+    power = torch.exp2(shift.clamp(-14, 0).round())
+    weight = torch.where(sign >= 0.5, power, torch.where(sign <= -0.5, -power, 0.0))
+    return grad * weight * math.log(2) * power, grad
 
 
 class BroadcastFunction(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """Everything that is timed: for every group, cases of one operator in one mode at one shape, with peers and a check.
 
 A case is cheap to list; `prepare` makes its tensors. Modes: "forward", "forward+backward", and the two gradients
-alone. `kind` says which layers a row stands for: dense, depthwise, or linear.
+alone. `kind` says which layers a row stands for: dense, depthwise, linear, or weights alone.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ CDIST_BACKWARD_TERMS = 32e6
 QUICK_COUNT = 3
 PACKED_BATCHES = (1, 4, 16)
 PACKED_SIZES = ((1024, 1024), (4096, 4096))
+COMPOSED_SIZES = ((64, 64, 3, 3), (512, 512, 3, 3))
 
 
 @dataclass
@@ -223,6 +224,21 @@ def _packed(batch: int, features: tuple[int, int], device: str) -> Prepared:
     )
 
 
+def _composed(size: tuple[int, ...], device: str) -> Prepared:
+    """Weights of exponents and signs, and the gradient of both, beside the same in PyTorch's own operators."""
+    generator = torch.Generator().manual_seed(0)
+    shift = (-14 * torch.rand(size, generator=generator)).to(device).requires_grad_()
+    sign, grad = (torch.randn(size, generator=generator).to(device) for _ in range(2))
+    sign.requires_grad_()
+
+    def ours():
+        return torch.autograd.grad(ops.compose_shift_weight(shift, sign), (shift, sign), grad)
+
+    check = lambda: gate.compare("gradient", ours()[0], plain()[0].double(), shift.dtype)  # noqa: E731
+    plain = _without_grad(peers.composed_shift_weight, shift, sign, grad)
+    return Prepared(ours, {"torch": plain}, check, None, {"traffic_bytes": 4 * 7 * shift.numel()})
+
+
 # --- groups ----------------------------------------------------------------------------------------------------------
 
 
@@ -262,6 +278,12 @@ def _packed_cases(device: str, quick: bool) -> Iterator[Case]:
             )
 
 
+def _composed_cases(device: str, quick: bool) -> Iterator[Case]:
+    for size in COMPOSED_SIZES[:1] if quick else COMPOSED_SIZES:
+        shape, prepare = "x".join(map(str, size)), lambda size=size: _composed(size, device)
+        yield Case("compose_shift_weight", "forward+backward", "weights", shape, device, prepare)
+
+
 ADDER = "adder_conv2d"
 GROUPS: dict[str, Callable[[str, bool], Iterator[Case]]] = {
     "forward": _conv_cases(ADDER, "forward", ("dense", "depthwise"), _forward),
@@ -272,4 +294,5 @@ GROUPS: dict[str, Callable[[str, bool], Iterator[Case]]] = {
     "int8": _conv_cases("adder_conv2d_int8", "forward", ("dense",), _int8, "int8"),
     "shift": _conv_cases("shift_conv2d", "forward+backward", ("dense", "depthwise"), _shift),
     "packed": _packed_cases,
+    "compose": _composed_cases,
 }
