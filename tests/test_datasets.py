@@ -191,6 +191,20 @@ def test_a_batch_file_holds_plain_values_or_is_refused(raw):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("stored", ["labels", "names"])
+def test_lists_that_unpack_to_any_size_are_refused_before_they_do(stored, tmp_path, monkeypatch):
+    wide = [1] * 1000
+    for _ in range(4):  # 10^15 numbers, of which memory holds 5,000
+        wide = [wide] * 1000
+    labels, names = ([wide], [b"a"]) if stored == "labels" else ([0], [wide])
+    batch = {b"data": np.zeros((1, 3072), np.uint8), b"labels": labels, b"fine_labels": labels}
+    meta, key = cifar.META["cifar10"]
+    content = dict.fromkeys(cifar.MEMBERS["cifar10"]["test"], batch) | {meta: {key: names}}
+    monkeypatch.setattr(cifar, "unpickle_arrays", lambda raw, where: raw)
+    with pytest.raises(MissingDataError, match=r"labels are not whole numbers|class names are not text"):
+        cifar._from_batches("cifar10", "test", content, tmp_path)
+
+
 def test_a_batch_file_with_any_byte_changed_is_read_or_refused():
     raw = cifar_format.Python2Pickle().dumps({b"fine_labels": [1, 2, 300], b"data": np.zeros((1, 3), np.uint8)})
     outcomes = set()

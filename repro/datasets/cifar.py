@@ -224,7 +224,9 @@ def _from_batches(name: str, split: str, raw: dict[str, bytes], where: Path) -> 
     if meta_file in raw:
         stored = unpickle_arrays(raw[meta_file], f"{where} ({meta_file})").get(meta_key)
         if isinstance(stored, list) and stored:
-            names = tuple(n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in stored)
+            if not all(isinstance(n, (bytes, str)) for n in stored):
+                raise damaged(f"{where} ({meta_file})", "class names are not text")
+            names = tuple(n.decode("utf-8", "replace") if isinstance(n, bytes) else n for n in stored)
     return Decoded(np.concatenate(images), np.concatenate(labels), names, {"image_format": "raw bytes"})
 
 

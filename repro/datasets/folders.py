@@ -152,6 +152,12 @@ def _flowers102(layout: _Layout, split: str) -> Listing:
     return Listing(images, tuple(str(label) for label in range(1, 103)), every[rows - 1] - 1)
 
 
+def _whole(value) -> int:
+    if value != int(value):
+        raise ValueError(f"{value} is no whole number")
+    return int(value)
+
+
 def _cars(layout: _Layout, split: str) -> Listing:
     """Krause et al. 2013: cars_train/, cars_test/, devkit/; the test labels in cars_test_annos_withlabels.mat."""
     file = "devkit/cars_train_annos.mat"
@@ -162,8 +168,8 @@ def _cars(layout: _Layout, split: str) -> Listing:
     records = layout.mat(file, "annotations")
     try:
         images = tuple(layout.folder / f"cars_{split}" / str(record["fname"]) for record in records)
-        labels = np.array([int(record["class"]) - 1 for record in records], dtype=np.int64)
-    except (KeyError, IndexError, ValueError, TypeError) as error:
+        labels = np.array([_whole(record["class"]) - 1 for record in records], dtype=np.int64)
+    except (KeyError, IndexError, ValueError, TypeError, OverflowError) as error:
         raise damaged(layout.folder / file, "an image has no fname and class") from error
     return Listing(images, names, labels)
 
@@ -174,7 +180,7 @@ def _pets(layout: _Layout, split: str) -> Listing:
     rows = [line.split() for line in layout.lines(file) if not line.startswith("#")]
     try:
         labels = np.array([int(row[1]) - 1 for row in rows], dtype=np.int64)
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, OverflowError) as error:
         raise damaged(layout.folder / file, "a line is not NAME CLASS SPECIES BREED") from error
     name_of = {label: row[0].rpartition("_")[0] for row, label in zip(rows, labels.tolist())}
     names = tuple(name_of.get(label, str(label + 1)) for label in range(37))

@@ -38,6 +38,8 @@ def read_bounded(path: Path) -> bytes:
 
 def whole_labels(values: object, path: Path | str) -> np.ndarray:
     """Labels (N,) as int64; MissingDataError if one of them is no whole number."""
+    if isinstance(values, list) and any(isinstance(value, (list, tuple, dict)) for value in values):
+        raise damaged(path, "labels are not whole numbers")  # nested lists may unpack to any size
     try:
         labels = np.asarray(values)
     except ValueError as error:  # lists of several lengths

@@ -67,7 +67,8 @@ class _Shift(nn.Module):
     def quantized_weight(self) -> Tensor:
         """The weight that the forward uses, every value 0 or ±2^P; differentiable (straight through)."""
         if self.mode == "ps":
-            return compose_shift_weight(self.shift, self.sign, self.weight_bits, gradient=self.gradient)
+            options = {"gradient": self.gradient, "backend": self.backend}
+            return compose_shift_weight(self.shift, self.sign, self.weight_bits, **options)
         return round_to_power_of_two(self.weight, self.weight_bits, stochastic=self.stochastic and self.training)
 
     def quantized_bias(self) -> Tensor | None:

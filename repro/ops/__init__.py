@@ -5,7 +5,8 @@
 Each operator has a slow definition in `repro.ops.reference` that follows its paper, and compiled kernels behind
 `backend="auto"`; Numba and Triton load at the first call that needs them. All operators work under autocast,
 torch.compile, torch.export, jit.trace, fx and the reverse-mode transforms of torch.func, and on the meta device;
-forward-mode derivatives and double backward raise an error. Layers on 8-bit and packed weights: `repro.ops.inference`.
+forward-mode derivatives raise an error, and so does double backward through the adders. Layers on 8-bit and packed
+weights: `repro.ops.inference`.
 """
 
 from repro.ops.adder import adder_conv2d, adder_linear

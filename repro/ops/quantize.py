@@ -147,6 +147,10 @@ def round_to_power_of_two(
     p_min, p_max = shift_exponents(weight_bits)
     dispatch.check_floating("weight", weight)
     if stochastic:
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            raise InputError(
+                "stochastic=True is not allowed inside transforms of torch.func; use stochastic=False there."
+            )
         return _StochasticFunction.apply(weight, p_min, p_max, generator)
     if dispatch.eager(weight):
         return RoundToPowerOfTwoFunction.apply(weight, p_min, p_max)
@@ -165,16 +169,22 @@ def shift_sign(shift: Tensor, sign: Tensor, p_min: int, p_max: int) -> Tensor:
     return torch.where(sign >= 0.5, power, torch.where(sign <= -0.5, -power, zero))
 
 
-def _fused(name: str, *tensors: Tensor) -> Callable | None:
+def _fused(name: str, backend: str, *tensors: Tensor) -> Callable | None:
     """The CPU's fused pass over P and S of this name where it serves these tensors; its numbers are the same.
 
     They must lie alike in memory and without holes.
     """
     first = tensors[0]
     alike = all(x.dtype is torch.float32 and x.is_cpu and x.stride() == first.stride() for x in tensors)
-    if not alike or not dispatch.eager(*tensors) or torch.empty_like(first).stride() != first.stride():
+    if not alike or backend not in ("auto", "cpu") or not dispatch.eager(*tensors):
         return None
-    return dispatch.optional_kernel("cpu", "shift_sign", name)
+    whole = torch.empty_like(first).stride() == first.stride()
+    return dispatch.optional_kernel("cpu", "shift_sign", name) if whole else None
+
+
+def _compose(shift: Tensor, sign: Tensor, p_min: int, p_max: int, exact: bool, backend: str) -> Tensor:
+    """The weight; `exact` is the gradient's."""
+    return (_fused("compose", backend, shift, sign) or shift_sign)(shift, sign, p_min, p_max)
 
 
 def _save_shift(ctx, inputs, output):
@@ -185,9 +195,16 @@ def _save_shift(ctx, inputs, output):
 def _shift_sign_backward(ctx, grad):
     """AutoShiftNet eq. 5 and 6."""
     shift, weight = ctx.saved_tensors
-    alike = grad if grad.stride() == shift.stride() else torch.empty_like(shift).copy_(grad)
-    fused = _fused("exponent_gradient", alike, shift, weight) or _exponent_gradient
-    return fused(alike, shift, weight, *ctx.settings), grad, None, None, None
+    *settings, backend = ctx.settings
+    fused = None
+    if not torch.is_grad_enabled() and dispatch.eager(grad):  # else the gradient may be differentiated or batched
+        fused = _fused("exponent_gradient", backend, shift, weight)
+    if fused is None:
+        grad_shift = _exponent_gradient(grad, shift, weight, *settings)
+    else:
+        alike = grad if grad.stride() == shift.stride() else torch.empty_like(shift).copy_(grad)
+        grad_shift = fused(alike, shift, weight, *settings)
+    return grad_shift, grad, None, None, None, None
 
 
 def _exponent_gradient(grad: Tensor, shift: Tensor, weight: Tensor, p_min: int, p_max: int, exact: bool) -> Tensor:
@@ -204,7 +221,7 @@ class ShiftSignFunction(dispatch.BackwardOnlyFunction):
 
     @staticmethod
     def forward(ctx, *inputs):
-        weight = (_fused("compose", *inputs[:2]) or shift_sign)(*inputs[:4])
+        weight = _compose(*inputs)
         _save_shift(ctx, inputs, weight)
         return weight
 
@@ -212,7 +229,9 @@ class ShiftSignFunction(dispatch.BackwardOnlyFunction):
 
 
 @dispatch.overridable
-def compose_shift_weight(shift: Tensor, sign: Tensor, weight_bits: int = 5, *, gradient: str = "paper") -> Tensor:
+def compose_shift_weight(
+    shift: Tensor, sign: Tensor, weight_bits: int = 5, *, gradient: str = "paper", backend: str = "auto"
+) -> Tensor:
     """DeepShift-PS: w = sign(S) * 2^round(P), P clamped to the range of `weight_bits`, sign ternary at ±0.5.
 
     Args:
@@ -220,18 +239,20 @@ def compose_shift_weight(shift: Tensor, sign: Tensor, weight_bits: int = 5, *, g
         weight_bits: 2 to 8 (`shift_exponents`).
         gradient: "paper" for AutoShiftNet eq. 6, dL/dP = dL/dw * w * 2^P * ln 2; "chain" for the chain rule that
             DeepShift's code follows, dL/dP = dL/dw * w * ln 2. Both use dL/dS = dL/dw.
+        backend: "auto", "reference", "cpu" or "triton": who makes the pass; the numbers are the same.
     Returns: the weight, same shape; values are those of `shift_values(weight_bits)`.
     Gradient: straight through both roundings. A P outside its range only receives gradients that lead back into it.
     """
     p_min, p_max = shift_exponents(weight_bits)
     check_choice("gradient", gradient, ("paper", "chain"))
+    dispatch.check_backend(backend)
     dispatch.check_floating("shift", shift)
     if shift.shape != sign.shape or shift.dtype != sign.dtype:
         raise InputError(
             f"sign has shape {tuple(sign.shape)} and {sign.dtype}; it must match shift, "
             f"{tuple(shift.shape)} and {shift.dtype}."
         )
-    arguments = shift, sign, p_min, p_max, gradient == "chain"
+    arguments = shift, sign, p_min, p_max, gradient == "chain", backend
     if dispatch.eager(shift, sign):
         return ShiftSignFunction.apply(*arguments)
     return shift_sign(*arguments[:4]) if dispatch.exporting_to_onnx() else dispatch.traced("shift_sign")(*arguments)
@@ -316,8 +337,8 @@ dispatch.register(
     rows=1,
 )
 dispatch.register(
-    "shift_sign(Tensor shift, Tensor sign, int p_min, int p_max, bool exact) -> Tensor",
-    lambda shift, sign, p_min, p_max, exact: shift_sign(shift, sign, p_min, p_max).contiguous(),
+    "shift_sign(Tensor shift, Tensor sign, int p_min, int p_max, bool exact, str backend) -> Tensor",
+    lambda *inputs: _compose(*inputs).contiguous(),
     fake=lambda shift, *_args: torch.empty_like(shift, memory_format=torch.contiguous_format),
     backward=_shift_sign_backward,
     setup=_save_shift,

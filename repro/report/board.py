@@ -75,7 +75,14 @@ def judge_records(presets_of: PresetsOf | None = None) -> dict[str, Judged]:
     """Every claim judged on the committed records, by its id."""
     records = {name: load_records(name) for name in [*table_ids(), *figure_ids()]}
     judged = Judge(presets_of)
-    return {claim_id: _judge_claim(claim_id, records, judged) for claim_id in claims()["claim_id"]}
+
+    def judge(claim_id: str) -> Judged:
+        try:
+            return _judge_claim(claim_id, records, judged)
+        except InputError as problem:  # a damaged criterion leaves the other claims to be judged
+            return Judged({}, NOT_RUN, f"Its criterion cannot be judged: {problem}")
+
+    return {claim_id: judge(claim_id) for claim_id in claims()["claim_id"]}
 
 
 def _judge_claim(claim_id: str, records: Mapping[str, list[Record]], judged: Judge) -> Judged:
@@ -177,6 +184,13 @@ def _short(status: str) -> str:
     return status.partition(" (")[0].removesuffix(" at this preset")
 
 
+def _basis(claim_id: str) -> str:
+    try:
+        return "computed" if criterion(claim_id).kind in ("text", "printed", "analytic") else "measured"
+    except InputError:  # its criterion is damaged
+        return "measured"
+
+
 def verdict_counts(
     by: Sequence[str] = ("paper", "origin", "basis"), judged: Mapping[str, Judged] | None = None
 ) -> pd.DataFrame:
@@ -194,10 +208,7 @@ def verdict_counts(
     found = claims()[["claim_id", "paper", "origin"]]
     found = found.assign(
         status=[judged[name].status for name in found["claim_id"]],
-        basis=[
-            "computed" if criterion(name).kind in ("text", "printed", "analytic") else "measured"
-            for name in found["claim_id"]
-        ],
+        basis=[_basis(name) for name in found["claim_id"]],
         paper=[PAPERS.get(paper, "between the papers") for paper in found["paper"]],
         order=[[*PAPERS, "cross"].index(paper) for paper in found["paper"]],
     )

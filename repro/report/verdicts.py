@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from repro.errors import check_choice
+from repro.errors import InputError, check_choice
 from repro.report.claims import places, published_table
 from repro.report.conform import folded
 from repro.report.decide import ALPHA, MIN_SEEDS, NOT_REPRODUCED, REPRODUCED, UNDECIDED, prove, refute, seeds_needed
@@ -88,9 +88,12 @@ def criteria() -> pd.DataFrame:
 
 @functools.cache
 def criterion(claim_id: str) -> Criterion:
-    """How a claim is judged. Raises: InputError for an unknown id."""
+    """How a claim is judged. Raises: InputError for an unknown id, or one without its row of criteria.csv."""
     own = claim(claim_id)["check"]
-    row = listing("criteria.csv").set_index("claim_id").loc[claim_id]
+    rows = listing("criteria.csv").set_index("claim_id")
+    if list(rows.index).count(claim_id) != 1:
+        raise InputError(f"criteria.csv has {list(rows.index).count(claim_id)} rows of {claim_id}; it must have one.")
+    row = rows.loc[claim_id]
     datasets = tuple(filter(None, row.get("datasets", "").split(";")))
     return Criterion(row["kind"], row["presets"], datasets, row["check"] or own, row["note"])
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from repro.datasets.vocabulary import BEGIN, END, PAD, Vocabulary
 from repro.errors import InputError, check_int, check_number
 from repro.models.translation import TranslationTransformer
+from repro.train.loop import Divergence
 
 
 @torch.no_grad()
@@ -33,7 +34,7 @@ def beam_search(
         beam: unfinished translations kept per sentence; 1 is greedy.
         length_penalty: 0 prefers short translations, larger values longer ones.
         max_tokens: the most in a translation, END among them; None: 10 more than 1.5 times the source.
-    Raises: InputError for a number out of range or ids outside the vocabulary.
+    Raises: InputError for a number out of range or ids outside the vocabulary; Divergence for scores that are NaN.
     """
     check_int("beam", beam, minimum=1)
     check_number("length_penalty", length_penalty, minimum=0)
@@ -59,6 +60,8 @@ def _search(model, source, beam, length_penalty, max_tokens):
     scores, ended = [-math.inf] * count, [0] * count
     for place in range(max_tokens):
         logits = model.step(tokens[:, :, -1].flatten(), place, states).unflatten(0, (count, beam))
+        if logits.isnan().any():
+            raise Divergence(f"the network's scores of word {place + 1} are NaN")
         total = sums[:, :, None] + logits.log_softmax(dim=-1)
         total[:, :, [PAD, BEGIN]] = -math.inf
         if place + 1 == max_tokens:

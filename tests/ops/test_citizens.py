@@ -155,6 +155,37 @@ def test_batched_upstream_gradients(name):
             torch.testing.assert_close(batched[i], single)
 
 
+@pytest.mark.parametrize("batched", [False, True])
+def test_gradients_of_exponents_in_another_layout_or_batched_are_those_of_each(batched):
+    shift, sign, upstream = images(2, 3, 4, 3, 3), images(2, 3, 4, 3, 3, seed=1), images(2, 3, 4, 3, 3, seed=2)
+    leaves = [(-3 * x[0].abs()).requires_grad_() for x in (shift, sign)]
+    weight = compose_shift_weight(*leaves)
+    laid = upstream.to(memory_format=torch.channels_last_3d)
+    alone = [torch.autograd.grad(weight, leaves, one, retain_graph=True) for one in laid]
+    assert all(
+        torch.equal(found[0], torch.autograd.grad(weight, leaves, one.contiguous(), retain_graph=True)[0])
+        for found, one in zip(alone, laid)
+    )
+    if batched:
+        together = torch.autograd.grad(weight, leaves, laid, is_grads_batched=True, retain_graph=True)
+        for i, pair in enumerate(alone):
+            assert all(torch.equal(both[i], one) for both, one in zip(together, pair))
+
+
+def test_the_gradient_of_exponents_can_be_differentiated_by_what_comes_from_above():
+    shift = (-3 * images(5, 7).abs()).requires_grad_()
+    factor = torch.tensor(2.0, requires_grad=True)
+    weight = compose_shift_weight(shift, images(5, 7, seed=1))
+    (found,) = torch.autograd.grad((factor * weight).sum(), shift, create_graph=True)
+    (again,) = torch.autograd.grad(found.sum(), factor)
+    torch.testing.assert_close(again, found.sum() / factor)
+
+
+def test_stochastic_rounding_refuses_the_transforms_of_torch_func_in_a_sentence():
+    with pytest.raises(InputError, match="stochastic=True is not allowed inside transforms"):
+        grad(lambda x: round_to_power_of_two(x, stochastic=True).sum())(ROWS)
+
+
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_per_sample_gradients_are_those_of_backward(name):
     layer, x = layer_and_input(name)

@@ -17,6 +17,7 @@ from repro.report import (
     save_record,
     status_board,
     update_readme,
+    verdicts,
 )
 from repro.report.board import (
     BEGIN,
@@ -27,7 +28,7 @@ from repro.report.board import (
     verdict_counts,
     verdicts_markdown,
 )
-from repro.report.published import figure_ids, table_ids
+from repro.report.published import figure_ids, listing, table_ids
 from repro.report.records import Record, freshness, read_record
 
 PROVENANCE = {
@@ -166,6 +167,25 @@ def test_a_damaged_record_is_told_and_stops_no_other(results):
         with pytest.warns(RuntimeWarning, match=r"result record acghostnet_t06/quick-digits\.json"):
             assert [record.dataset for record in load_records("acghostnet_t06")] == ["cifar10"]
     assert good.exists()
+
+
+@pytest.mark.parametrize("damage", ["no row", "no expression", "no column"])
+def test_a_damaged_criterion_leaves_the_other_claims_to_be_judged(results, monkeypatch, damage):
+    save_record("acghostnet_t06", frame(), PROVENANCE)
+    before, rows = judge_records(), listing("criteria.csv")
+    if damage == "no row":
+        broken = rows[rows["claim_id"] != "acghostnet-c01"]
+    else:
+        check = "mean(((" if damage == "no expression" else "no_such_column > 1"
+        broken = rows.assign(check=rows["check"].where(rows["claim_id"] != "acghostnet-c01", check))
+    monkeypatch.setattr(verdicts, "listing", lambda name: broken if name == "criteria.csv" else listing(name))
+    verdicts.criterion.cache_clear()
+    after = judge_records()
+    assert {name for name in before if before[name] != after[name]} <= {"acghostnet-c01"}
+    assert after["acghostnet-c01"].status == "not run"
+    assert damage == "no column" or "cannot be judged" in after["acghostnet-c01"].evidence
+    assert len(status_board()) == 69 and sum(verdict_counts(judged=after)["claims"]) == len(claims())
+    verdicts.criterion.cache_clear()
 
 
 STUDY = PROVENANCE | {"preset": "study"}

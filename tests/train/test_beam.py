@@ -11,6 +11,7 @@ from repro.datasets.vocabulary import BEGIN, END, PAD, Vocabulary
 from repro.errors import InputError
 from repro.models import create
 from repro.train.beam import beam_search, check_vocabularies, translate
+from repro.train.loop import Divergence
 
 CONFIG = {
     "encoder_ffn": (8,),
@@ -101,3 +102,10 @@ def test_translations_come_in_the_order_of_the_sentences_whatever_the_batches():
 def test_numbers_out_of_range_are_one_sentence(option):
     with pytest.raises(InputError, match=f"{next(iter(option))}="):
         beam_search(network(), SOURCE, **option)
+
+
+def test_scores_that_are_nan_end_the_search_and_are_no_empty_translation():
+    model = network()
+    torch.nn.init.constant_(model.classifier.weight, float("nan"))
+    with pytest.raises(Divergence, match="word 1 are NaN"):
+        beam_search(model, SOURCE)

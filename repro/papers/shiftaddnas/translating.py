@@ -26,6 +26,7 @@ from repro.report.examples import pack_counts, unpack_counts
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.train.beam import translate
 from repro.train.bleu_score import bleu_interval, bleu_of_counts, sentence_counts
+from repro.train.loop import Divergence
 from repro.train.translation import TranslationRecipe, fit_translation, translation_loss
 
 COUNTS = 10
@@ -86,11 +87,14 @@ def tested(model: TranslationTransformer, text: TextSplits, *, beam: int, length
 
     Returns: {"outcome", "detail", "validation_loss" (nats per token), "bleu" (SacreBLEU 13a, test sentences),
         "bleu_interval" (95 %, over test sentences), "examples", "counts" (packed `sentence_counts`), "first" (the first
-        translations)}. outcome is "done", or "dead" (the same translation of every sentence).
+        translations)}. outcome is "done", "dead" (the same translation of every sentence), or "diverged" (NaN).
     """
     source, references = text.test_text
     vocabulary = text.vocabulary
-    found = translate(model, source, vocabulary, vocabulary, beam=beam, length_penalty=length_penalty)
+    try:
+        found = translate(model, source, vocabulary, vocabulary, beam=beam, length_penalty=length_penalty)
+    except Divergence as problem:
+        return {"outcome": "diverged", "detail": str(problem), "bleu": None, "examples": 0, "counts": ""}
     counts = sentence_counts(found, references)
     dead = len(set(found)) == 1
     return {
