@@ -97,7 +97,7 @@ def _data_findings() -> list[Finding]:
     return [
         Finding(f"data set {row.name}", "ok", row.found)
         if row.present
-        else Finding(f"data set {row.name}", "missing", "not found", f"python -m repro data fetch {row.name}")
+        else Finding(f"data set {row.name}", "missing", row.found, row.advice)
         for row in list_datasets()
     ]
 

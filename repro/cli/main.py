@@ -71,6 +71,7 @@ def tables(
     reference: ReferenceOption = False,
 ) -> None:
     """Train what is missing, then execute the notebooks and write their HTML pages into output/pages/."""
+    from repro import runs
     from repro.pages import execute as notebooks
     from repro.papers import check_request
     from repro.runs.engines import ENGINES
@@ -87,6 +88,8 @@ def tables(
     trained = wanted or notebooks.tables_to_train(names)
     _check_recipes(trained, preset, dataset)
     default_workers()
+    if engine != "torchrun":  # whose processes exist within a table only
+        runs.engine(engine, time_limit_s=time_limit, gpus=gpus)
     if reference:
         write_reference()
     request = {"preset": preset, "dataset": dataset or None, "seeds": seed_list or None, "fresh": fresh}
@@ -125,6 +128,8 @@ def _train(wanted: list[str], **request) -> list[str]:
         try:
             frame = run_table(table_id, **request)
         except (InputError, MissingDataError, BackendError) as error:
+            if isinstance(error, BackendError) and request["engine"] == "ray":
+                raise  # a cluster that cannot be used serves no table
             failures.append(table_id)
             say(f"[red]{table_id}: {escape(str(error))}[/red]")
             continue

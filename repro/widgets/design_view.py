@@ -233,7 +233,9 @@ class DesignExplorer:
             self.cost = design.priced(self.layers, self._chip())
         except InputError as error:
             labels = {name: each.description for name, each in self.hardware.items()}
-            self.chip_message.error(error, labels | {"clock_mhz": self.clock.description})
+            self.chip_message.error(
+                error, labels | {"clock_mhz": self.clock.description, "word widths": self.words.description}
+            )
             self.cost = None
         else:
             self.chip_message.clear()

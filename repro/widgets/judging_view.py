@@ -39,7 +39,7 @@ def judging_explorer() -> widgets.Widget:
     plot.chart.update_yaxes(range=[0, 105])
     plot.chart.add_bar(x=list(COLOUR), marker={"color": list(COLOUR.values())}, cliponaxis=False)
 
-    @guarded(message)
+    @guarded(message, plot, readout)
     def update(_=None) -> None:
         per_table = len(FORMS[claim.value].levels) * seeds.value * images.value
         tables = max(20, min(TABLES, ANSWERS // per_table))

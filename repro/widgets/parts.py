@@ -59,6 +59,11 @@ class Message(widgets.HTML):
         style = f"color:{COLOURS['chosen']};max-width:{self.width};line-height:1.35"
         self.value = f'<div role="alert" class="repro-error" style="{style}">{html.escape(str(text))}</div>{_FADED}'
 
+    @property
+    def failed(self) -> bool:
+        """Whether it shows an error."""
+        return 'role="alert"' in self.value
+
     def note(self, text: str) -> None:
         """Show a remark."""
         self.value = (
@@ -71,13 +76,13 @@ class Message(widgets.HTML):
         self.value = ""
 
 
-def fade(box: widgets.Box, faded: bool) -> None:
-    """Fade a box that shows an older state than the controls do, beside the error that says why, or show it again."""
+def fade(box: widgets.DOMWidget, faded: bool) -> None:
+    """Fade what shows an older state than the controls do, beside the error that says why, or show it again."""
     box.add_class(STALE) if faded else box.remove_class(STALE)
 
 
-def guarded(message: Message):
-    """Decorator for callbacks: an InputError is shown at `message` and the figures stay as they were."""
+def guarded(message: Message, *shown: widgets.DOMWidget):
+    """Decorator for callbacks: an InputError is shown at `message`, and `shown`, which is older then, fades."""
 
     def around(callback):
         @functools.wraps(callback)
@@ -86,7 +91,9 @@ def guarded(message: Message):
                 result = callback(*arguments, **options)
             except InputError as error:
                 message.error(error)
-                return None
+                result = None
+            for each in shown:
+                fade(each, bool(message.failed))
             return result
 
         return run

@@ -98,7 +98,7 @@ def ranking_explorer(points: pd.DataFrame) -> widgets.Widget:
         marker={"size": 18, "symbol": "circle-open", "line": {"width": 3}, "color": COLOURS["chosen"]},
     )
 
-    @guarded(message)
+    @guarded(message, plot, readout)
     def update(_=None) -> None:
         view, tau = ranking_view(points, strategy.value, seed.value)
         chosen = view[view["path"] == path.value]

@@ -34,7 +34,7 @@ class TranslationExplorer:
             each.observe(lambda _: self._costs(), "value")
         for each in (self.network, self.sentence, self.beam):
             each.observe(lambda _: self._translate(), "value")
-        self._translate = guarded(self.sentence_message)(self._translate)
+        self._translate = guarded(self.sentence_message, self.output)(self._translate)
         left = column(
             heading("Network (weights inherited from the supernet)"),
             self.network,

@@ -13,7 +13,7 @@ from repro.errors import InputError
 from repro.ops.quantize import shift_exponents
 from repro.report.palette import COLOURS
 from repro.widgets import weights
-from repro.widgets.parts import Message, beside, column, control, figure, heading, row, table_html
+from repro.widgets.parts import Message, beside, column, control, fade, figure, heading, row, table_html
 
 
 class WeightExplorer:
@@ -83,6 +83,12 @@ class WeightExplorer:
 
     def _remap(self) -> None:
         """New weights, their Laplace twin, and everything that follows from them."""
+        self._remapped()
+        for each in (self.shapes, self.map, self.sorted, self.factors):
+            fade(each, self.remap_message.failed)
+        fade(self.steps, self.remap_message.failed or self.round_message.failed)
+
+    def _remapped(self) -> None:
         try:
             self.std.disabled = self.kind.value in self.trained
             if self.std.disabled:
@@ -116,6 +122,10 @@ class WeightExplorer:
             self._round()
 
     def _round(self) -> None:
+        self._rounded()
+        fade(self.steps, self.remap_message.failed or self.round_message.failed)
+
+    def _rounded(self) -> None:
         try:
             values = weights.rounded(self.weight, self.bits.value, *self.powers.value).double().numpy()
         except InputError as error:

@@ -7,10 +7,11 @@ import pytest
 pytest.importorskip("ipywidgets", reason="the notebooks extra is not installed")
 pytest.importorskip("anywidget", reason="the notebooks extra is not installed")
 
+from repro.errors import check_int
 from repro.papers.explorers import SOURCES
 from repro.widgets import design
 from repro.widgets.design_view import DesignExplorer
-from repro.widgets.parts import STALE, figure
+from repro.widgets.parts import STALE, Message, figure, guarded
 from repro.widgets.weights_view import WeightExplorer
 
 
@@ -109,6 +110,31 @@ def test_a_design_that_does_not_fit_says_so_and_comes_back():
     assert STALE in view.results._dom_classes, "numbers of the design before must not look valid"
     view.width.value = 0.5
     assert view.network_message.value == "" and STALE not in view.results._dom_classes
+
+
+def test_an_error_names_the_control_as_it_is_labelled():
+    view = DesignExplorer(sources=SOURCES)
+    view.words.value = "16, five"
+    assert f"{view.words.description} = " in view.chip_message.value and "words=" not in view.chip_message.value
+
+
+def test_charts_that_are_older_than_an_error_fade_until_it_is_gone():
+    view = WeightExplorer()
+    view.powers.value = (-30, 2)
+    assert view.round_message.failed and STALE in view.steps._dom_classes and STALE not in view.shapes._dom_classes
+    view.powers.value = (-14, 0)
+    assert not view.round_message.failed and STALE not in view.steps._dom_classes
+
+    message, shown, limit = Message(), figure(), [0]
+
+    @guarded(message, shown)
+    def update():
+        check_int("limit", limit[0], minimum=1)
+        message.clear()
+
+    for limit[0], faded in ((0, True), (1, False)):
+        update()
+        assert (STALE in shown._dom_classes) == faded == message.failed
 
 
 def test_a_design_without_published_tables_is_counted_and_priced_all_the_same(steps):
