@@ -28,6 +28,23 @@ $(error JOBS='$(JOBS)' is not allowed; it must be a whole number of at least 1)
 endif
 endif
 
+# So are the names of presets, data sets, tables and engines, before minutes go into an environment.
+NAMES_PRESET := smoke quick study paper
+NAMES_ENGINE := local ray torchrun
+NAMES_DATASET := digits glyphs eyes grammar cifar10 cifar100 multi30k wmt14 imagenet food101 flowers102 stanford-cars pets \
+  voc2012 openeds
+NAMES_TABLES = $(shell cut -d, -f1 data/published/index.csv data/published/figures.csv | grep _)
+NEAREST_OF := import difflib, sys; found = difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1, 0); \
+  print(*found or sys.argv[2:3])
+nearest = $(shell $(PYTHON) -c "$(NEAREST_OF)" '$(subst ','\'',$(1))' $(2))
+refuse = $(if $(1),$(error $(2)='$($(2))' is not allowed; $(firstword $(1)) is unknown$(if $(3), (did you mean \
+  $(call nearest,$(firstword $(1)),$(3))?))))
+$(foreach variable,PRESET ENGINE DATASET,$(call refuse,$(filter-out $(NAMES_$(variable)),$($(variable))),$(variable),\
+  $(NAMES_$(variable))))
+ifneq ($(strip $(TABLES)),)
+$(call refuse,$(filter-out $(NAMES_TABLES),$(TABLES)),TABLES,$(NAMES_TABLES))
+endif
+
 VENV := .venv
 BIN  := $(VENV)/bin
 RUN  := $(BIN)/python -m repro
@@ -46,7 +63,7 @@ help:  ## print the targets and variables
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
 	@echo "Variables (now)"
 	@echo "  PRESET=$(PRESET)   smoke (seconds), quick (minutes, two cores), study (hours; makes the reference) or paper (GPUs)"
-	@echo "  DATASET=$(DATASET)        digits, fashion-mnist, cifar10, cifar100 (default: the preset's)"
+	@echo "  DATASET=$(DATASET)        one that a preset of the table has, such as digits, glyphs, cifar10 (default: the preset's)"
 	@echo "  SEEDS=$(SEEDS)          for example '0 1 2' (default: the preset's)"
 	@echo "  TABLES=$(TABLES)         for example 'acghostnet_t06 acghostnet_t03' (default: all)"
 	@echo "  FRESH=$(FRESH)          1 repeats finished runs"

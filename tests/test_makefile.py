@@ -7,7 +7,10 @@ import subprocess
 
 import pytest
 
+from repro.papers import entry, list_ids
+from repro.papers.table import PRESETS
 from repro.paths import repo_root
+from repro.runs.engines import ENGINES
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
 
@@ -32,6 +35,10 @@ def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
         ("FRESH=yes", "FRESH='yes' is not allowed; it must be 1"),
         ("JOBS=0", "JOBS='0' is not allowed; it must be a whole number of at least 1"),
         ("JOBS=it's two", "JOBS='it's two' is not allowed"),
+        ("PRESET=quik", r"PRESET='quik' is not allowed; quik is unknown \(did you mean quick\?\)"),
+        ("DATASET=digit", r"DATASET='digit' is not allowed; .*did you mean digits\?"),
+        ("ENGINE=roy", r"ENGINE='roy' is not allowed; .*did you mean ray\?"),
+        ("TABLES=acghostnet_t06 shiftaddaug_t99", "shiftaddaug_t99 is unknown .*did you mean shiftaddaug_t"),
     ],
 )
 def test_what_is_misspelt_or_impossible_is_refused_once(given, sentence):
@@ -48,6 +55,17 @@ def test_lists_and_numbers_pass():
     done = make("tables", "TABLES=acghostnet_t06 acghostnet_t03", "SEEDS=0 1", "JOBS=02", "FRESH=1", "PRESET=smoke")
     assert done.returncode == 0, done.stderr
     assert '--seeds "0 1" --tables "acghostnet_t06 acghostnet_t03" --fresh' in done.stdout
+
+
+def test_the_names_that_are_allowed_are_those_of_the_package():
+    made = make("-p", "help").stdout
+    names = {
+        name: set(re.search(rf"^NAMES_{name} :?= (.*)$", made, re.MULTILINE)[1].split())
+        for name in ("PRESET", "ENGINE", "DATASET")
+    }
+    recipes = [key for table_id in list_ids() for key in entry(table_id).recipes]
+    assert names["PRESET"] == set(PRESETS) and names["ENGINE"] == set(ENGINES)
+    assert names["DATASET"] == {dataset for _, dataset in recipes}
 
 
 def test_root_is_told_about_its_switch():
