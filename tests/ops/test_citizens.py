@@ -7,6 +7,7 @@ import math
 import warnings
 from fractions import Fraction
 
+import onnxruntime
 import pytest
 import torch
 from torch import fx, nn
@@ -16,6 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from repro.errors import InputError
 from repro.layers import AdderConv2d, AdderLinear, MixedConv2d, ShiftConv2d, ShiftLinear
+from repro.models import create
 from repro.ops import (
     adder_conv2d,
     adder_linear,
@@ -256,15 +258,23 @@ def test_onnx_exporters_meet_torchs_operators_only(monkeypatch):
         torch.testing.assert_close(graph(x), y)
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
-def test_exported_onnx_models_compute_the_same(name, tmp_path):
-    pytest.importorskip("onnxscript", reason="onnx and onnxscript are not installed")
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    layer, x = layer_and_input(name)
-    torch.onnx.export(layer.eval(), (x,), tmp_path / "layer.onnx", verbose=False)
-    session = runtime.InferenceSession(tmp_path / "layer.onnx", providers=["CPUExecutionProvider"])
+def _computes_the_same_elsewhere(model, x, folder):
+    torch.onnx.export(model.eval(), (x,), folder / "model.onnx", verbose=False)
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-    torch.testing.assert_close(torch.from_numpy(y), layer(x).detach())
+    torch.testing.assert_close(torch.from_numpy(y), model(x).detach(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_exported_onnx_layers_compute_the_same(name, tmp_path):
+    _computes_the_same_elsewhere(*layer_and_input(name), tmp_path)
+
+
+@pytest.mark.parametrize(("op", "options"), [("adder", {}), ("shift", {"op_options": {"shift": {"mode": "ps"}}})])
+def test_exported_onnx_networks_compute_the_same(op, options, tmp_path):
+    torch.manual_seed(0)
+    network = create("resnet20", width=0.25, num_classes=10, op=op, **options)
+    _computes_the_same_elsewhere(network, images(2, 3, 16, 16), tmp_path)
 
 
 def test_sparse_activations_are_refused_in_a_sentence():
