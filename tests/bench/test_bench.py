@@ -319,7 +319,7 @@ def test_a_bar_at_the_peers_peak_leaves_out_layers_where_the_peer_is_slow_or_the
     ]
     judged = bars.judge(records.frame(rows)).set_index("what")
     line = judged.loc["adder forward, 3x3 layers where conv2d is at its peak, against conv2d"]
-    assert line["cases"] == 2 and line["reached"] == pytest.approx(1.8) and line["met"]
+    assert line["cases"] == 2 and line["reached"] == 1.9 and line["met"]  # the worst: every such layer is meant
     assert line["pct_of_bound"] == 60 and pd.isna(judged.loc["ResNet-20 shift (Q) training step", "pct_of_bound"])
 
 
