@@ -33,7 +33,7 @@ NAMES_PRESET := smoke quick study paper
 NAMES_ENGINE := local ray torchrun
 NAMES_DATASET := digits glyphs eyes grammar cifar10 cifar100 multi30k wmt14 imagenet food101 flowers102 stanford-cars pets \
   voc2012 openeds
-NAMES_TABLES = $(shell cut -d, -f1 data/published/index.csv data/published/figures.csv | grep _)
+NAMES_TABLES = $(shell cut -d, -f1 data/published/index.csv data/published/figures.csv | grep -v _id)
 NEAREST_OF := import difflib, sys; found = difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1, 0); \
   print(*found or sys.argv[2:3])
 nearest = $(shell $(PYTHON) -c "$(NEAREST_OF)" '$(subst ','\'',$(1))' $(2))

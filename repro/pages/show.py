@@ -202,7 +202,7 @@ def claims_under_test(*table_ids: str) -> None:
 
 
 def verdicts(tables: Mapping[str, pd.DataFrame]) -> None:
-    """One line per claim on these tables: our verdict, the evidence and the criterion."""
+    """One line per claim on these tables: our verdict and the evidence."""
     from repro.papers.status import presets_of
 
     rows, judged = [], Judge(presets_of)
@@ -239,7 +239,7 @@ def provenance(*frames: pd.DataFrame) -> None:
 
 
 def board() -> None:
-    """The status board of the committed records, ids linked to the files that regenerate them."""
+    """The status board of the committed records."""
     from repro.papers.status import status_board
 
     table(status_board().drop(columns=["paper", "caption"]).rename(columns=lambda name: name.replace("_", " ")))

@@ -117,7 +117,8 @@ def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, see
             data=_sources_of(run.outcomes),
             recipe=to_plain(recipe),
             recipe_digest=_digest(table_id, recipe),
-            code={label: code_of(label) for label in sorted({label_of(o.spec) for o in run.outcomes})},
+            code={label: code_of(label) for label in sorted({label_of(o.spec) for o in run.outcomes})}
+            | {TRAINED: trained_code(table_id)},
             run_seconds=_run_seconds(run.outcomes),
             runs=len(run.outcomes),
             runs_failed=len(failed),
@@ -198,7 +199,8 @@ def keep(frame: pd.DataFrame) -> None:
 
 # ------------------------------------------------------------------ whether a record is fresh
 
-COMPUTED = "computed"
+COMPUTED, TRAINED = "computed", "entry"
+"""Labels of the entry's own code in a record's provenance, beside those of kinds of runs."""
 
 
 def computed_code(table_id: str) -> str:
@@ -211,6 +213,14 @@ def computed_code(table_id: str) -> str:
     return code_fingerprint(f"{table.computed.__module__}:{table.computed.__name__}", uses=families)
 
 
+def trained_code(table_id: str) -> str:
+    """Fingerprint of the code that asks for the runs of an entry and makes its numbers of them."""
+    from repro.runs import code_fingerprint
+
+    function = entry(table_id).trained
+    return code_fingerprint(f"{function.__module__}:{function.__qualname__}")
+
+
 def code_now(table_id: str, provenance: Mapping[str, Any]) -> dict[str, str | None]:
     """Fingerprints that the code has today, under the labels of a record's provenance.
 
@@ -219,8 +229,9 @@ def code_now(table_id: str, provenance: Mapping[str, Any]) -> dict[str, str | No
     from repro.papers.kinds import code_of
     from repro.runs import agrees
 
+    own = {COMPUTED: computed_code, TRAINED: trained_code}
     labels = provenance.get("code", {})
-    now = {label: computed_code(table_id) if label == COMPUTED else code_of(label) for label in labels}
+    now = {label: own[label](table_id) if label in own else code_of(label) for label in labels}
     recipe = entry(table_id).recipes.get((provenance["preset"], provenance["dataset"]))
     if recipe is not None and not agrees(provenance.get("recipe"), recipe):
         now["recipe"] = "changed"

@@ -45,7 +45,7 @@ FileOf = Callable[[str], str | None]
 def _state(record: Record | None, content: str) -> str:
     if record is None:
         return "not yet"
-    if content == "definitions":
+    if content == "definitions" and record.dataset == ARCHITECTURE:
         return "transcribed"
     if record.table_id in figure_ids():
         return "regenerated"

@@ -5,7 +5,7 @@ A run's number varies with its seed, and with the test examples that happened to
     variance of sum(c_k mean_k) = s^2 sum(c_k^2 / n_k)                                   seeds
                                 + max(0, var_i(d_i) - sum(c_k^2 within_k / n_k)) / N     test examples
 
-with s^2 the seed variance pooled over all rows of a table, d_i = sum(c_k * mean over seeds of example i), within_k the
+with s^2 the seed variance pooled over the rows of a table (of the same column, none at chance or near 100 %), d_i = sum(c_k * mean over seeds of example i), within_k the
 mean over examples of the variance over seeds. Intervals are Student's t with the degrees of freedom of Satterthwaite
 (Biometrics Bulletin 2, 1946). A claim of several parts is an intersection-union test, each part at the full level
 (Berger, Technometrics 24, 1982); equivalence is two one-sided tests (Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987).
@@ -27,6 +27,7 @@ from repro.errors import InputError
 ALPHA = 0.025  # one-sided: intervals are two-sided 95 %
 MIN_SEEDS = 3
 MIN_POOLED_DF = 6  # with so many, two seeds a row are enough
+MIN_OUTCOMES = 6  # outcomes that are true or false: so many agree by chance in 1.6 % of cases (0.5^6), five in 3.1 %
 MAX_SEEDS = 1000  # the largest number of seeds that is ever advised
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
 _ROUNDING = 1e-12  # relative; sums of equal decimals differ by less
@@ -125,6 +126,7 @@ class Atom:
         low, high: limits of the claim; at least one is finite.
         contains: the claim is instead that the interval meets [low, high] (a printed number with its last digit) and
             leaves out 0 on that side.
+        pooling: whether two seeds a row may be enough; not where each is a search, of which three are the least.
     """
 
     def __init__(
@@ -136,6 +138,7 @@ class Atom:
         low: float = 0.0,
         high: float = math.inf,
         contains: bool = False,
+        pooling: bool = True,
     ):
         if not terms:
             raise InputError("terms is empty; an atom needs at least one row.")
@@ -146,6 +149,7 @@ class Atom:
         self.terms = {row: float(c) for row, c in terms.items()}
         self.rows = list(dict.fromkeys([*terms, *pool]))
         self.constant, self.low, self.high, self.contains = float(constant), low, high, contains
+        self.pooling = pooling
         self.estimate = self.constant + sum(c * row.mean for row, c in self.terms.items())
         size = abs(self.constant) + sum(abs(c * row.mean) for row, c in self.terms.items())
         self._rounding = _ROUNDING * size
@@ -220,9 +224,10 @@ class Atom:
         return self.estimate - reach, self.estimate + reach
 
     def enough(self, seeds: float | None = None) -> bool:
-        """At least three seeds a row, or two where the pooled variance has six degrees of freedom."""
+        """At least three seeds a row; two where they may be pooled and their variance has six degrees of freedom."""
         fewest = self.seeds if seeds is None else seeds
-        return fewest >= MIN_SEEDS or (fewest == 2 and min(df for _, df in self._seed_parts(seeds)) >= MIN_POOLED_DF)
+        pooled = self.pooling and fewest == 2 and min(df for _, df in self._seed_parts(seeds)) >= MIN_POOLED_DF
+        return fewest >= MIN_SEEDS or pooled
 
     def bounds(self, alpha: float = ALPHA, seeds: float | None = None) -> tuple[float, float]:
         """`interval`, or nan where the seeds are too few to decide anything."""

@@ -230,7 +230,8 @@ class Ours:
             columns[name] = np.array([[cell.mean for cell in cells]])
             for row, (cell, group) in enumerate(zip(cells, groups)):
                 label = _label({part: group[part].iloc[0] for part in key})
-                self._measure(name, row, cell, label, group["seed"].nunique(), None, scores, draws)
+                classes = self._classes(name, None)
+                self._measure(name, row, cell, label, group["seed"].nunique(), classes, scores, draws)
         return Table(columns, tuple(key))
 
     # -------------------------------------------------------------- measured cells
@@ -339,6 +340,10 @@ def _scores(rows: list | None, values: np.ndarray, name: str) -> np.ndarray | No
     if not np.allclose(np.sort(scores.mean(axis=1)), np.sort(values), atol=0.01):
         raise InputError(f"the examples of {name} do not give its values; they belong to another run.")
     return scores
+
+
+SEARCHED_UNITS = ("search", "supernet")
+"""Units of replication that are no mere training: three of them are the least that decide."""
 
 
 def is_accuracy(table_id: str, column: str) -> bool:

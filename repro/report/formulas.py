@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from repro.report.decide import ALPHA, MIN_SEEDS, And, Atom, Not, Or, Row, inside, outside, prove, refute
-from repro.report.evidence import Ours, Quantity, recompute
+from repro.report.decide import ALPHA, MIN_OUTCOMES, MIN_SEEDS, And, Atom, Not, Or, Row, inside, outside, prove, refute
+from repro.report.evidence import SEARCHED_UNITS, Ours, Quantity, recompute
 from repro.report.expressions import Evaluator, ExpressionError, Table, Value, references
 from repro.report.functions import SLACK
 from repro.report.published import printed_decimals, table_spec, unit
@@ -454,7 +455,11 @@ class Compiler:
             self.seeds_seen.append(len(self.by_seed))
         small = next((ref for ref in refs if self.ours[ref.table].is_small(ref.column)), None)
         gate = f"{small.column} of {small.table} counts networks that are smaller than the paper's" if small else ""
-        return (MIN_SEEDS if varies else 1), gate
+        if not varies:
+            return 1, gate
+        # Words (an operator, "diverged") have no spread by which three alike would differ from a chance of one half.
+        words = any(not pd.api.types.is_numeric_dtype(self.ours[ref.table].exact[ref.column]) for ref in refs)
+        return (MIN_OUTCOMES if words else MIN_SEEDS), gate
 
     def _aligned(self, parts: Sequence[_Truths]) -> tuple[list[list], tuple | None]:
         rows = next((part.rows for part in parts if part.rows is not None), None)
@@ -610,7 +615,9 @@ class Compiler:
 
     def _atom(self, gradient: Mapping[Quantity, float], constant: float = 0.0, **claim) -> Atom:
         pool = {q: None for own in gradient for q in _pool(own, self.ours[own.pool[0]])}
-        return Atom({self._row(q): c for q, c in gradient.items()}, constant, map(self._row, pool), **claim)
+        searched = any(self.ours[own.pool[0]].unit in SEARCHED_UNITS for own in gradient)
+        terms = {self._row(q): c for q, c in gradient.items()}
+        return Atom(terms, constant, map(self._row, pool), pooling=not searched, **claim)
 
     def spread(self, ref, row: int) -> float:
         """Half the width of the 95 % interval of one cell; NaN where it has too few seeds."""

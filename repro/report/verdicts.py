@@ -28,7 +28,7 @@ from repro.errors import InputError, check_choice
 from repro.report.claims import places, published_table
 from repro.report.conform import folded
 from repro.report.decide import ALPHA, MIN_SEEDS, NOT_REPRODUCED, REPRODUCED, UNDECIDED, prove, refute, seeds_needed
-from repro.report.evidence import Ours, is_accuracy, load, reads_scores
+from repro.report.evidence import SEARCHED_UNITS, Ours, is_accuracy, load, reads_scores
 from repro.report.expressions import (
     Evaluator,
     ExpressionError,
@@ -231,6 +231,11 @@ def _sentence(leaf: Leaf) -> str:
     return found if np.isnan(low) else f"{found}, 95 % interval {low:.3g} to {high:.3g}"
 
 
+def _reversed(rows: Sequence) -> int:
+    """How many rows of a mean gain are proven to be reversed, at the level shared by all."""
+    return sum(row.refutes(ALPHA / len(rows)) for row in rows if isinstance(row, Leaf))
+
+
 def _gains(compiler: Compiler) -> str:
     """How many rows of a mean gain hold by themselves, after Holm."""
     told = []
@@ -239,7 +244,9 @@ def _gains(compiler: Compiler) -> str:
         while (holds := next((row for row in left if row.proves(ALPHA / len(left))), None)) is not None:
             left.remove(holds)
             found += 1
-        told.append(f"{found} of {len(rows)} rows hold by themselves (Holm)")
+        against = _reversed(rows)
+        against = f", {against} are reversed" if against else ""
+        told.append(f"{found} of {len(rows)} rows hold by themselves (Holm){against}")
     return f" {'; '.join(told)}." if told else ""
 
 
@@ -345,6 +352,8 @@ def _decided(ours: Mapping[str, Ours], tree: ast.expr, default: str, verdict: Ca
         evidence += f" {_sentence(worst)}{more}, {_basis(ours, cells, seeds)}."
     elif seeds:
         evidence += f" {_seeds(ours, seeds)}."
+    if status == REPRODUCED and any(_reversed(rows) for _, rows in compiler.gains):
+        status = UNDECIDED  # "on every row" cannot hold by its mean alone where a row is proven reversed
     return verdict(status, f"{evidence}{_gains(compiler)}{_advice(ours, formula, tests, status)}")
 
 
@@ -381,7 +390,7 @@ def _seeds(ours: Mapping[str, Ours], seeds: int) -> str:
     """'3 seeds', or '3 searches' where a seed is a search."""
     units = {mine.unit for mine in ours.values()}
     word = units.pop() if len(units) == 1 else None
-    word = word if word in ("search", "supernet") else "seed"
+    word = word if word in SEARCHED_UNITS else "seed"
     return f"{seeds} {word}{'' if seeds == 1 else 'es' if word == 'search' else 's'}"
 
 
@@ -391,7 +400,7 @@ def _basis(ours: Mapping[str, Ours], cells: Sequence, seeds: int) -> str:
     parts = [_seeds(ours, seeds)]
     if counts:
         parts.append(" and ".join(map(str, sorted(counts))) + " test images")
-    accuracies = [q for q in cells if q.draws is None and (is_figure(q.pool[0]) or is_accuracy(*q.pool))]
+    accuracies = [q for q in cells if q.draws is None and is_accuracy(*q.pool)]
     if any(not quantity.examples for quantity in accuracies):
         parts.append("test images' sampling not included")
     return ", ".join(parts)
@@ -402,7 +411,8 @@ def _advice(ours: Mapping[str, Ours], formula, tests: Sequence[Leaf], status: st
     if status != UNDECIDED:
         return ""
     if not _enough(formula):
-        return f" At least {MIN_SEEDS} seeds are needed."
+        outcomes = [leaf.needed for leaf in leaves(formula) if isinstance(leaf, Exact)]
+        return f" At least {_seeds(ours, max([MIN_SEEDS, *outcomes]))} are needed."
     if not tests:
         return " The seeds do not agree."
     if any(isinstance(leaf, Sampled) for leaf in tests):

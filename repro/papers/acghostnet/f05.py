@@ -128,4 +128,5 @@ TABLE = Table(
     seeds=SEARCH_SEEDS,
     scale=SCALE,
     keeps=("candidates", "models"),
+    unit="search",
 )

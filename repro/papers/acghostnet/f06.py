@@ -112,5 +112,6 @@ TABLE = Table(
     seeds=SEARCH_SEEDS,
     scale=SCALE,
     keeps=("paper_size",),
+    unit="search",
     models=("acghostnet",),
 )

@@ -22,7 +22,7 @@ def trained(recipe, seeds, run):
     """One row per batch size and seed: batch_size, epochs, seed, top1_pct, epochs_to_reach.
 
     The accuracy to reach is the highest that both trainings of a seed reach after some epoch. `attrs["extra"]`: epochs,
-    every epoch's accuracies by batch_size and seed.
+    every epoch's accuracies by batch_size and seed; examples.
     """
     (column,) = recipe.data
     sizes = (recipe.train.batch_size, 4 * recipe.train.batch_size)
@@ -45,7 +45,12 @@ def trained(recipe, seeds, run):
                 for row in curve
             ],
             columns=["batch", "seed", *names],
-        )
+        ),
+        "examples": jobs.answers_frame(
+            ({"batch_size": size, "epochs": recipe.train.epochs}, seed, "top1_pct", done[size, seed], "top1_pct")
+            for size in sizes
+            for seed in known
+        ),
     }
     return frame
 
@@ -71,5 +76,5 @@ TABLE = entry_of(
         ),
     },
     unit="training",
-    keeps=("epochs",),
+    keeps=("epochs", "examples"),
 )

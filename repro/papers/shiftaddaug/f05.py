@@ -44,24 +44,29 @@ class FrontRecipe:
 
 def trained(recipe, seeds, run):
     """One row per network and seed: method, model, dataset, energy_mj (of one image), accuracy_pct, seed, note,
-    and test_loss in nats where the run measured it."""
+    and test_loss in nats where the run measured it; `attrs["extra"]["examples"]`."""
     done = train_all(recipe.methods, seeds, run, TINY)
     known = {op: recipe.reference_job(op) for op in REFERENCES.values()}
     beside = run(jobs.specs({method: known[op] for method, op in REFERENCES.items()}, seeds))
-    rows = []
+    rows, answers = [], []
+    dataset = recipe.methods.data.dataset
+
+    def tested(method, model, seed, energy_mj, outcome):
+        key = {"method": method, "model": model, "dataset": dataset, "note": jobs.note_of(outcome)}
+        measured = {"accuracy_pct": jobs.accuracy_of(outcome), "test_loss": jobs.accuracy_of(outcome, "test_loss")}
+        rows.append({**key, "energy_mj": energy_mj, "seed": seed, **measured})
+        answers.append((key, seed, "accuracy_pct", outcome, "top1_pct"))
+
     for (model, method, seed), outcome in done.items():
         energy = target_costs(recipe.methods, model, TINY[method].op)["energy_mj"]
-        rows.append({"method": method, "model": model, "energy_mj": energy, "seed": seed, **_tested(outcome)})
+        tested(method, model, seed, energy, outcome)
     for (method, seed), outcome in beside.items():
         job = known[REFERENCES[method]]
         energy = network_costs(skeleton(job.model, **job.model_options), job.data)["energy_mj"]
-        rows.append({"method": method, "model": RESNET, "energy_mj": energy, "seed": seed, **_tested(outcome)})
-    return pd.DataFrame(rows).assign(dataset=recipe.methods.data.dataset)
-
-
-def _tested(outcome):
-    measured = {"accuracy_pct": jobs.accuracy_of(outcome), "test_loss": jobs.accuracy_of(outcome, "test_loss")}
-    return {**measured, "note": jobs.note_of(outcome)}
+        tested(method, RESNET, seed, energy, outcome)
+    frame = pd.DataFrame(rows)
+    frame.attrs["extra"] = {"examples": jobs.answers_frame(answers)}
+    return frame
 
 
 def draw(ours):
@@ -116,4 +121,5 @@ TABLE = Table(
         "their own."
         for preset in ("quick", "study")
     },
+    keeps=("examples",),
 )

@@ -31,7 +31,10 @@ class FrontRecipe:
 
 
 def trained(recipe, seeds, run):
-    """One row per network and seed: family, model, energy_mj and latency_ms per image, top1_pct."""
+    """One row per network and seed: family, model, energy_mj and latency_ms per image, top1_pct.
+
+    `attrs["extra"]`: examples.
+    """
     searched = sharing.supernet_specs(recipe.sharing, sharing.PRINTED, seeds)
     done = run(searched | networks.trainings(recipe.networks, seeds))
     families = published("shiftaddnas_t11").set_index("model")["model_type"]
@@ -47,14 +50,23 @@ def trained(recipe, seeds, run):
         for row in recipe.networks.rows
         for seed in seeds
     ]
+    answers = [
+        ({"family": families[row], "model": row}, seed, "top1_pct", done[row, seed], "top1_pct")
+        for row in recipe.networks.rows
+        for seed in seeds
+    ]
     found = sharing.found_paths(seeds, done)
     retrained = run(sharing.found_specs(recipe.sharing, found))
     for row in found:
-        accuracy = jobs.accuracy_of(retrained[row["method"], row["seed"]])
+        outcome = retrained[row["method"], row["seed"]]
         cost = {"energy_mj": row["energy_uj"] / 1e3, "latency_ms": row["latency_us"] / 1e3}
         name = f"found {row['method']}"
-        rows.append({"family": FOUND, "model": name, "seed": row["seed"], **cost, "top1_pct": accuracy})
-    return pd.DataFrame(rows)
+        key = {"family": FOUND, "model": name}
+        rows.append({**key, "seed": row["seed"], **cost, "top1_pct": jobs.accuracy_of(outcome)})
+        answers.append((key, row["seed"], "top1_pct", outcome, "top1_pct"))
+    frame = pd.DataFrame(rows)
+    frame.attrs["extra"] = {"examples": jobs.answers_frame(answers)}
+    return frame
 
 
 FOUND = "searched here"
@@ -99,5 +111,6 @@ TABLE = Table(
         },
         "paper": f"CIFAR-100 for all networks, where the paper has ImageNet. {_SAME} {recipes.SCALE['paper']}",
     },
+    keeps=("examples",),
     unit="search",
 )
