@@ -5,11 +5,12 @@ A run's number varies with its seed, and with the test examples that happened to
     variance of sum(c_k mean_k) = s^2 sum(c_k^2 / n_k)                                   seeds
                                 + max(0, var_i(d_i) - sum(c_k^2 within_k / n_k)) / N     test examples
 
-with s^2 the seed variance pooled over the rows of a table (of the same column, none at chance or near 100 %), d_i = sum(c_k * mean over seeds of example i), within_k the
-mean over examples of the variance over seeds. Intervals are Student's t with the degrees of freedom of Satterthwaite
-(Biometrics Bulletin 2, 1946). A claim of several parts is an intersection-union test, each part at the full level
-(Berger, Technometrics 24, 1982); equivalence is two one-sided tests (Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987).
-A reversal is searched for among the parts, so there they share the level. Equal numbers never win.
+with s^2 the seed variance pooled over the rows of a table (of the same column, none at chance or near 100 %), d_i =
+sum(c_k * mean over seeds of example i), within_k the mean over examples of the variance over seeds. Intervals are
+Student's t with the degrees of freedom of Satterthwaite (Biometrics Bulletin 2, 1946). A claim of several parts is an
+intersection-union test, each part at the full level (Berger, Technometrics 24, 1982); equivalence is two one-sided
+tests (Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987). A reversal is searched for among the parts, so there they
+share the level. Equal numbers never win.
 """
 
 from __future__ import annotations

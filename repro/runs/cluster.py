@@ -29,7 +29,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from repro.errors import BackendError, InputError, require
-from repro.paths import repo_root, runs_root, write_text
+from repro.paths import data_root, repo_root, runs_root, write_text
 from repro.runs.abstract import Engine
 from repro.runs.executor import Outcome, announce, attempt, finished, outcome_of
 from repro.runs.spec import RunSpec
@@ -53,6 +53,7 @@ class Task:
         spec: the run.
         code: the driver's fingerprint of its code.
         store, mark: the driver's run store, and a file in it that tells a node that it sees the same store.
+        data: the driver's data root, which a node takes that has such a folder and no $REPRO_DATA of its own.
         threads: of torch.
     """
 
@@ -60,6 +61,7 @@ class Task:
     code: str
     store: str
     mark: str
+    data: str
     threads: int
     fresh: bool
 
@@ -83,6 +85,8 @@ def work(task: Task) -> Answer:
     import torch
 
     torch.set_num_threads(task.threads)
+    if not os.environ.get("REPRO_DATA") and Path(task.data).is_dir():
+        os.environ["REPRO_DATA"] = task.data
     if Path(task.store, task.mark).is_file():
         os.environ["REPRO_RUNS"] = task.store
         return _done(task)
@@ -205,10 +209,11 @@ class RayEngine(Engine):
 
     def _collect(self, specs, waiting, outcomes: dict[int, Outcome], mark: str, bar: tqdm) -> None:
         ray = self._ray
+        store, data = str(runs_root().resolve()), str(data_root().resolve())
         do = ray.remote(num_cpus=self._threads, max_retries=RETRIES)(work)
         running = {
             do.options(num_gpus=self._gpus_of(spec) or None, name=f"{spec.kind} seed {spec.seed}").remote(
-                Task(spec, spec.code, str(runs_root().resolve()), mark, self._threads, self._fresh)
+                Task(spec, spec.code, store, mark, data, self._threads, self._fresh)
             ): index
             for index, spec in ((index, specs[index]) for index in waiting)
         }
@@ -294,7 +299,8 @@ def build_wheel() -> str | None:
     if not (repo_root() / "pyproject.toml").is_file():
         return None
     target = Path(tempfile.mkdtemp(prefix="wheel-"))
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(target), str(repo_root())]
+    options = ["--quiet", "--no-deps", "--no-build-isolation"]  # isolation would fetch hatchling, which is here
+    command = [sys.executable, "-m", "pip", "wheel", *options, "-w", str(target), str(repo_root())]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = sorted(target.glob("*.whl"))
     if built.returncode or not wheels:

@@ -41,7 +41,7 @@ def test_options_that_an_engine_does_not_have_are_refused(name, options):
 def test_a_run_that_a_node_did_elsewhere_comes_back_whole(tmp_path, monkeypatch):
     """What a node without the driver's store sends becomes the run's folder; what is finished here stays."""
     spec, home = spec_of(3), os.environ["REPRO_RUNS"]
-    task = on_cluster.Task(spec, spec.code, str(tmp_path / "runs"), "no-such-mark", 1, False)
+    task = on_cluster.Task(spec, spec.code, str(tmp_path / "runs"), "no-such-mark", str(tmp_path), 1, False)
     with monkeypatch.context() as patch:
         patch.setenv("REPRO_RUNS", home)
         answer = on_cluster.work(task)
@@ -56,7 +56,9 @@ def test_a_run_that_a_node_did_elsewhere_comes_back_whole(tmp_path, monkeypatch)
 
 def test_a_node_with_other_code_does_no_run(tmp_path):
     spec = spec_of(3)
-    answer = on_cluster.work(on_cluster.Task(spec, "0123456789ab", str(tmp_path), "no-such-mark", 1, False))
+    answer = on_cluster.work(
+        on_cluster.Task(spec, "0123456789ab", str(tmp_path), "no-such-mark", str(tmp_path / "none"), 1, False)
+    )
     assert answer.kind == "failed" and "has other code than the driver" in answer.payload
     assert set(answer.files) == set()
 
