@@ -48,7 +48,7 @@ def test_a_run_that_a_node_did_elsewhere_comes_back_whole(tmp_path, monkeypatch)
         answer = on_cluster.work(task)
         assert os.environ["REPRO_DATA"] == str(
             tmp_path
-        )  # the driver's, as the node has that folder and none of its own
+        )  # the driver's; the node has none of its own
     monkeypatch.setenv("REPRO_RUNS", home)
     assert find_status(spec).state == "missing" and set(answer.files) == {"config.json", "metrics.jsonl", "result.json"}
     on_cluster.keep_files(spec, answer.files)
