@@ -46,9 +46,7 @@ def test_a_run_that_a_node_did_elsewhere_comes_back_whole(tmp_path, monkeypatch)
         patch.setenv("REPRO_RUNS", home)
         patch.setenv("REPRO_DATA", "")
         answer = on_cluster.work(task)
-        assert os.environ["REPRO_DATA"] == str(
-            tmp_path
-        )  # the driver's; the node has none of its own
+        assert os.environ["REPRO_DATA"] == str(tmp_path)  # the driver's; the node has none of its own
     monkeypatch.setenv("REPRO_RUNS", home)
     assert find_status(spec).state == "missing" and set(answer.files) == {"config.json", "metrics.jsonl", "result.json"}
     on_cluster.keep_files(spec, answer.files)
