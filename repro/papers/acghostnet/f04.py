@@ -44,12 +44,16 @@ def draw(ours):
     count = max(len(mine) for _, mine in strategies)
     caption = (
         f"Supernet accuracy against stand-alone accuracy of {count} architectures, both mean over seeds, with the "
-        f"fitted line. Kendall's tau of the dots: {'; '.join(taus)}. Table 6 has the mean tau of single supernets against "
-        "single trainings."
+        f"fitted line. Kendall's tau of the dots: {'; '.join(taus)}. Table 6 has the mean tau of single "
+        "supernets against single trainings."
     )
     return [Drawing(figure, caption)]
 
 
 TABLE = dataclasses.replace(
-    t06.TABLE, title="Predicted against true accuracy of the networks of the toy space", trained=trained, draw=draw, keeps=()
+    t06.TABLE,
+    title="Predicted against true accuracy of the networks of the toy space",
+    trained=trained,
+    draw=draw,
+    keeps=(),
 )
