@@ -25,6 +25,7 @@ from repro.papers.data import DataRecipe
 from repro.papers.table import Drawing, Table
 from repro.report.examples import unpack
 from repro.report.figures import new_figure
+from repro.report.palette import SERIES
 from repro.train import TrainRecipe
 
 KEY = ["panel", "setting", "seed"]
@@ -122,7 +123,7 @@ def draw(ours):
         for axis, (panel, title) in zip(panels[row], titles.items()):
             mine = points[points["panel"] == panel]
             for number, (setting, curves) in enumerate(mine.groupby("setting", sort=False)):
-                colour, name = f"C{number}", setting.removeprefix("separate ")
+                colour, name = SERIES[number % len(SERIES)], setting.removeprefix("separate ")
                 axis.scatter(curves["energy_uj"], curves[column], s=14, color=colour, label=name, zorder=3)
                 for _, curve in curves.sort_values("energy_uj").groupby("seed"):
                     taken = curve["inherited_accuracy_pct"].expanding().apply(lambda known: known.argmax(), raw=True)
