@@ -302,7 +302,8 @@ class Ours:
 
 def _label(key: dict) -> str:
     """A row's key in words: 'ACGhostNet-A', or 'adaptive_lr 1, separate_warmup 0'."""
-    return ", ".join(str(cell) if isinstance(cell, str) else f"{name} {cell:g}" for name, cell in key.items())
+    told = {name: cell for name, cell in key.items() if not is_empty(cell)}
+    return ", ".join(cell if isinstance(cell, str) else f"{name} {cell:g}" for name, cell in told.items())
 
 
 def _numbers_if_all(column: pd.Series) -> pd.Series:

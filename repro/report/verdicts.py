@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -185,7 +186,10 @@ def _command(name: str, asked: Criterion, presets_of: PresetsOf | None) -> str:
 
 def _shown(ref: Reference | str) -> str:
     """A column with its condition; `ours` in a published table marks the networks that the paper proposes."""
-    return str(ref).replace("ours == 1", "proposed").replace("ours == 0", "not proposed")
+    shown = str(ref).replace("ours == 1", "proposed").replace("ours == 0", "not proposed")
+    return re.sub(
+        r"(?:method|group) (==|!=) '[Oo]urs'", lambda m: "proposed" if m[1] == "==" else "not proposed", shown
+    )
 
 
 def _number(value: float) -> str:
