@@ -261,7 +261,7 @@ def test_onnx_exporters_meet_torchs_operators_only(monkeypatch):
 def _computes_the_same_elsewhere(model, x, folder):
     torch.onnx.export(model.eval(), (x,), folder / "model.onnx", verbose=False)
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-    (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    (y,) = session.run(None, {session.get_inputs()[0].name: x.detach().numpy()})
     torch.testing.assert_close(torch.from_numpy(y), model(x).detach(), rtol=1e-4, atol=1e-4)
 
 

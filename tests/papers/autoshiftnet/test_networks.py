@@ -124,8 +124,8 @@ def test_every_claim_that_a_study_may_judge_is_judged(frames):
     found = verdicts["status"].to_dict()
     left = {claim for claim, status in found.items() if status == "not run"}
     assert left == {"autoshiftnet-c38"}, verdicts.loc[sorted(left), "evidence"].tolist()  # figure 4, searches only
-    assert found["autoshiftnet-c41"] == "not reproduced"  # the given cell has three skips of eight edges
-    assert found["autoshiftnet-c28"] == found["autoshiftnet-c29"] == "reproduced"
+    words = [found[f"autoshiftnet-{claim}"] for claim in ("c28", "c29", "c41")]
+    assert words == ["undecided"] * 3  # operators of three searches, and six are the least
     assert found["autoshiftnet-c20"] == "reproduced"  # the given bit-shift networks lose ten points
     assert found["autoshiftnet-c13"] == "not informative at this preset"  # counts of small networks
 

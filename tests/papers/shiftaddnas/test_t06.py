@@ -9,7 +9,7 @@ from repro.papers.shiftaddnas import recipes, t06
 from repro.runs import Outcome
 
 MODES = ("w/o WS", "w/ Naive WS", "naive, N(0, 1)", "one factor", "T fitted", "HWS w/o KL", "w/ HWS")
-RECIPE = dataclasses.replace(recipes.RECIPES["quick", "digits"], modes=MODES)
+RECIPE = dataclasses.replace(recipes.RECIPES["study", "digits"], modes=MODES)
 NOISE = {"T fitted": 0.1, "one factor": 100.0}
 """Of a supernet's losses, where it is not 1, the deviation of the paths' qualities."""
 
