@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import datetime
+import hashlib
 import io
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +26,7 @@ class Row:
     `pct_of_bound` is the machine's least time for this work over our median. `terms_per_s` counts |x - w| terms.
     `preset` is "full" or "quick". A commit that ends in + had changed files. `form` is how our kernel adds up |x - w|
     ("max+fma"); empty where it does not, on a GPU, and in rows from before there was a choice, which were "add".
+    In a file each row ends with a digest of its own text, so that damage shows; rows from before `form` have none.
     """
 
     op: str
@@ -54,6 +57,8 @@ class Row:
 
 COLUMNS = tuple(Row.__dataclass_fields__)
 CONTEXT = COLUMNS[COLUMNS.index("preset") : COLUMNS.index("form")]
+_UNDIGESTED = COLUMNS.index("form")
+_HEAD = ",".join((*COLUMNS, "digest"))
 
 
 def folder() -> Path:
@@ -102,16 +107,22 @@ def append(group: str, rows: list[Row]) -> Path:
     lock = cache_root() / "locks" / f"bench-{group}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
-        before = path.read_text(encoding="utf-8") if path.exists() else ",".join(COLUMNS) + "\n"
+        before = path.read_text(encoding="utf-8") if path.exists() else _HEAD + "\n"
         head, _, body = before.partition("\n")
-        known = head.split(",")
-        if known != list(COLUMNS[: max(len(known), COLUMNS.index("form"))]):
+        if head not in (_HEAD, ",".join(COLUMNS[:_UNDIGESTED])):
             raise InputError(f"{path.name} has other columns than this version writes; move it away first.")
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([_text(value) for value in asdict(row).values()] for row in rows)
-        write_text(path, ",".join(COLUMNS) + "\n" + body + text.getvalue())
+        write_text(path, _HEAD + "\n" + body + "".join(map(_line, rows)))
     return path
+
+
+def _line(row: Row) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([_text(value) for value in asdict(row).values()])
+    return f"{text.getvalue()},{_digest(text.getvalue())}\n"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
 def frame(rows: list[Row]) -> pd.DataFrame:
@@ -127,11 +138,33 @@ def committed_folder() -> Path:
 def read() -> pd.DataFrame:
     """All records: those that came with the checkout, and your own."""
     files = [path for place in dict.fromkeys((committed_folder(), folder())) for path in sorted(place.glob("*.csv"))]
-    parts = [pd.read_csv(path, dtype={"commit": str, "torch": str, "triton": str, "numba": str}) for path in files]
-    if not parts:
-        return pd.DataFrame(columns=COLUMNS)
-    found = pd.concat(parts, ignore_index=True).reindex(columns=COLUMNS)
+    parts = [_checked(path) for path in files]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def _checked(path: Path) -> pd.DataFrame:
+    """The rows of one file; damaged ones are left out and said."""
+    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()[1:]
+    sound = [line for line in lines if _is_sound(line)]
+    if len(sound) < len(lines):
+        warnings.warn(
+            f"{path.name}: {len(lines) - len(sound)} damaged rows of benchmark records are left out.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    text = "\n".join(line.rpartition(",")[0] if _fields(line) > len(COLUMNS) else line for line in sound)
+    versions = {"commit": str, "torch": str, "triton": str, "numba": str}
+    found = pd.read_csv(io.StringIO(text), names=COLUMNS, dtype=versions)
     return found.assign(form=found["form"].astype(object).fillna(""))
+
+
+def _is_sound(line: str) -> bool:
+    row, _, digest = line.rpartition(",")
+    return _fields(line) == _UNDIGESTED or digest == _digest(row)
+
+
+def _fields(line: str) -> int:
+    return len(next(csv.reader([line]), ()))
 
 
 def of_newest_machine(records: pd.DataFrame) -> pd.DataFrame:

@@ -154,12 +154,14 @@ def exponent_gradient(
 def _passed(tasks, sources, settings) -> torch.Tensor:
     sources = [x.detach() for x in sources]
     like = sources[0]
-    if like.numel() < LANES:
+    target = torch.empty(like.shape) if like.is_contiguous() else torch.empty_like(like)
+    few = like.numel() < LANES
+    if few:
         sources = [functional.pad(x.as_strided((x.numel(),), (1,)), (0, LANES - x.numel())) for x in sources]
-    target = torch.empty_like(sources[0])
-    count = target.numel()
+    passed = torch.empty(LANES) if few else target
+    count = passed.numel()
     p = np.zeros(SOURCES + len(sources) + 1, np.int64)
     p[COUNT], p[SETTINGS:SOURCES] = count, np.array(settings, np.float32).view(np.int64)
-    p[SOURCES:] = [x.data_ptr() for x in (*sources, target)]
+    p[SOURCES:] = [x.data_ptr() for x in (*sources, passed)]
     launch(tasks, p, thread_count(count * WORK))
-    return target if like.numel() >= LANES else target.as_strided(like.shape, like.stride())
+    return passed.as_strided(target.shape, target.stride()) if few else target

@@ -6,6 +6,7 @@ each reader names the first part that is missing.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ import numpy as np
 from repro.datasets.registry import DatasetInfo
 from repro.datasets.source import Decoded, Source, damaged
 from repro.errors import InputError, MissingDataError
+
+MAX_MAT_BYTES, MAX_MAT_ENTRIES = 2**23, 2**20
+"""Of a MATLAB file and of one variable: several times the largest of a known data set."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +107,18 @@ class _Layout:
 
     def mat(self, name: str, variable: str) -> np.ndarray:
         """One variable of a MATLAB file as a row (N,): numbers, texts, or records of a struct."""
-        from scipy.io import loadmat
+        from scipy.io import loadmat, whosmat
 
         file = self.folder / name
         if not file.is_file():
             raise self.absent(file)
         try:
-            row = np.atleast_1d(loadmat(file, squeeze_me=True)[variable])
+            if file.stat().st_size > MAX_MAT_BYTES:
+                raise ValueError(f"it has more than {MAX_MAT_BYTES} bytes")
+            sizes = {known: math.prod(shape) for known, shape, _ in whosmat(file)}
+            if sizes.get(variable, 0) > MAX_MAT_ENTRIES:
+                raise ValueError(f"{variable} has {sizes[variable]} entries, more than {MAX_MAT_ENTRIES}")
+            row = np.atleast_1d(loadmat(file, squeeze_me=True, variable_names=[variable])[variable])
         except KeyError as error:
             raise damaged(file, f"it has no {variable}") from error
         except Exception as error:  # scipy has no common class for what a foreign file raises

@@ -24,16 +24,19 @@ MAX_FILE_BYTES = 2**28
 """No file of a known data set unpacks to more: the largest, a batch file of CIFAR-100, has 160 MB."""
 
 
-def read_bounded(path: Path) -> bytes:
+def read_bounded(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     """A file's content, unpacked if its name ends in .gz; MissingDataError if it is broken or unpacks beyond bounds."""
+    parts, size = [], 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as handle:
-            raw = handle.read(MAX_FILE_BYTES + 1)
+            while size <= limit and (part := handle.read(2**24)):
+                parts.append(part)
+                size += len(part)
     except (OSError, EOFError, zlib.error) as error:
         raise damaged(path, error) from error
-    if len(raw) > MAX_FILE_BYTES:
-        raise damaged(path, f"it holds more than {MAX_FILE_BYTES} bytes")
-    return raw
+    if size > limit:
+        raise damaged(path, f"it holds more than {limit} bytes")
+    return b"".join(parts)
 
 
 def whole_labels(values: object, path: Path | str) -> np.ndarray:

@@ -9,6 +9,7 @@ attention products, softmax, norms, embeddings and the output matrix stay as the
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -99,11 +100,19 @@ def low_bit(
         if name in skip:
             continue
         layer.register_buffer("input_range", torch.full((2,), torch.nan, device=next(layer.parameters()).device))
-        layer.register_forward_pre_hook(lambda module, inputs: (_rounded_input(module, inputs[0], bits), *inputs[1:]))
+        layer.register_forward_pre_hook(partial(_round_first_input, bits=bits), with_kwargs=True)
         layer.register_forward_hook(lambda module, inputs, output: _RoundedGradient.apply(output, gradient_bits))
         if not isinstance(layer, _SHIFTS):
             parametrize.register_parametrization(layer, "weight", RowGrid(bits))
     return model
+
+
+def _round_first_input(layer: nn.Module, inputs: tuple, named: dict, *, bits: int) -> tuple[tuple, dict]:
+    """The inputs of a call whose first one, given by its place or by its name, is rounded."""
+    if inputs:
+        return (_rounded_input(layer, inputs[0], bits), *inputs[1:]), named
+    (name, first), *rest = named.items()
+    return inputs, {name: _rounded_input(layer, first, bits), **dict(rest)}
 
 
 def _rounded_input(layer: nn.Module, x: Tensor, bits: int) -> Tensor:

@@ -175,11 +175,16 @@ def _fused(name: str, backend: str, *tensors: Tensor) -> Callable | None:
     They must lie alike in memory and without holes.
     """
     first = tensors[0]
-    alike = all(x.dtype is torch.float32 and x.is_cpu and x.stride() == first.stride() for x in tensors)
+    alike = all(x.dtype is torch.float32 and x.is_cpu and _lie_alike(x, first) for x in tensors)
     if not alike or backend not in ("auto", "cpu") or not dispatch.eager(*tensors):
         return None
     whole = torch.empty_like(first).stride() == first.stride()
     return dispatch.optional_kernel("cpu", "shift_sign", name) if whole else None
+
+
+def _lie_alike(one: Tensor, other: Tensor) -> bool:
+    """Strides of dimensions of one entry mean nothing: two contiguous tensors lie alike whatever theirs are."""
+    return one.stride() == other.stride() or (one.is_contiguous() and other.is_contiguous())
 
 
 def _compose(shift: Tensor, sign: Tensor, p_min: int, p_max: int, exact: bool, backend: str) -> Tensor:
@@ -202,7 +207,7 @@ def _shift_sign_backward(ctx, grad):
     if fused is None:
         grad_shift = _exponent_gradient(grad, shift, weight, *settings)
     else:
-        alike = grad if grad.stride() == shift.stride() else torch.empty_like(shift).copy_(grad)
+        alike = grad if _lie_alike(grad, shift) else torch.empty_like(shift).copy_(grad)
         grad_shift = fused(alike, shift, weight, *settings)
     return grad_shift, grad, None, None, None, None
 

@@ -268,13 +268,25 @@ def test_rows_are_appended_and_never_edited(setting):
 
 def test_rows_from_before_a_column_stay_as_they_are_and_leave_it_empty(setting):
     path = records.append("forward", [_row()])
-    old = "\n".join(line.removesuffix(",form").removesuffix(",") for line in path.read_text().splitlines()) + "\n"
+    old = "\n".join(",".join(line.split(",")[:-2]) for line in path.read_text().splitlines()) + "\n"
     path.write_text(old)
     assert list(records.read()["form"]) == [""]
     records.append("forward", [_row(form="max+fma", date="2026-01-02")])
     assert path.read_text().partition("\n")[2].startswith(old.partition("\n")[2])
     assert list(records.read()["form"]) == ["", "max+fma"]
     assert list(records.latest(records.read())["form"]) == ["max+fma"]
+
+
+@pytest.mark.parametrize(
+    "old,new", [(b"1.5", b"1.6"), (b"s,float32", b"s;float32"), (b"conv2d", b"con\xff2d"), (b",d,", b',"d,')]
+)
+def test_a_damaged_row_is_left_out_and_said(old, new, setting):
+    path = records.append("forward", [_row(), _row(device="e, and more", ratio=0.5)])
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([lines[0], lines[1].replace(old, new), *lines[2:]]))
+    with pytest.warns(RuntimeWarning, match=r"forward\.csv: 1 damaged row"):
+        found = records.read()
+    assert list(found["ratio"]) == [0.5] and list(found["device"]) == ["e, and more"]
 
 
 def test_the_newest_machine_is_shown_and_quick_rows_are_not(setting):

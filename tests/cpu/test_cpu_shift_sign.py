@@ -88,3 +88,17 @@ def test_layers_compose_through_it_in_any_layout(shape, layout, monkeypatch):
     assert torch.equal(weight, quantize.shift_sign(shift, sign, -14, 0))
     assert torch.allclose(ours[0].grad.double()[inside], truth[0][inside], rtol=1e-6, atol=0)
     assert torch.equal(ours[1].grad, grad)
+
+
+@pytest.mark.parametrize("shape", [(40, 1, 3, 3), (4, 30, 1, 1), (2, 3, 1, 1), (6, 5, 3, 3)], ids=str)
+@pytest.mark.parametrize("mixed", [False, True])
+def test_weights_lie_in_memory_as_those_of_plain_torch(shape, mixed):
+    odd = [torch.empty(shape, memory_format=torch.channels_last).copy_(x) for x in _drawn(shape, 5)]
+    shift, sign, grad = odd
+    sign = sign.contiguous() if mixed else sign
+    shift.requires_grad_()
+    weight = compose_shift_weight(shift, sign)
+    plain = quantize.shift_sign(shift.detach(), sign, -14, 0)
+    assert weight.stride() == plain.stride() and torch.equal(weight, plain)
+    (found,) = torch.autograd.grad(weight, shift, grad)
+    assert torch.equal(found, quantize._exponent_gradient(grad, shift.detach(), plain, -14, 0, False))

@@ -43,6 +43,13 @@ def test_a_linear_layer_computes_with_rounded_inputs_and_rows():
     assert torch.equal(original, weight) and original.grad is not None
 
 
+def test_an_input_given_by_name_is_rounded_too():
+    torch.manual_seed(0)
+    model = low_bit(nn.Sequential(nn.Linear(6, 4)), bits=4, skip=())
+    x = torch.randn(5, 6)
+    assert torch.equal(model[0](input=x), model[0](x))
+
+
 def test_evaluation_takes_the_running_range_of_the_inputs():
     model = low_bit(nn.Sequential(nn.Linear(1, 1, bias=False)), skip=())
     for low, high in ((-1.0, 1.0), (-3.0, 2.0)):

@@ -225,6 +225,16 @@ def test_lists_of_other_images_than_there_are_labels_for_are_refused(root):
         open_folder("flowers102", "train")
 
 
+def test_a_list_beyond_any_that_is_known_is_refused_before_it_is_unpacked(root):
+    top, _ = written(root, "flowers102")
+    savemat(top / "setid.mat", {"trnid": np.zeros((1, 2**20 + 1)), "valid": [[7]], "tstid": [[2]]}, do_compression=True)
+    with pytest.raises(MissingDataError, match="trnid has 1048577 entries, more than 1048576"):
+        open_folder("flowers102", "train")
+    (top / "setid.mat").write_bytes(bytes(2**23 + 1))
+    with pytest.raises(MissingDataError, match="it has more than 8388608 bytes"):
+        open_folder("flowers102", "train")
+
+
 def test_what_is_not_there_is_said_with_what_to_do(root):
     assert find("pets", "train") is None
     with pytest.raises(MissingDataError, match="pets was not found at oxford-iiit-pet in the data root"):
