@@ -36,6 +36,11 @@ def ceiling(true: np.ndarray) -> dict[str, float]:
     }
 
 
+def repeatability(true: np.ndarray) -> pd.DataFrame:
+    """One row: seeds, networks and `ceiling` of (networks, trainings). Kept with a record, it gates verdicts on tau."""
+    return pd.DataFrame([{"seeds": true.shape[1], "networks": len(true), **ceiling(true)}])
+
+
 def _agreements(predicted: np.ndarray, true: np.ndarray, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """{statistic: (predictors,)}, the mean over trainings; `weights`: how often each training counts."""
     return {name: np.average(found, axis=1, weights=weights) for name, found in _every(predicted, true).items()}

@@ -13,6 +13,7 @@ from repro.errors import InputError, check_choice
 from repro.paths import repo_root, results_root, write_text
 from repro.report.claims import places
 from repro.report.conform import conform, folded
+from repro.report.joining import join
 from repro.report.published import PAPERS, claims, figure_ids, figure_index, table_ids, table_index, table_spec
 from repro.report.records import ARCHITECTURE, Record, freshness, latest, load_records
 from repro.report.tables import markdown_table
@@ -63,7 +64,8 @@ class Judged:
     """A claim judged on our records: one verdict a run ("cifar10 (study)"), and the one that counts.
 
     The one that counts is that of the first data set, in the criterion's order, that was run at a preset the criterion
-    allows; its status is "mixed" if two data sets give different decided answers.
+    allows; its status is "mixed" if two data sets give different decided answers. A claim about several data sets, of
+    which no run has all rows, is judged on the runs of one preset together ("food101 + pets (paper)").
     """
 
     runs: dict[str, Verdict]
@@ -87,11 +89,16 @@ def judge_records(presets_of: PresetsOf | None = None) -> dict[str, Judged]:
 
 def _judge_claim(claim_id: str, records: Mapping[str, list[Record]], judged: Judge) -> Judged:
     asked, names = criterion(claim_id), tables_of(claim_id)
-    found = {}
-    for record in _candidates(asked, records[names[0]] if names else []):
+    found, candidates = {}, _candidates(asked, records[names[0]] if names else [])
+    for record in candidates:
         frames = {name: _beside(record, name, records[name]) for name in names}
         known = {name: frame for name, frame in frames.items() if frame is not None}
         found[f"{record.dataset} ({record.preset})"] = judged(claim_id, known)
+    if len(names) == 1 and all(verdict.status == NOT_RUN for verdict in found.values()):
+        together = join(candidates)
+        if together is not None:
+            run = f"{together.attrs['dataset']} ({candidates[0].preset})"
+            found = {run: judged(claim_id, {names[0]: together})}
     if not found:
         verdict = judged(claim_id, {})
         return Judged({}, verdict.status, verdict.evidence)

@@ -22,6 +22,8 @@ from repro.report.expressions import Table, as_array
 from repro.report.published import is_figure, table_spec, unit
 
 MEASURED = ("empirical", "cost")
+JOINED = " + "
+"""Between the data sets of records that are read as one table."""
 CEILING_PCT, CEILING_WRONG, CHANCE_FACTOR, CHANCE_SD = 99.5, 5, 1.5, 3.0
 # By folded name; reading them from the registry of `repro.datasets` would load torch to show a board.
 CLASSES = {
@@ -261,6 +263,8 @@ class Ours:
         gate = ""
         if len(values) < len(every) or (cell.given_n is None and len(values) < n_runs):
             gate = f"{name} has no finite value in {max(n_runs, len(every)) - len(values)} of its runs"
+        elif unrepeatable := self._unrepeatable(column):
+            gate = unrepeatable
         elif classes and values.mean() <= _chance_limit(column, classes, kept):
             gate = f"{name} is {values.mean():.3g} %, near chance ({_chance(column, classes):.3g} %)"
         wrong = None if kept is None else (1 - kept.mean() / 100) * kept.shape[1]
@@ -272,6 +276,20 @@ class Ours:
             drawn = np.where(known, drawn, drawn[known].mean()) if known.any() else None
         quantity = Quantity(name, (self.table_id, column), values, kept, drawn, gate, bool(top))
         self.quantities[column, row] = quantity
+
+    def _unrepeatable(self, column: str) -> str:
+        """Why a rank correlation says nothing: trainings of the same networks do not agree beyond chance; or ''."""
+        known = self.extra.get("repeatability")
+        if known is None or column not in known or "networks" not in known:
+            return ""
+        row = known.iloc[0]
+        seeds, limit = int(row["seeds"]), chance_agreement(column, int(row["networks"]), int(row["seeds"]))
+        if not row[column] <= limit:  # NaN with one training
+            return ""
+        return (
+            f"{seeds} trainings of the same {row['networks']:g} networks agree with {column} {row[column]:.2f} only "
+            f"(by chance up to {limit:.2f}), so there is no order to predict"
+        )
 
     def _extra(self, name: str, find) -> dict[tuple[str, int], list]:
         """Rows of the extra frame `examples` or `draws` by column and row of the published table."""
@@ -293,6 +311,9 @@ class Ours:
         if not is_accuracy(self.table_id, column):
             return None
         ours, stands_for = self.dataset, self.frame.attrs.get("stands_for", {})
+        if JOINED in (ours or ""):
+            printed = {folded(stands_for.get(name, name)): name for name in ours.split(JOINED)}
+            return n_classes(printed.get(folded(row_dataset or "")))
         if "cifar100" in column and folded(ours or "") == "cifar10" and "CIFAR100" not in stands_for.values():
             ours = "cifar100"
         elif row_dataset and row_dataset not in stands_for.values() and n_classes(row_dataset):
@@ -369,6 +390,15 @@ def _chance_limit(column: str, classes: int, scores: np.ndarray | None) -> float
         return min(CHANCE_FACTOR * chance, (100.0 + chance) / 2)
     share = chance / 100
     return chance + CHANCE_SD * 100 * math.sqrt(share * (1 - share) / scores.shape[1])
+
+
+def chance_agreement(statistic: str, networks: int, seeds: int) -> float:
+    """What unrelated rankings stay below in 97.5 % of cases: mean over all pairs of `seeds` rankings of `networks`."""
+    if networks < 3 or seeds < 2:
+        return math.nan
+    kendall = 2 * (2 * networks + 5) / (9 * networks * (networks - 1))
+    variance = kendall if statistic == "kendall_tau" else 1 / (networks - 1)
+    return 1.96 * math.sqrt(variance / math.comb(seeds, 2))
 
 
 def recompute(table_id: str, columns: dict[str, np.ndarray]) -> None:

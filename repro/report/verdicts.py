@@ -29,7 +29,7 @@ from repro.errors import InputError, check_choice
 from repro.report.claims import places, published_table
 from repro.report.conform import folded
 from repro.report.decide import ALPHA, MIN_SEEDS, NOT_REPRODUCED, REPRODUCED, UNDECIDED, prove, refute, seeds_needed
-from repro.report.evidence import SEARCHED_UNITS, Ours, is_accuracy, load, reads_scores
+from repro.report.evidence import JOINED, SEARCHED_UNITS, Ours, is_accuracy, load, reads_scores
 from repro.report.expressions import (
     Evaluator,
     ExpressionError,
@@ -166,10 +166,10 @@ def _why_not_applicable(asked: Criterion, name: str, frame: pd.DataFrame) -> str
     if dataset in (None, "architecture"):
         unknown = asked.kind == "magnitude" and preset is None
         return f"the preset of {name} is not known; this number is judged at {asked.presets} only" if unknown else ""
-    if asked.datasets and folded(dataset) not in map(folded, asked.datasets):
+    parts, papers = {folded(part) for part in dataset.split(JOINED)}, _papers_datasets(name)
+    if asked.datasets and not parts <= set(map(folded, asked.datasets)):
         return f"{name} was run on {dataset}; this is judged on {' or '.join(asked.datasets)}"
-    papers = _papers_datasets(name)
-    if asked.kind == "magnitude" and papers and folded(dataset) not in papers:
+    if asked.kind == "magnitude" and papers and not parts <= papers:
         return f"{name} was run on {dataset}; the number is one for {', '.join(sorted(papers))}"
     return ""
 

@@ -48,6 +48,9 @@ def test_the_ceiling_is_the_mean_over_pairs_of_trainings():
     rows = np.array([[1, 1, 3], [2, 2, 2], [3, 3, 1]], dtype=float)
     assert ranking.ceiling(rows)["kendall_tau"] == pytest.approx((1 - 1 - 1) / 3)
     assert np.isnan(ranking.ceiling(rows[:, :1])["kendall_tau"])
+    known = ranking.repeatability(rows).iloc[0]
+    assert (known["seeds"], known["networks"]) == rows.shape[::-1]
+    assert known["kendall_tau"] == pytest.approx((1 - 1 - 1) / 3)
 
 
 def test_resamples_are_shared_and_few_networks_have_none():

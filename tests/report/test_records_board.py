@@ -1,8 +1,10 @@
 """Records survive a round trip and refuse damage; the board is generated from them and only from them."""
 
+import itertools
 import json
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -11,6 +13,7 @@ from repro.paths import results_root
 from repro.report import (
     board_is_current,
     claims,
+    evidence,
     latest,
     load_records,
     published,
@@ -28,6 +31,7 @@ from repro.report.board import (
     verdict_counts,
     verdicts_markdown,
 )
+from repro.report.examples import pack
 from repro.report.published import figure_ids, listing, table_ids
 from repro.report.records import Record, freshness, read_record
 
@@ -252,6 +256,45 @@ def test_data_sets_that_answer_differently_are_mixed(results):
     assert verdict_counts(("basis",)).set_index("basis").loc["measured", "mixed"] >= 1
     lines = [line for line in verdicts_markdown().splitlines() if line.startswith("| acghostnet-c33 ")]
     assert ["all" in lines[0], "cifar10" in lines[1], "digits" in lines[2]] == [True] * 3 and len(lines) == 3
+
+
+def _save_adders(datasets, preset="paper", gain=4.0):
+    """Runs of the supplement's table 2, a record each data set."""
+    draw = np.random.default_rng(0)
+    for dataset in datasets:
+        rows, answers = [], []
+        for seed, model, (method, level) in itertools.product(
+            range(3), ("MobileNetV2-w0.35", "MCUNet-in3"), {"Shift": 70.0, "Add": 60.0, "AugAdd": 60.0 + gain}.items()
+        ):
+            correct = draw.random(2000) < level / 100
+            key = {"model": model, "method": method, "dataset": dataset, "seed": seed}
+            rows.append(key | {"accuracy_pct": 100 * correct.mean()})
+            answers.append(key | {"column": "accuracy_pct", "examples": 2000, "correct": pack(correct)})
+        table = pd.DataFrame(rows)
+        table.attrs["stands_for"] = {"glyphs": "CIFAR10", "flowers102": "Flower102"}
+        facts = STUDY | {"preset": preset, "dataset": dataset, "stands_for": table.attrs["stands_for"]}
+        save_record("shiftaddaug_supp_t02", table, facts, {"examples": pd.DataFrame(answers)})
+
+
+def test_a_claim_about_several_data_sets_is_judged_on_their_runs_together(results):
+    _save_adders(("cifar100", "cifar10", "food101"))
+    found = judge_records()["shiftaddaug_supp-c03"]
+    assert found.status == "not run" and "2 of 8 cells empty" in found.evidence
+    _save_adders(("flowers102",))
+    _save_adders(("glyphs",), gain=-9.0)  # stands for CIFAR10, which is there itself
+    _save_adders(("digits",), gain=-9.0)  # is none of the claim's
+    found = judge_records()["shiftaddaug_supp-c03"]
+    assert list(found.runs) == ["food101 + flowers102 + cifar100 + cifar10 (paper)"]
+    assert found.status == "reproduced" and "8 of 8 rows hold by themselves" in found.evidence
+    assert "3 seeds, 2000 test images" in found.evidence
+
+
+def test_chance_is_that_of_each_data_set_where_runs_are_joined():
+    joined = {"dataset": "glyphs + cifar100", "stands_for": {"glyphs": "CIFAR10"}}
+    empty = pd.DataFrame({"model": [], "method": [], "dataset": [], "accuracy_pct": []})
+    empty.attrs = joined | {"preset": "study"}
+    ours = evidence.load("shiftaddaug_supp_t02", empty, analytic=False)
+    assert [ours._classes("accuracy_pct", name) for name in ("CIFAR10", "CIFAR100", "Food101")] == [10, 100, None]
 
 
 def test_judging_every_claim_on_the_committed_records_takes_seconds():

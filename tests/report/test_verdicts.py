@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from repro.errors import InputError
+from repro.papers import ranking
 from repro.report import claims, criteria, judge, judge_all, published, published_tables
+from repro.report.evidence import chance_agreement
 from repro.report.verdicts import AGREES, NOT_INFORMATIVE, PRINTED, STATUSES
 from tests.report.evidence_frames import MODELS, answers, from_answers, models, taus, widths, with_facts
 
@@ -41,6 +43,24 @@ def test_clear_seeds_reproduce_and_contradict():
     assert "95 % interval" in best.evidence
     reversed_order = [[0.5, 0.3, 0.1, -0.2], [0.45, 0.28, 0.12, -0.22], [0.48, 0.3, 0.11, -0.25]]
     assert judge("acghostnet-c33", taus(*reversed_order)).status == "not reproduced"
+
+
+@pytest.mark.parametrize("tau,status", [(-0.02, NOT_INFORMATIVE), (0.09, NOT_INFORMATIVE), (0.12, "reproduced")])
+def test_where_trainings_do_not_repeat_an_order_none_can_be_predicted(tau, status):
+    tables = taus(*CLEAR)
+    extra = {"repeatability": pd.DataFrame([{"seeds": 3, "networks": 64, "kendall_tau": tau}])}
+    tables["acghostnet_t06"].attrs["extra"] |= extra
+    verdict = judge("acghostnet-c33", tables)
+    assert verdict.status == status
+    assert ("3 trainings of the same 64 networks agree with" in verdict.evidence) == (status != "reproduced")
+
+
+@pytest.mark.parametrize("statistic", ["kendall_tau", "pearson_r", "spearman_rho"])
+def test_unrelated_rankings_agree_by_chance_within_the_limit(statistic):
+    draw = np.random.default_rng(0)
+    found = [ranking.ceiling(draw.standard_normal((16, 3)))[statistic] for _ in range(2000)]
+    above = np.mean(np.array(found) > chance_agreement(statistic, 16, 3))
+    assert 0.01 < above < 0.05
 
 
 def test_seeds_that_disagree_leave_a_claim_undecided_and_say_how_many_would_do():

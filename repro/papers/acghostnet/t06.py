@@ -25,7 +25,7 @@ from repro.papers.acghostnet.recipes import tuned
 from repro.papers.acghostnet.toy import SIX_BLOCK_FORM, six_block_letters, six_block_path, spread_letters
 from repro.papers.data import DataRecipe
 from repro.papers.presets import SHORT, cifar_subset
-from repro.papers.ranking import agreement, ceiling, intervals, resampled
+from repro.papers.ranking import agreement, intervals, repeatability, resampled
 from repro.papers.table import Table
 from repro.search.train_supernet import SupernetRecipe, strategy
 from repro.search.warmup import Warmup
@@ -100,9 +100,10 @@ def trained(recipe, seeds, run):
     """
     shared, alone = outcomes(recipe, seeds, run)
     points, truths = ranking_points(shared, alone), standalone(alone)
-    again = repeatability(truths)
-    beside = f"; trainings of them agree with tau {again:.2f}" if math.isfinite(again) else ""
     predicted, true = _by_path(points, truths)
+    repeatable = repeatability(true.to_numpy())
+    again = repeatable["kendall_tau"].item()
+    beside = f"; trainings of them agree with tau {again:.2f}" if math.isfinite(again) else ""
     draws = tau_draws(points, truths)
     rows, warmups = [], []
     for (adaptive, separate, seed), outcome in shared.items():
@@ -115,7 +116,7 @@ def trained(recipe, seeds, run):
     frame.attrs["extra"] = {
         "points": points,
         "standalone": truths,
-        "repeatability": pd.DataFrame({"seeds": [truths["seed"].nunique()], "kendall_tau": [again]}),
+        "repeatability": repeatable[["seeds", "networks", "kendall_tau"]],
         "intervals": _named(intervals(draws)),
         "draws": _named(draws),
         "warmup": pd.DataFrame(warmups),
@@ -134,11 +135,6 @@ def _named(frame):
     """A frame of `tau_draws` or of its intervals with a column for each part of the strategy."""
     parts = pd.DataFrame(frame["name"].tolist(), columns=KEY, index=frame.index)
     return pd.concat([parts, frame.drop(columns="name")], axis=1)
-
-
-def repeatability(truths) -> float:
-    """Mean Kendall tau between the rankings of two seeds' trainings; NaN with one seed."""
-    return ceiling(truths.pivot(index="path", columns="seed", values="accuracy_pct").dropna().to_numpy())["kendall_tau"]
 
 
 def tau_draws(points, truths) -> pd.DataFrame:

@@ -45,16 +45,6 @@ class _Nowhere:
         return None
 
 
-def test_trainings_that_agree_are_repeatable_and_opposite_ones_are_not():
-    paths = [f"p{i}" for i in range(12)]
-    truths = pd.DataFrame([(path, seed, 50.0 + i) for seed in (0, 1) for i, path in enumerate(paths)])
-    truths.columns = ["path", "seed", "accuracy_pct"]
-    assert t06.repeatability(truths) == pytest.approx(1)
-    truths.loc[truths["seed"] == 1, "accuracy_pct"] *= -1
-    assert t06.repeatability(truths) == pytest.approx(-1)
-    assert np.isnan(t06.repeatability(truths[truths["seed"] == 0]))
-
-
 def test_draws_of_tau_vary_with_architectures_and_trainings():
     generator = np.random.default_rng(1)
     paths, quality = [f"p{i:02}" for i in range(40)], np.linspace(40, 60, 40)
