@@ -27,7 +27,7 @@ from repro.papers.data import DataRecipe
 from repro.papers.kinds import spec_of
 from repro.papers.presets import SHORT, cifar_subset
 from repro.papers.table import Drawing, Table
-from repro.report.figures import new_figure
+from repro.report.figures import legend_below, new_figure
 from repro.report.palette import COLOURS
 from repro.runs import RunContext, RunSpec
 from repro.train import TrainRecipe
@@ -143,19 +143,26 @@ def fits_and_histogram(layer: Mapping) -> tuple[dict, pd.DataFrame]:
 
 
 def draw(ours):
-    """Histogram of the second inner layer's weights per operator, with both fitted densities (first seed)."""
+    """Histogram of the second inner layer's weights per operator, with both fitted densities (first seed).
+
+    Other seeds are outlines over the bars of the first.
+    """
     histograms = ours.attrs.get("extra", {}).get("histograms")
     if histograms is None:
         return []
     figure, axes = new_figure(1, len(OPS), width_in=3.1)
     for axis, op in zip(axes.flat, OPS):
         mine = histograms[(histograms["op"] == op) & (histograms["layer"] == 2)]
-        mine = mine[mine["seed"] == mine["seed"].min()]
+        first, *others = [group for _, group in mine.groupby("seed")]
         fit = ours[(ours["op"] == op) & (ours["layer"] == 2)].sort_values("seed").iloc[0]
-        draw_fits(axis, mine, fit, op)
+        draw_fits(axis, first, fit, op)
+        for i, other in enumerate(others):
+            steps = {"where": "mid", "color": COLOURS["ink"], "linewidth": 0.7, "alpha": 0.6}
+            axis.step(other["weight"], other["density"], **steps, label="" if i else "other seeds")
         axis.set(title=f"{op}: better fit {fit['better_fit']}", xlabel="weight", ylabel="density")
-    axes.flat[0].legend(fontsize=8, frameon=False)
-    return [Drawing(figure, "Weights of the second inner layer after training, with both fits.")]
+    legend_below(figure, axes.flat[0], columns=3)
+    told = "Weights of the second inner layer after training (bars: first seed; outlines: the others), with both fits to "
+    return [Drawing(figure, f"{told}the first seed; shift on a logarithmic scale above 1.")]
 
 
 def draw_fits(axis, histogram: pd.DataFrame, fit: pd.Series, op: str) -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from repro.papers.shiftaddnas import sharing
 from repro.papers.weight_distributions import draw_fits, fits_and_histogram
-from repro.report.figures import new_figure
+from repro.report.figures import legend_below, new_figure
 
 
 def of_supernets(recipe, seeds, run, settings, ops) -> pd.DataFrame:
@@ -54,5 +54,5 @@ def histograms(ours, settings, ops, label):
                 kurtosis, better = fit["excess_kurtosis"].iloc[0], fit["better_fit"].iloc[0]
                 axis.set(title=label(setting, op) + f"{better}, excess kurtosis {kurtosis:z.1f}")
             axis.set(xlabel="weight", ylabel="density")
-    axes.flat[0].legend(fontsize=8, frameon=False)
+    legend_below(figure, axes.flat[0], columns=2)
     return figure
