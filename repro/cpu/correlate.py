@@ -10,6 +10,9 @@ for every source channel and every (offset_h, offset_w) of a list. A task takes 
 target rows or columns; it copies the band's sources with their zero padding into a scratch of bounded size (columns
 sorted by their index modulo the source step, so that neighbouring targets read neighbouring addresses), lists the
 pieces, and runs tiles. Sources that need no padding, 1x1 filters on NCHW tensors, are read where they are.
+
+Images of one piece a row lie in pairs: for each filter column a row of one image and the same row of the next, side by
+side, so that whole registers load (`PAIR_TAPS`). Otherwise each register is put together from two images' rows.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ TILE_ROWS = max(MANY, ROWS) + 1  # of each of a thread's two small tiles
 
 # Words of the parameter array. Strides are in bytes; n, c, h, w order. WEIGHT_PITCH: bytes from one target channel's
 # weights to the next; WEIGHT_GROUP: to the next group's; WEIGHT_OFFSETS: to each tap (input gradient);
-# CHECKED_WEIGHTS: how many to look through for infinities and NaN, whose presence becomes KEEP_NAN.
+# CHECKED_WEIGHTS: how many to look through for infinities and NaN, whose presence becomes KEEP_NAN. PAIR_TAPS: filter
+# columns where images lie in pairs, else 0; PAIR_FIRST, PAIR_STEP: source column of the first, and to the next.
 (
     SOURCE, SOURCE_N, SOURCE_C, SOURCE_H, SOURCE_W,
     TARGET, TARGET_N, TARGET_C, TARGET_H, TARGET_W,
@@ -35,9 +39,9 @@ TILE_ROWS = max(MANY, ROWS) + 1  # of each of a thread's two small tiles
     IMAGES, GROUPS, SOURCE_CHANNELS, TARGET_CHANNELS, SOURCE_ROWS, SOURCE_COLS, ROWS_OUT, COLS_OUT,
     STEP_H, STEP_W, MIN_H, MIN_W, SPAN_H, SPAN_W, TAPS,
     TASK_IMAGES, TASK_ROWS, TASK_COLS, COL_PITCH, ROW_PITCH, PLANE, IMAGE_ELEMENTS, MAX_PIECES, DIRECT, KEEP_NAN,
-    CHECKED_WEIGHTS,
-) = range(2, 51)  # fmt: skip
-WORDS = 51
+    CHECKED_WEIGHTS, PAIR_TAPS, PAIR_FIRST, PAIR_STEP,
+) = range(2, 54)  # fmt: skip
+WORDS = 54
 
 
 @numba.njit(inline="never")
@@ -83,9 +87,46 @@ def _fill_row(unit, source, stride, cols, target, first, step, pitch):
                 position += 1
 
 
+@numba.njit(inline="always")
+def _image_at(unit, p, scratch, image):
+    """Where the scratch holds an image of the band."""
+    size = memory.size_of(unit)
+    if memory.load_int(p, PAIR_TAPS):
+        return scratch + (image // 2 * memory.load_int(p, IMAGE_ELEMENTS) + image % 2 * PIECE) * size
+    return scratch + image * memory.load_int(p, IMAGE_ELEMENTS) * size
+
+
+@numba.njit(inline="never")
+def _fill_pairs(unit, p, scratch, image0, images, group, row0, rows):
+    """Copy the band's sources, zero-padded, into the scratch as (pair, channel, row, filter column, image, column)."""
+    size = memory.size_of(unit)
+    channels, taps = memory.load_int(p, SOURCE_CHANNELS), memory.load_int(p, PAIR_TAPS)
+    first, step = memory.load_int(p, PAIR_FIRST), memory.load_int(p, PAIR_STEP)
+    source_rows, source_cols = memory.load_int(p, SOURCE_ROWS), memory.load_int(p, SOURCE_COLS)
+    stride_c, stride_h = memory.load_int(p, SOURCE_C), memory.load_int(p, SOURCE_H)
+    row_pitch, plane = memory.load_int(p, ROW_PITCH), memory.load_int(p, PLANE)
+    for image in range(images):
+        base = (
+            memory.load_int(p, SOURCE) + (image0 + image) * memory.load_int(p, SOURCE_N) + group * channels * stride_c
+        )
+        to_image = _image_at(unit, p, scratch, image)
+        for channel in range(channels):
+            for row in range(rows):
+                target = to_image + (channel * plane + row * row_pitch) * size
+                at = base + channel * stride_c + (row0 + row) * stride_h
+                inside = row0 + row >= 0 and row0 + row < source_rows
+                for tap in range(taps):
+                    start = first + tap * step
+                    end = source_cols - start if inside else 0
+                    memory.window_piece(unit, target + tap * 2 * PIECE * size, at + start * size, -start, end)
+
+
 @numba.njit(inline="never")
 def _fill(unit, p, scratch, image0, images, group, row0, rows, col0):
     """Copy the band's sources, zero-padded, into the scratch as (image, channel, row, column phase, column)."""
+    if memory.load_int(p, PAIR_TAPS):
+        _fill_pairs(unit, p, scratch, image0, images, group, row0, rows)
+        return
     size = memory.size_of(unit)
     channels = memory.load_int(p, SOURCE_CHANNELS)
     source_rows, source_cols = memory.load_int(p, SOURCE_ROWS), memory.load_int(p, SOURCE_COLS)
@@ -115,8 +156,28 @@ def _fill(unit, p, scratch, image0, images, group, row0, rows, col0):
 
 
 @numba.njit(inline="never")
+def _list_paired_pieces(unit, p, scratch, image0, images, row0, rows, pieces):
+    """`_list_pieces` where images lie in pairs: the two pieces of a pair's row follow each other."""
+    step = memory.load_int(p, STEP_H) * memory.load_int(p, ROW_PITCH) * memory.size_of(unit)
+    count = 0
+    for pair in range(0, images, 2):
+        for row in range(rows):
+            for image in range(pair, min(pair + 2, images)):
+                to = pieces + count * 40
+                memory.store_int(to, 0, _image_at(unit, p, scratch, image) + row * step)
+                memory.store_int(to, 1, image0 + image)
+                memory.store_int(to, 2, row0 + row)
+                memory.store_int(to, 3, 0)
+                memory.store_int(to, 4, PIECE)
+                count += 1
+    return count
+
+
+@numba.njit(inline="never")
 def _list_pieces(unit, p, scratch, image0, images, row0, rows, col0, cols, pieces):
     """Write (source address, image, row, column, length) of every piece; the last of a row overlaps when it can."""
+    if memory.load_int(p, PAIR_TAPS):
+        return _list_paired_pieces(unit, p, scratch, image0, images, row0, rows, pieces)
     size = memory.size_of(unit)
     direct = memory.load_int(p, DIRECT)
     step_pitch = memory.load_int(p, STEP_H) * memory.load_int(p, ROW_PITCH)
@@ -413,7 +474,7 @@ def _walk(unit, p, run_tile):
             _fill(unit, p, scratch, image0, count_images, group, first_row, source_rows, first_col)
             # A piece narrower than PIECE reads past its row. What lies there does not count, but it takes part in the
             # choice of the formula for its tile, so it must not depend on what the thread did before.
-            memory.zero_piece(unit, scratch + count_images * memory.load_int(p, IMAGE_ELEMENTS) * size)
+            memory.zero_piece(unit, _image_at(unit, p, scratch, count_images))
         count = _list_pieces(unit, p, scratch, image0, count_images, row0, rows, col0, cols, pieces)
         for first in range(0, count, PIECES):
             present = min(PIECES, count - first)

@@ -30,7 +30,7 @@ class Call:
         size: bytes of an element.
         source, target, aux: byte strides of the tensors (n, c, h, w).
         weight_pitch, weight_group: bytes from one target channel's weights, and one group's, to the next.
-        direct: sources are read where they are.
+        direct: sources are read where they are; paired: images may lie in pairs.
         weight_offsets: bytes to the weight of each tap, where they are not neighbours.
         summed, checked: filters to sum up, weights to look through, before the walk.
         source_at, target_at, aux_at: bytes from each tensor's first element to the walk's.
@@ -38,9 +38,10 @@ class Call:
 
     def __init__(
         self, kernel, walk: Walk, size: int, source, target, *, weight_pitch: int, weight_group: int, direct: bool,
-        aux=None, weight_offsets=None, summed: int = 0, checked: int = 0, target_at: int = 0, aux_at: int = 0,
+        paired: bool = False, aux=None, weight_offsets=None,
+        summed: int = 0, checked: int = 0, target_at: int = 0, aux_at: int = 0,
     ):  # fmt: skip
-        words, self._offsets, self.slot = plan(walk, direct, source[1], size, summed)
+        words, self._offsets, self.slot = plan(walk, direct, source[1], size, summed, paired)
         self.kernel, self.terms = kernel, walk.terms
         self.target_at, self.aux_at = target_at, aux_at
         self._weight_offsets = weight_offsets
@@ -128,6 +129,7 @@ def forward_call(x_shape, x_strides, weight_shape, y_shape, y_strides, size, str
         weight_pitch=taps * size,
         weight_group=weight_shape[0] // groups * taps * size,
         direct=flat and x_strides[3] == 1 and source[1] >= PIECE,
+        paired=kernel is c.forward_f32 and x_strides[3] == 1,
         summed=weight_shape[0] if kernel is c.forward_f32 else 0,
     )
 

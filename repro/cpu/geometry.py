@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from repro.cpu import correlate as c
-from repro.cpu.simd import PIECE, PIECES, PIXELS
+from repro.cpu.simd import HAS_AVX512, PIECE, PIECES, PIXELS
 
 SCRATCH_ELEMENTS = 48 * 1024  # of one band's sources; with filters and sums it stays within a core's second-level cache
 TASK_PIXELS = 512  # pixels that make a task worth handing out
+PAIR_ELEMENTS = 96 * 1024  # most of a pair of images, whose sources lie there once for each filter column
+PAIR_FILTERS = 16  # that read what was copied so often
 HEADER_ELEMENTS = 2 * c.TILE_ROWS * PIXELS
 
 
@@ -81,23 +83,39 @@ def _band(walk: Walk, direct: bool) -> tuple[int, int, int]:
     return task_images, task_rows, task_cols
 
 
+def pairs(walk: Walk) -> int:
+    """Elements that a pair of images takes where images lie in pairs (see `repro.cpu.correlate`), 0 where they do not.
+
+    They do where a row is one piece of neighbouring pixels, half of an AVX-512 register, and many filters read it.
+    """
+    one_piece = walk.target_size[1] == PIECE and walk.source_step[1] == 1 and walk.images > 1
+    if not (HAS_AVX512 and one_piece and walk.target_channels >= PAIR_FILTERS):
+        return 0
+    band_rows = (walk.target_size[0] - 1) * walk.source_step[0] + max(walk.taps_h) - min(walk.taps_h) + 1
+    elements = 2 * PIECE * len(walk.taps_w) * band_rows * walk.source_channels
+    return elements if elements <= PAIR_ELEMENTS else 0
+
+
 @functools.lru_cache(maxsize=1024)
 def plan(
-    walk: Walk, direct: bool, channel_stride: int, element_bytes: int, summed_filters: int = 0
+    walk: Walk, direct: bool, channel_stride: int, element_bytes: int, summed_filters: int = 0, paired: bool = False
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Parameter words without addresses, tap offsets in bytes, and bytes of scratch a thread needs.
 
-    `summed_filters`: filters whose sums each thread makes and keeps in its scratch.
+    `summed_filters`: filters whose sums each thread makes and keeps in its scratch. `paired`: images may lie in pairs.
     """
+    pair = pairs(walk) if paired and not direct else 0
     rows, cols = walk.target_size
     step_h, step_w = walk.source_step
     min_h, min_w = min(walk.taps_h), min(walk.taps_w)
     span_h, span_w = max(walk.taps_h) - min_h + 1, max(walk.taps_w) - min_w + 1
-    task_images, task_rows, task_cols = _band(walk, direct)
+    task_images, task_rows, task_cols = (2, *walk.target_size) if pair else _band(walk, direct)
     widest = cols if cols // task_cols <= 1 else cols - (cols // task_cols - 1) * task_cols
     col_pitch = _ceil((widest - 1) * step_w + span_w, step_w)
     row_pitch = col_pitch * step_w
     band_rows = (task_rows - 1) * step_h + span_h
+    if pair:
+        row_pitch = len(walk.taps_w) * 2 * PIECE
     plane = band_rows * row_pitch
     image_elements = walk.source_channels * plane
     pieces = task_images * task_rows * _ceil(widest, PIECE)
@@ -106,11 +124,13 @@ def plan(
         scratch = image_elements = 0
     else:
         across = np.array([((t - min_w) % step_w) * col_pitch + (t - min_w) // step_w for t in walk.taps_w])
+        if pair:
+            across = np.arange(len(walk.taps_w)) * 2 * PIECE
         down = np.array([(t - min_h) * row_pitch for t in walk.taps_h])
         over = np.arange(walk.source_channels) * plane
         offsets = (over[:, None, None] + down[None, :, None] + across[None, None, :]).reshape(-1) * element_bytes
         offsets = np.ascontiguousarray(offsets, dtype=np.int64)
-        scratch = task_images * image_elements
+        scratch = pair or task_images * image_elements
     words = np.zeros(c.WORDS, dtype=np.int64)
     slot = (HEADER_ELEMENTS + 2 * summed_filters + scratch + 4 * PIECE) * element_bytes + pieces * 40
     slot = _ceil(slot, 64) * 64
@@ -123,6 +143,8 @@ def plan(
         (c.TAPS, len(offsets)), (c.TASK_IMAGES, task_images), (c.TASK_ROWS, task_rows), (c.TASK_COLS, task_cols),
         (c.COL_PITCH, col_pitch), (c.ROW_PITCH, row_pitch), (c.PLANE, plane), (c.IMAGE_ELEMENTS, image_elements),
         (c.MAX_PIECES, pieces), (c.DIRECT, int(direct)), (c.SUMMED_FILTERS, summed_filters),
+        (c.PAIR_TAPS, len(walk.taps_w) if pair else 0), (c.PAIR_FIRST, walk.taps_w[0]),
+        (c.PAIR_STEP, walk.taps_w[1] - walk.taps_w[0] if len(walk.taps_w) > 1 else 0),
     ):  # fmt: skip
         words[index] = value
     words.setflags(write=False)

@@ -51,12 +51,10 @@ def filter_values(tile: _Tile, address, pitch, rows: int):
 
 
 def store_pieces(tile: _Tile, vectors, outs, offset) -> None:
-    """One filter's sums to the four pieces' addresses plus `offset`; a wide tile's outputs are neighbours too."""
+    """One filter's sums to the four pieces' addresses plus `offset`, which need not be neighbours."""
     builder = tile.builder
     pieces = vectors
-    if tile.paired and tile.wide:
-        outs = outs[::2]
-    elif tile.paired:
+    if tile.paired:
         pieces = [builder.shuffle_vector(vector, vector, half) for vector in vectors for half in _HALVES]
     for piece, out in zip(pieces, outs, strict=True):
         builder.store(piece, _pointer(builder, out, offset), align=_bytes(tile.element))
@@ -105,9 +103,8 @@ def _emit_max(tile: _Tile, rows: int, first: bool, args):
     # The sums leave in one burst at the end; lines asked for now are there by then.
     for row in range(rows):
         shift = builder.mul(out_pitch, ir.Constant(_I64, row))
-        for out in outs[:: 2 if tile.wide else 1]:
-            for byte in (0, 63) if tile.wide else (0,):
-                _prefetch(builder, builder.add(out, ir.Constant(_I64, byte)), shift, write=1)
+        for out in outs:
+            _prefetch(builder, out, shift, write=1)
     totals = tile.sums(rows + first, taps, offsets, step)
     if first:
         tile.store_row(pixel_sums, 0, totals[rows])
@@ -162,7 +159,7 @@ def _max_tile(rows: int):
                 tile = _Tile(context, builder, element, bases, wide)
                 builder.store(_emit_max(tile, rows, with_sums, rest), good)
 
-            neighbours = builder.and_(is_wide(builder, element, *bases), is_wide(builder, element, *outs))
+            neighbours = is_wide(builder, element, *bases)
             with builder.if_else(neighbours) as (together, apart):
                 for branch, wide in ((together, True), (apart, False)):
                     with branch, builder.if_else(cgutils.is_not_null(builder, first)) as (begin, go_on):

@@ -6,7 +6,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from repro.cpu.simd import PIECE, _bytes, _call, _constant, _element, _pointer, _suffix
+from repro.cpu.simd import PIECE, _bytes, _call, _constant, _element, _pointer, _splat, _suffix
 
 _I64 = ir.IntType(64)
 
@@ -113,6 +113,25 @@ def zero_piece(typingctx, unit, target):
         return context.get_dummy_value()
 
     return types.none(unit, types.int64), codegen
+
+
+@intrinsic
+def window_piece(typingctx, unit, target, source, low, high):
+    """Copy elements `low` to `high` of the `PIECE` from `source` on; the others are not read and become zeros."""
+
+    def codegen(context, builder, signature, args):
+        element = _element(signature.args[0])
+        vector, lanes = ir.VectorType(element, PIECE), ir.VectorType(_I64, PIECE)
+        place = ir.Constant(lanes, list(range(PIECE)))
+        above = builder.icmp_signed(">=", place, _splat(builder, args[3], lanes))
+        mask = builder.and_(above, builder.icmp_signed("<", place, _splat(builder, args[4], lanes)))
+        align = ir.Constant(ir.IntType(32), _bytes(element))
+        call_args = [_pointer(builder, args[2]), align, mask, _constant(vector, 0.0)]
+        value = _call(builder, f"llvm.masked.load.{_suffix(vector)}.p0", vector, call_args)
+        builder.store(value, _pointer(builder, args[1]), align=_bytes(element))
+        return context.get_dummy_value()
+
+    return types.none(unit, *(types.int64,) * 4), codegen
 
 
 @intrinsic

@@ -161,8 +161,10 @@ def draw(ours):
             axis.step(other["weight"], other["density"], **steps, label="" if i else "other seeds")
         axis.set(title=f"{op}: better fit {fit['better_fit']}", xlabel="weight", ylabel="density")
     legend_below(figure, axes.flat[0], columns=3)
-    told = "Weights of the second inner layer after training (bars: first seed; outlines: the others), with both fits to "
-    return [Drawing(figure, f"{told}the first seed; shift on a logarithmic scale above 1.")]
+    told = (
+        "Weights of the second inner layer after training (bars: first seed; outlines: others), with both fits to the "
+    )
+    return [Drawing(figure, f"{told}first seed; shift on a logarithmic scale above 1.")]
 
 
 def draw_fits(axis, histogram: pd.DataFrame, fit: pd.Series, op: str) -> None:

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from repro.cpu import adder
+from repro.cpu import adder, dense
+from repro.cpu.geometry import pairs
+from repro.cpu.simd import HAS_AVX512
 from repro.errors import BackendError, InputError
+from repro.ops import reference
 from tests.cpu.cpu_cases import CASES, exact, inputs, output_shape, settings
 
 
@@ -245,3 +248,35 @@ def test_forward_needs_little_memory_beside_input_and_output():
     for images in (1, 32, 512):
         walk = Walk((-1, 0, 1), (-1, 0, 1), (1, 1), 64, 64, 1, images, (56, 56), (56, 56))
         assert plan(walk, False, 56 * 56 * 4, 4)[2] <= 512 * 1024
+
+
+@pytest.mark.parametrize("images", [1, 2, 3, 8])
+@pytest.mark.parametrize(
+    "size, filters, kernel, stride, padding, dilation, groups",
+    [
+        ((8, 8), 20, (3, 3), (1, 1), (1, 1), (1, 1), 1),
+        ((5, 10), 16, (3, 3), (1, 1), (0, 0), (1, 1), 1),
+        ((9, 12), 32, (3, 5), (1, 1), (1, 2), (2, 2), 2),
+        ((7, 8), 17, (1, 1), (1, 1), (0, 0), (1, 1), 1),
+        ((17, 8), 17, (3, 3), (2, 1), (1, 1), (1, 1), 1),
+        ((3, 8), 16, (5, 7), (1, 1), (3, 3), (1, 1), 1),
+    ],
+)
+def test_images_of_one_piece_a_row_lie_in_pairs(images, size, filters, kernel, stride, padding, dilation, groups):
+    geometry = (stride, padding, dilation, groups)
+    draw = torch.Generator().manual_seed(images)
+    x = torch.randn(images, 4, *size, generator=draw)
+    weight = torch.randn(filters, 4 // groups, *kernel, generator=draw)
+    x[-1, 0, 0, 0], weight[-1, 0, 0, 0] = float("nan"), float("inf")
+    y = adder.adder_conv2d_fwd(x, weight, *geometry)
+    walk = dense.forward_walk(weight.shape, *geometry, images, x.shape[2:], y.shape[2:])
+    assert y.shape[3] == 8 and bool(pairs(walk)) == (images > 1 and HAS_AVX512)
+    truth = reference.adder_conv2d_fwd(x.double(), weight.double(), *geometry)
+    torch.testing.assert_close(y.double(), truth, rtol=1e-5, atol=1e-4, equal_nan=True)
+    shifted = x.transpose(2, 3).contiguous().transpose(2, 3)  # columns are not neighbours
+    torch.testing.assert_close(adder.adder_conv2d_fwd(shifted, weight, *geometry), y, equal_nan=True)
+
+
+def test_images_too_large_for_a_pair_in_the_cache_lie_alone():
+    walk = dense.forward_walk((64, 1024, 3, 3), (1, 1), (1, 1), (1, 1), 1, 4, (8, 8), (8, 8))
+    assert pairs(walk) == 0

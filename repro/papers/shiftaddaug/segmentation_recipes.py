@@ -65,9 +65,9 @@ STANDS_FOR = {"eyes": "OpenEDS", "voc2012": "VOC"}
 
 _SMALLER = (
     "Drawn eyes of 48 pixels in the place of OpenEDS; networks of 4,400 and 9,100 weights in the shape of the paper's, "
-    "whose head and stem are ours; multiples of width and expansion up to 2.2; peak rates are those of the classifiers "
-    "on glyphs; every method starts from the same wide weights and re-estimates batch norm before the "
-    "test."
+    "whose head and stem are ours; multiples of width and expansion up to 2.2; a peak rate for "
+    "each operator chosen by the network by itself on held-out training images; every method starts from the same wide "
+    "weights and re-estimates batch norm before the test."
 )
 SCALE = {
     "smoke": "One epoch on 32 images: checks that everything runs, says nothing about the claims.",
