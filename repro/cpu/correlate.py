@@ -48,6 +48,14 @@ WORDS = 54
 def _fill_row(unit, source, stride, cols, target, first, step, pitch):
     """One source row into the scratch: zeros outside [0, cols), columns sorted by their index modulo `step`."""
     size = memory.size_of(unit)
+    if step == 1 and stride == size and pitch >= PIECE:
+        position = 0
+        while position < pitch:
+            place = min(position, pitch - PIECE)  # the last piece overlaps the one before
+            start = first + place
+            memory.window_piece(unit, target + place * size, source + start * size, -start, cols - start)
+            position += PIECE
+        return
     zero = unit * 0
     for phase in range(step):
         row = target + phase * pitch * size
