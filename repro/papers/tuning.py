@@ -115,7 +115,7 @@ def keep_tuning(paper: str, dataset: str, tuned: pd.DataFrame, provenance: Mappi
 
 
 def kept_tuning(path: Path) -> tuple[pd.DataFrame, dict]:
-    """What `keep_tuning` wrote: the rows, and the choice with its provenance. Raises: DamagedError for other content."""
+    """What `keep_tuning` wrote: the rows, and the choice with its provenance. Raises: DamagedError otherwise."""
     document = unsealed_json(path.with_suffix(".json"))
     if hashlib.sha256(path.read_bytes()).hexdigest() != document["csv_sha256"]:
         raise DamagedError(f"{path.name} is damaged: its content does not have the digest that its JSON names.")
