@@ -39,6 +39,18 @@ NEAREST_OF := import difflib, sys; found = difflib.get_close_matches(sys.argv[1]
 nearest = $(shell $(PYTHON) -c "$(NEAREST_OF)" '$(subst ','\'',$(1))' $(2))
 refuse = $(if $(1),$(error $(2)='$($(2))' is not allowed; $(firstword $(1)) is unknown$(if $(3), (did you mean \
   $(call nearest,$(firstword $(1)),$(3))?))))
+$(foreach variable,PRESET ENGINE DATASET,$(if $(word 2,$($(variable))),$(error $(variable)='$($(variable))' is not \
+  allowed; it must be one name)))
+ifneq ($(strip $(SEEDS)),)
+ifneq ($(shell printf '%s' '$(subst ','\'',$(SEEDS))' | grep -cxE ' *[0-9]+( +[0-9]+)* *'),1)
+$(error SEEDS='$(SEEDS)' is not allowed; it must be whole numbers, for example "0 1 2")
+endif
+endif
+ifneq ($(strip $(GPUS)),)
+ifneq ($(shell printf '%s' '$(subst ','\'',$(GPUS))' | grep -cxE '[0-9]+(\.[0-9]+)?'),1)
+$(error GPUS='$(GPUS)' is not allowed; it must be a number of at least 0)
+endif
+endif
 $(foreach variable,PRESET ENGINE DATASET,$(call refuse,$(filter-out $(NAMES_$(variable)),$($(variable))),$(variable),\
   $(NAMES_$(variable))))
 ifneq ($(strip $(TABLES)),)

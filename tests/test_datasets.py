@@ -11,6 +11,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import tarfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -376,7 +377,24 @@ def test_what_unpacks_beyond_every_known_file_is_refused(root, monkeypatch):
     members = cifar_format.pickled(cifar_format.cifar10_content())
     tarball = cifar_format.write_tarball(root / "cifar-10-python.tar.gz", "cifar-10-batches-py", members)
     cifar_format.publish(monkeypatch, "cifar10", tarball)
-    with pytest.raises(MissingDataError, match="has more than 1000 bytes"):
+    with pytest.raises(MissingDataError, match="holds more than 1000 bytes"):
+        load("cifar10", "train")
+
+
+def test_what_is_stored_once_and_named_often_is_refused_before_it_fills_the_memory(root, monkeypatch):
+    monkeypatch.setattr(cifar, "MAX_FILE_BYTES", 100_000)
+    parquet_of(root, [{"bytes": bytes(5000), "path": None}] * 2000, [1] * 2000)
+    with pytest.raises(MissingDataError, match="its rows hold more than 100000 bytes"):
+        cifar.locate("cifar10", "test", root).read()
+
+
+def test_a_comment_in_an_archive_is_no_way_round_the_bound(root, monkeypatch):
+    monkeypatch.setattr(source, "MAX_FILE_BYTES", 100_000)
+    tarball = root / "cifar-10-python.tar.gz"
+    with tarfile.open(tarball, "w:gz", format=tarfile.PAX_FORMAT, pax_headers={"comment": "x" * 200_000}) as archive:
+        archive.addfile(tarfile.TarInfo("cifar-10-batches-py/readme.html"))
+    cifar_format.publish(monkeypatch, "cifar10", tarball)
+    with pytest.raises(MissingDataError, match="holds more than 100000 bytes"):
         load("cifar10", "train")
 
 

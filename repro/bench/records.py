@@ -26,7 +26,7 @@ class Row:
     `pct_of_bound` is the machine's least time for this work over our median. `terms_per_s` counts |x - w| terms.
     `preset` is "full" or "quick". A commit that ends in + had changed files. `form` is how our kernel adds up |x - w|
     ("max+fma"); empty where it does not, on a GPU, and in rows from before there was a choice, which were "add".
-    In a file each row ends with a digest of its own text, so that damage shows; rows from before `form` have none.
+    In a file each row ends with a digest of its own text, so that damage shows.
     """
 
     op: str
@@ -57,7 +57,6 @@ class Row:
 
 COLUMNS = tuple(Row.__dataclass_fields__)
 CONTEXT = COLUMNS[COLUMNS.index("preset") : COLUMNS.index("form")]
-_UNDIGESTED = COLUMNS.index("form")
 _HEAD = ",".join((*COLUMNS, "digest"))
 
 
@@ -99,8 +98,6 @@ def _text(value: object) -> object:
 def append(group: str, rows: list[Row]) -> Path:
     """Add rows to the file of one group, below those that are there; a kill leaves the old file or the new one.
 
-    Only the line of column names changes where a column was added since: rows that end before it leave it empty.
-
     Raises: InputError if the file has other columns (then nothing is written).
     """
     path = folder() / f"{group}.csv"
@@ -108,10 +105,9 @@ def append(group: str, rows: list[Row]) -> Path:
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
         before = path.read_text(encoding="utf-8") if path.exists() else _HEAD + "\n"
-        head, _, body = before.partition("\n")
-        if head not in (_HEAD, ",".join(COLUMNS[:_UNDIGESTED])):
+        if before.partition("\n")[0] != _HEAD:
             raise InputError(f"{path.name} has other columns than this version writes; move it away first.")
-        write_text(path, _HEAD + "\n" + body + "".join(map(_line, rows)))
+        write_text(path, before + "".join(map(_line, rows)))
     return path
 
 
@@ -145,26 +141,16 @@ def read() -> pd.DataFrame:
 def _checked(path: Path) -> pd.DataFrame:
     """The rows of one file; damaged ones are left out and said."""
     lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()[1:]
-    sound = [line for line in lines if _is_sound(line)]
+    sound = [row for row, _, digest in (line.rpartition(",") for line in lines) if digest == _digest(row)]
     if len(sound) < len(lines):
         warnings.warn(
             f"{path.name}: {len(lines) - len(sound)} damaged rows of benchmark records are left out.",
             RuntimeWarning,
             stacklevel=3,
         )
-    text = "\n".join(line.rpartition(",")[0] if _fields(line) > len(COLUMNS) else line for line in sound)
     versions = {"commit": str, "torch": str, "triton": str, "numba": str}
-    found = pd.read_csv(io.StringIO(text), names=COLUMNS, dtype=versions)
+    found = pd.read_csv(io.StringIO("\n".join(sound)), names=COLUMNS, dtype=versions)
     return found.assign(form=found["form"].astype(object).fillna(""))
-
-
-def _is_sound(line: str) -> bool:
-    row, _, digest = line.rpartition(",")
-    return _fields(line) == _UNDIGESTED or digest == _digest(row)
-
-
-def _fields(line: str) -> int:
-    return len(next(csv.reader([line]), ()))
 
 
 def of_newest_machine(records: pd.DataFrame) -> pd.DataFrame:

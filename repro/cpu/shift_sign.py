@@ -154,11 +154,11 @@ def exponent_gradient(
 def _passed(tasks, sources, settings) -> torch.Tensor:
     sources = [x.detach() for x in sources]
     like = sources[0]
-    target = torch.empty(like.shape, device="cpu") if like.is_contiguous() else torch.empty_like(like)
+    target = torch.empty(like.shape, dtype=like.dtype, device="cpu") if like.is_contiguous() else torch.empty_like(like)
     few = like.numel() < LANES
     if few:
         sources = [functional.pad(x.as_strided((x.numel(),), (1,)), (0, LANES - x.numel())) for x in sources]
-    passed = torch.empty(LANES, device="cpu") if few else target
+    passed = torch.empty(LANES, dtype=like.dtype, device="cpu") if few else target
     count = passed.numel()
     p = np.zeros(SOURCES + len(sources) + 1, np.int64)
     p[COUNT], p[SETTINGS:SOURCES] = count, np.array(settings, np.float32).view(np.int64)

@@ -12,7 +12,6 @@ import pickle
 import pickletools
 import re
 import tarfile
-import zlib
 from collections import Counter
 from pathlib import Path
 from typing import NoReturn
@@ -180,15 +179,14 @@ class TarballSource(Source):
         wanted = {f"{ARCHIVE_FOLDER[self.name]}/{m}" for m in (*MEMBERS[self.name][self.split], META[self.name][0])}
         found: dict[str, bytes] = {}
         try:
-            with tarfile.open(self.files[0], "r:gz") as archive:
+            whole = io.BytesIO(read_bounded(self.files[0]))  # no name, comment or member can be larger than that
+            with tarfile.open(fileobj=whole, mode="r:") as archive:
                 for member in archive:
                     if member.name in wanted and member.isreg():
-                        if member.size > MAX_FILE_BYTES:
-                            raise damaged(self.files[0], f"{member.name} has more than {MAX_FILE_BYTES} bytes")
                         found[member.name.split("/", 1)[1]] = archive.extractfile(member).read()
                     if len(found) == len(wanted):
                         break
-        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        except (tarfile.TarError, EOFError, OSError) as error:
             raise damaged(self.files[0], error) from error
         return found
 
@@ -267,7 +265,7 @@ def _read_parquet(file: Path, label_columns: tuple[str, ...]) -> tuple[list[byte
         size = sum(group["total_byte_size"] for group in pq.read_metadata(file).to_dict()["row_groups"])
         if size > MAX_FILE_BYTES:
             raise damaged(file, f"it unpacks to more than {MAX_FILE_BYTES} bytes")
-        table = pq.read_table(file)
+        table = _read_bounded_table(file)
     except (pa.ArrowException, OSError, OverflowError) as error:
         raise damaged(file, error) from error
     image = next((c for c in IMAGE_COLUMNS if c in table.column_names), None)
@@ -284,6 +282,21 @@ def _read_parquet(file: Path, label_columns: tuple[str, ...]) -> tuple[list[byte
     if None in pictures:
         raise damaged(file, f"image {pictures.index(None)} is empty")
     return pictures, whole_labels(classes.to_numpy(), file), _declared_names(table.schema.metadata, label)
+
+
+def _read_bounded_table(file: Path):
+    """The file's table, read a few rows at a time: a value that is stored once may be named by every row."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    batches, size = [], 0
+    with pq.ParquetFile(file) as opened:
+        for batch in opened.iter_batches(batch_size=256):
+            size += batch.nbytes
+            if size > MAX_FILE_BYTES:
+                raise damaged(file, f"its rows hold more than {MAX_FILE_BYTES} bytes")
+            batches.append(batch)
+        return pa.Table.from_batches(batches, schema=opened.schema_arrow)
 
 
 def _declared_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...] | None:

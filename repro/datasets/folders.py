@@ -6,8 +6,10 @@ each reader names the first part that is missing.
 
 from __future__ import annotations
 
-import math
+import io
 import os
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +17,28 @@ from pathlib import Path
 import numpy as np
 
 from repro.datasets.registry import DatasetInfo
-from repro.datasets.source import Decoded, Source, damaged
+from repro.datasets.source import Decoded, Source, damaged, read_bounded
 from repro.errors import InputError, MissingDataError
 
-MAX_MAT_BYTES, MAX_MAT_ENTRIES = 2**23, 2**20
-"""Of a MATLAB file and of one variable: several times the largest of a known data set."""
+MAX_MAT_BYTES = 2**25
+"""Of a MATLAB file, unpacked: several times the largest of a known data set."""
+
+
+_MAT_HEADER, _MAT_COMPRESSED = 128, 15
+
+
+def _check_unpacked(raw: bytes) -> None:
+    """Refuse a MATLAB file (version 5) whose variables, each compressed by itself, unpack to more than allowed."""
+    order = {b"IM": "<", b"MI": ">"}.get(raw[_MAT_HEADER - 2 : _MAT_HEADER])
+    at, left = _MAT_HEADER, MAX_MAT_BYTES
+    while order and at + 8 <= len(raw):
+        kind, size = struct.unpack(f"{order}II", raw[at : at + 8])
+        at += 8
+        if kind == _MAT_COMPRESSED:
+            left -= len(zlib.decompressobj().decompress(raw[at : at + size], left + 1))
+        if left < 0:
+            raise ValueError(f"it unpacks to more than {MAX_MAT_BYTES} bytes")
+        at += size
 
 
 @dataclass(frozen=True)
@@ -107,18 +126,15 @@ class _Layout:
 
     def mat(self, name: str, variable: str) -> np.ndarray:
         """One variable of a MATLAB file as a row (N,): numbers, texts, or records of a struct."""
-        from scipy.io import loadmat, whosmat
+        from scipy.io import loadmat
 
         file = self.folder / name
         if not file.is_file():
             raise self.absent(file)
         try:
-            if file.stat().st_size > MAX_MAT_BYTES:
-                raise ValueError(f"it has more than {MAX_MAT_BYTES} bytes")
-            sizes = {known: math.prod(shape) for known, shape, _ in whosmat(file)}
-            if sizes.get(variable, 0) > MAX_MAT_ENTRIES:
-                raise ValueError(f"{variable} has {sizes[variable]} entries, more than {MAX_MAT_ENTRIES}")
-            row = np.atleast_1d(loadmat(file, squeeze_me=True, variable_names=[variable])[variable])
+            raw = read_bounded(file, MAX_MAT_BYTES)
+            _check_unpacked(raw)
+            row = np.atleast_1d(loadmat(io.BytesIO(raw), squeeze_me=True, variable_names=[variable])[variable])
         except KeyError as error:
             raise damaged(file, f"it has no {variable}") from error
         except Exception as error:  # scipy has no common class for what a foreign file raises

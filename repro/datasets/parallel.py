@@ -12,7 +12,7 @@ from pathlib import Path
 from repro import paths
 from repro.datasets import grammar
 from repro.datasets.registry import RemoteFile
-from repro.datasets.source import MAX_FILE_BYTES, damaged, read_bounded, sha256_of
+from repro.datasets.source import damaged, read_bounded, sha256_of
 from repro.errors import InputError, MissingDataError, check_choice, check_int
 
 _WMT14 = {"train": None, "val": None, "test": 3003}  # the rest depends on how it was cleaned
@@ -165,7 +165,7 @@ MAX_CORPUS_BYTES = 2**34
 def _read_lines(file: Path, *, known: bool) -> tuple[str, ...]:
     """`known`: of a set whose files are published; the others may be larger."""
     try:
-        raw = read_bounded(file, MAX_FILE_BYTES if known else MAX_CORPUS_BYTES)
+        raw = read_bounded(file, None if known else MAX_CORPUS_BYTES)
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise damaged(file, error) from error

@@ -24,8 +24,12 @@ MAX_FILE_BYTES = 2**28
 """No file of a known data set unpacks to more: the largest, a batch file of CIFAR-100, has 160 MB."""
 
 
-def read_bounded(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
-    """A file's content, unpacked if its name ends in .gz; MissingDataError if it is broken or unpacks beyond bounds."""
+def read_bounded(path: Path, limit: int | None = None) -> bytes:
+    """A file's content, unpacked if its name ends in .gz; MissingDataError if it is broken or unpacks beyond bounds.
+
+    limit: bytes; MAX_FILE_BYTES if it is not given.
+    """
+    limit = MAX_FILE_BYTES if limit is None else limit
     parts, size = [], 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as handle:

@@ -99,9 +99,9 @@ def low_bit(
     for name, layer in layers.items():
         if name in skip:
             continue
-        layer.register_buffer("input_range", torch.full((2,), torch.nan, device=next(layer.parameters()).device))
+        layer.register_buffer("input_range", next(layer.parameters()).detach().new_full((2,), torch.nan))
         layer.register_forward_pre_hook(partial(_round_first_input, bits=bits), with_kwargs=True)
-        layer.register_forward_hook(lambda module, inputs, output: _RoundedGradient.apply(output, gradient_bits))
+        layer.register_forward_hook(partial(_round_gradient, bits=gradient_bits))
         if not isinstance(layer, _SHIFTS):
             parametrize.register_parametrization(layer, "weight", RowGrid(bits))
     return model
@@ -113,6 +113,10 @@ def _round_first_input(layer: nn.Module, inputs: tuple, named: dict, *, bits: in
         return (_rounded_input(layer, inputs[0], bits), *inputs[1:]), named
     (name, first), *rest = named.items()
     return inputs, {name: _rounded_input(layer, first, bits), **dict(rest)}
+
+
+def _round_gradient(layer: nn.Module, inputs: tuple, output: Tensor, *, bits: int) -> Tensor:
+    return _RoundedGradient.apply(output, bits)
 
 
 def _rounded_input(layer: nn.Module, x: Tensor, bits: int) -> Tensor:

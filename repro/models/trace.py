@@ -103,6 +103,8 @@ _MODULES = {
 
 def _is_plain(module: nn.Module, classes: Sequence[type]) -> bool:
     """Whether `module` is of one of the classes and computes what the class does."""
+    if "forward" in vars(module):  # somebody's own, on this one layer
+        return False
     return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in classes)
 
 
@@ -319,6 +321,8 @@ def _watched(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
 
         def forward(*args, **options) -> Tensor:
             x = _only_input(args, options)
+            if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and x.ndim == len(module.kernel_size) + 1:
+                return forward(x[None])[0]  # one image without a batch
             y = _run_shape_only(module, x)
             bias = getattr(module, "bias", None) is not None
             if _is_linear(module):

@@ -38,7 +38,7 @@ def _reached(x: Tensor, weight_shape, stride: Pair, padding: Pair, dilation: Pai
     """Which outputs a NaN of x takes part in, (N, C_out, H_out, W_out); None if x holds none."""
     if x.sum().isfinite():  # one pass over memory; the sum of finite numbers may overflow, hence the second look
         return None
-    taps = torch.ones(weight_shape, device=x.device)
+    taps = torch.ones(weight_shape, dtype=torch.float32, device=x.device)
     return functional.conv2d(x.isnan().float(), taps, None, stride, padding, dilation, groups) > 0
 
 

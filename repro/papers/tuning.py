@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import importlib
 import importlib.util
-import json
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,9 +17,9 @@ from typing import Any
 
 import pandas as pd
 
-from repro.errors import InputError, check_choice
+from repro.errors import DamagedError, InputError, check_choice
 from repro.papers import jobs
-from repro.paths import records_root, write_text
+from repro.paths import records_root, sealed_json, unsealed_json, write_text
 from repro.runs import Engine, RunSpec
 
 COLUMNS = ["network", "setting", "seed", "held_out_accuracy_pct"]
@@ -104,12 +103,20 @@ def tuning_of(paper: str, dataset: str) -> Tuning:
 def keep_tuning(paper: str, dataset: str, tuned: pd.DataFrame, provenance: Mapping[str, Any]) -> Path:
     """Write what `tune` gave beside the records, as <records>/tuning/<paper>-<dataset>.csv and .json.
 
-    The second holds the choice, the provenance and the digest of the first.
+    The second holds the choice, the provenance, the digest of the first and one of its own.
     """
     path = records_root() / "tuning" / f"{paper}-{dataset}.csv"
     text = tuned.round({COLUMNS[-1]: 4}).to_csv(index=False, lineterminator="\n")
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
-    document = {"chosen": best_settings(tuned), "sha256": digest, "provenance": dict(provenance)}
+    document = {"chosen": best_settings(tuned), "csv_sha256": digest, "provenance": dict(provenance)}
     write_text(path, text)
-    write_text(path.with_suffix(".json"), json.dumps(document, indent=1, sort_keys=True) + "\n")
+    write_text(path.with_suffix(".json"), sealed_json(document, indent=1) + "\n")
     return path
+
+
+def kept_tuning(path: Path) -> tuple[pd.DataFrame, dict]:
+    """What `keep_tuning` wrote: the rows, and the choice with its provenance. Raises: DamagedError otherwise."""
+    document = unsealed_json(path.with_suffix(".json"))
+    if hashlib.sha256(path.read_bytes()).hexdigest() != document["csv_sha256"]:
+        raise DamagedError(f"{path.name} is damaged: its content does not have the digest that its JSON names.")
+    return pd.read_csv(path), document

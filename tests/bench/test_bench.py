@@ -266,17 +266,6 @@ def test_rows_are_appended_and_never_edited(setting):
     assert list(records.latest(records.read())["ratio"]) == [0.5]
 
 
-def test_rows_from_before_a_column_stay_as_they_are_and_leave_it_empty(setting):
-    path = records.append("forward", [_row()])
-    old = "\n".join(",".join(line.split(",")[:-2]) for line in path.read_text().splitlines()) + "\n"
-    path.write_text(old)
-    assert list(records.read()["form"]) == [""]
-    records.append("forward", [_row(form="max+fma", date="2026-01-02")])
-    assert path.read_text().partition("\n")[2].startswith(old.partition("\n")[2])
-    assert list(records.read()["form"]) == ["", "max+fma"]
-    assert list(records.latest(records.read())["form"]) == ["max+fma"]
-
-
 @pytest.mark.parametrize(
     "old,new", [(b"1.5", b"1.6"), (b"s,float32", b"s;float32"), (b"conv2d", b"con\xff2d"), (b",d,", b',"d,')]
 )

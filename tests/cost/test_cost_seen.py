@@ -84,6 +84,20 @@ def test_a_subclass_is_counted_with_what_it_adds(base, adds, shifts):
     assert (found.adds, found.shifts, found.mults) == (adds + extra, shifts, extra)
 
 
+def test_a_layer_with_a_forward_of_its_own_is_counted_with_what_it_adds():
+    layer, down, up = nn.Linear(6, 4), torch.randn(6, 2), torch.randn(2, 4)
+    plain = layer.forward
+    layer.forward = lambda x: plain(x) + x @ down @ up
+    assert count(layer, (torch.empty(3, 6),)).macs == 3 * (6 * 4 + 6 * 2 + 2 * 4)
+
+
+@pytest.mark.parametrize(("kind", "size"), [(nn.Conv1d, (6,)), (nn.Conv2d, (6, 7)), (nn.Conv3d, (6, 7, 8))])
+def test_one_image_without_a_batch_counts_as_a_batch_of_one(kind, size):
+    layer = nn.Sequential(kind(3, 4, 3), nn.ReLU())
+    alone, batch = (count(layer, (torch.empty(*shape, *size),)) for shape in ((3,), (1, 3)))
+    assert alone.macs == batch.macs > 0
+
+
 def test_trainable_exponents_in_a_subclass_are_shifts():
     class Same(ShiftConv2d):
         def forward(self, x):

@@ -67,12 +67,36 @@ def test_a_default_device_does_not_reach_what_a_layer_allocates(name):
     assert got.device.type == "cpu" and torch.equal(got, wanted)
 
 
-def test_every_allocation_of_the_cpu_kernels_names_its_device():
+def test_every_allocation_of_the_cpu_kernels_names_its_device_and_dtype():
     for path in sorted((repo_root() / "repro" / "cpu").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
             if name in ("torch.empty", "torch.zeros", "torch.ones", "torch.full", "torch.arange", "torch.tensor"):
-                assert "device" in [keyword.arg for keyword in node.keywords], f"{path.name}:{node.lineno}"
+                named = {keyword.arg for keyword in node.keywords}
+                assert named >= {"device", "dtype"}, f"{path.name}:{node.lineno}"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@each_layer
+def test_a_default_dtype_does_not_reach_what_a_layer_computes(name, dtype):
+    layer, x = layer_and_input(name)
+    x = x.detach().clone()  # the others' input stays as it is
+    x.view(-1)[0] = float("nan")
+    trains = [p for p in layer.parameters() if p.requires_grad]
+
+    def computed():
+        y = layer(x)
+        gradients = torch.autograd.grad(y.nan_to_num().sum(), trains) if trains else ()
+        return [y.detach(), *gradients]
+
+    wanted = computed()
+    torch.set_default_dtype(dtype)
+    try:
+        got = computed()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for ours, theirs in zip(got, wanted, strict=True):
+        assert ours.dtype == theirs.dtype and torch.equal(ours.nan_to_num(), theirs.nan_to_num())
 
 
 @each_layer

@@ -1,13 +1,11 @@
 """Settings chosen on held-out images: what is tried, what is chosen, and that recipes hold what was chosen."""
 
-import hashlib
 import importlib
-import json
 
 import pandas as pd
 import pytest
 
-from repro.errors import InputError
+from repro.errors import DamagedError, InputError
 from repro.papers import tuning
 from repro.papers.data import load_splits
 from repro.paths import results_root
@@ -45,9 +43,20 @@ def test_networks_of_a_kind_choose_one_setting_with_the_best_mean():
 def test_recipes_hold_what_the_record_chose(path):
     paper, dataset = path.stem.split("-", 1)
     tuned_by_dataset = importlib.import_module(f"repro.papers.{paper}.recipes").TUNED
-    chosen, stored = tuning.best_settings(pd.read_csv(path)), json.loads(path.with_suffix(".json").read_text())
-    assert chosen == tuned_by_dataset[dataset] == stored["chosen"]
-    assert stored["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    tuned, stored = tuning.kept_tuning(path)
+    assert tuning.best_settings(tuned) == tuned_by_dataset[dataset] == stored["chosen"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_a_flipped_byte_of_a_tuning_record_shows(tmp_path, monkeypatch, suffix):
+    monkeypatch.setenv("REPRO_OUTPUT", str(tmp_path))
+    rows = pd.DataFrame([("conv", "a", 0, 54.0), ("conv", "b", 0, 50.0)], columns=tuning.COLUMNS)
+    path = tuning.keep_tuning("acghostnet", "digits", rows, {"device": "a processor"})
+    assert tuning.kept_tuning(path)[1]["chosen"] == {"conv": "a"}
+    damaged = path.with_suffix(suffix)
+    damaged.write_bytes(damaged.read_bytes().replace(b"54.0", b"44.0").replace(b"a processor", b"b processor"))
+    with pytest.raises(DamagedError, match="damaged"):
+        tuning.kept_tuning(path)
 
 
 def test_unknown_papers_and_data_sets_are_refused():

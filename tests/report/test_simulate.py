@@ -1,10 +1,15 @@
 """Verdicts on simulated tables whose truth is known: how often they are wrong, and when they are reached."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from repro.errors import InputError
+from repro.papers import ranking
+from repro.report import judge, published
 from repro.report.simulate import FORMS, SETTINGS, Setting, answers, false_verdicts, power, verdict_rates
+from tests.report.evidence_frames import from_answers, taus
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +87,58 @@ def test_a_setting_refuses_what_cannot_be():
     for change in ({"examples": 1}, {"accuracy_pct": 100.0}, {"seed_sd": -1.0}, {"seed_sd": True}):
         with pytest.raises(InputError, match=next(iter(change))):
             Setting(**({"examples": 100, "accuracy_pct": 50.0, "seed_sd": 1.0} | change))
+
+
+# --- forms that are compiled from a table: mean gains, rank correlations ---------------------------------------------
+
+
+def _gain_verdict(gaps, seeds, generator):
+    """shiftaddaug_supp-c03: AugAdd above Add on eight rows, by the mean gain; `gaps` in points, one a row."""
+    setting, right = SETTINGS["CIFAR-like"], {}
+    rows = published("shiftaddaug_supp_t02")[["model", "dataset"]].drop_duplicates().itertuples(index=False)
+    for (model, dataset), gap in zip(rows, gaps, strict=True):
+        pair = answers(setting, [setting.accuracy_pct, setting.accuracy_pct + gap], seeds, generator)
+        for method, outcomes in zip(("Add", "AugAdd"), pair):
+            right[model, dataset, method, "accuracy_pct"] = outcomes
+    tables = from_answers("shiftaddaug_supp_t02", ("model", "dataset", "method"), right, preset="paper", dataset=None)
+    return judge("shiftaddaug_supp-c03", tables)
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_a_mean_gain_of_equal_methods_is_rarely_decided(seeds):
+    """Of 500 such tables with three seeds 13 and 14 were decided wrongly, either way; 60 may hold some more."""
+    generator = np.random.default_rng(seeds)
+    found = Counter(_gain_verdict([0.0] * 8, seeds, generator).status for _ in range(60))
+    assert found["reproduced"] <= 6 and found["not reproduced"] <= 6, found
+    assert _gain_verdict([4.0] * 8, seeds, generator).status == "reproduced"
+    assert _gain_verdict([-4.0] * 8, seeds, generator).status == "not reproduced"
+
+
+def test_a_mean_gain_is_not_reproduced_where_a_row_is_reversed():
+    verdict = _gain_verdict([8.0] * 7 + [-12.0], 3, np.random.default_rng(0))
+    assert verdict.status == "undecided" and "1 are reversed" in verdict.evidence
+
+
+def _tau_verdict(noises, generator, networks=24, seeds=3):
+    """acghostnet-c36, a difference of differences of tau; supernets see the networks' quality with these noises."""
+    quality = generator.standard_normal(networks)
+    truths = quality[:, None] + generator.standard_normal((networks, seeds))
+    predicted = {
+        place: quality[:, None] + noise * generator.standard_normal((networks, seeds))
+        for place, noise in enumerate(noises)
+    }
+    taus_of = [
+        [ranking.agreement(predicted[place][:, seed], truths)["kendall_tau"] for place in predicted]
+        for seed in range(seeds)
+    ]
+    drawn = ranking.resampled(predicted, truths, count=40)
+    drawn = drawn[drawn["column"] == "kendall_tau"].pivot(index="draw", columns="name", values="value")
+    return judge("acghostnet-c36", taus(*taus_of, draws=drawn.to_numpy().tolist())).status
+
+
+def test_strategies_that_rank_alike_are_rarely_told_apart_by_tau():
+    generator = np.random.default_rng(5)
+    found = Counter(_tau_verdict([1.0] * 4, generator) for _ in range(30))
+    assert found["reproduced"] <= 1 and found["not reproduced"] <= 1, found
+    clear = Counter(_tau_verdict([9.0, 9.0, 0.1, 9.0], generator, networks=64) for _ in range(5))
+    assert clear["reproduced"] >= 4, clear

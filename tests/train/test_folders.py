@@ -227,11 +227,15 @@ def test_lists_of_other_images_than_there_are_labels_for_are_refused(root):
 
 def test_a_list_beyond_any_that_is_known_is_refused_before_it_is_unpacked(root):
     top, _ = written(root, "flowers102")
-    savemat(top / "setid.mat", {"trnid": np.zeros((1, 2**20 + 1)), "valid": [[7]], "tstid": [[2]]}, do_compression=True)
-    with pytest.raises(MissingDataError, match="trnid has 1048577 entries, more than 1048576"):
-        open_folder("flowers102", "train")
-    (top / "setid.mat").write_bytes(bytes(2**23 + 1))
-    with pytest.raises(MissingDataError, match="it has more than 8388608 bytes"):
+    large = np.zeros(2**22 + 1)
+    nested = np.empty((1, 1), dtype=object)
+    nested[0, 0] = large
+    for value in (large, nested):
+        savemat(top / "setid.mat", {"trnid": value, "valid": [[7]], "tstid": [[2]]}, do_compression=True)
+        with pytest.raises(MissingDataError, match="it unpacks to more than 33554432 bytes"):
+            open_folder("flowers102", "train")
+    (top / "setid.mat").write_bytes(bytes(2**25 + 1))
+    with pytest.raises(MissingDataError, match="it holds more than 33554432 bytes"):
         open_folder("flowers102", "train")
 
 
