@@ -431,7 +431,11 @@ def load(table_id: str, frame: pd.DataFrame, *, analytic: bool, scores: bool = F
         return None
     extra, figure = facts.get("extra", {}), is_figure(table_id)
     own = _bare(extra["scores"] if scores else frame, facts)
-    exact = sized if analytic or (sized is not None and not figure) else own
+    exact = own
+    if analytic:
+        exact = sized
+    elif sized is not None and not figure:
+        exact = _at_size(own, sized, table_spec(table_id).key)
     own, exact = (by_search(part, _discrete(part) if figure else table_spec(table_id).key) for part in (own, exact))
     return Ours(
         table_id,
@@ -442,6 +446,17 @@ def load(table_id: str, frame: pd.DataFrame, *, analytic: bool, scores: bool = F
         all_exact=analytic,
         small=sized is None and not figure,
     )
+
+
+def _at_size(own: pd.DataFrame, sized: pd.DataFrame, key: Iterable[str]) -> pd.DataFrame:
+    """What was run, with the counts and energies of the same networks at the paper's size."""
+    on = [name for name in (*key, "seed", "search_seed") if name in own and name in sized]
+    others = [name for name in own if name in on or name not in sized]
+    if not on or len(others) == len(on):
+        return sized
+    exact = own[others].merge(sized, on=on, how="outer", sort=False)
+    exact.attrs = dict(sized.attrs)
+    return exact
 
 
 def _discrete(frame: pd.DataFrame) -> list[str]:

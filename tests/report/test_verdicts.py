@@ -482,3 +482,14 @@ def test_unknown_claim_and_wrong_schema_are_refused():
 def test_answers_differ_between_methods_only_by_what_is_asked():
     right = answers(80, 3, 5000, np.random.default_rng(0))
     assert right.shape == (3, 5000) and abs(100 * right.mean() - 80) < 3
+
+
+def test_outcomes_of_runs_count_beside_costs_at_the_papers_size():
+    """shiftaddaug-c28 reads `status`, which the frame of costs at the paper's size does not have."""
+    printed = published("shiftaddaug_t03")
+    costs = ["mult_m", "shift_m", "add_m", "energy_mj", "latency_ms"]
+    rows = pd.concat([printed.drop(columns=["gain_pct"]).assign(seed=seed) for seed in range(6)], ignore_index=True)
+    size = printed[["model", "method", *costs]]
+    ours = with_facts(rows.assign(**{name: 0.1 for name in costs}), dataset="cifar10", paper_size=size)
+    assert judge("shiftaddaug-c28", {"shiftaddaug_t03": ours}).status == "reproduced"
+    assert "2.345" in judge("shiftaddaug-c20", {"shiftaddaug_t03": ours}).evidence
