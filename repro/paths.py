@@ -150,11 +150,13 @@ def published_root() -> Path:
 def atomic_path(target: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `target`; move it onto `target` only if the block ends without an error.
 
-    A kill at any moment leaves either the old file or the new one, never half of one.
+    A kill at any moment leaves either the old file or the new one, never half of one. What killed writers left in the
+    folder is removed.
     """
     target = Path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        sweep(target.parent)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     except OSError as error:
         raise InputError(

@@ -14,18 +14,23 @@ import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from repro.datasets import Vocabulary, load
+from repro.bench import records as bench_records
+from repro.cpu import memory, runner
+from repro.datasets import Vocabulary, cache, load
 from repro.datasets.cache import folder_of_caches
 from repro.errors import InputError, MissingDataError
 from repro.models import load_weights, save_weights
-from repro.paths import repo_root
+from repro.pages import execute as pages
+from repro.papers import tuning
+from repro.paths import pages_root, repo_root, write_text
 from repro.report.records import load_records, save_record
-from repro.runs import RunSpec, execute, load_result
+from repro.runs import RunSpec, execute, find_status, load_result
 from repro.search import GeneSpace, evolve
 from repro.search.record import Candidate, Generation, read_generations, write_generation
 from repro.train import load_checkpoint, save_checkpoint
@@ -82,16 +87,21 @@ def a_run(file: str):
     return make
 
 
-def a_record(suffix: str):
+def a_record(pattern: str):
     def make(folder: Path):
         frame = pd.DataFrame({"adaptive_lr": [0, 1], "separate_warmup": [0, 0], "kendall_tau": [0.25, 0.5], "seed": 0})
-        path = save_record("acghostnet_t06", frame, PROVENANCE).with_suffix(suffix)
-        return (
-            path,
-            lambda: [(r.frame.values.tolist(), r.provenance) for r in load_records("acghostnet_t06")] or refuse(),
-        )
+        extra = pd.DataFrame({"pair": [1, 2], "kendall_tau": [0.5, 0.75]})
+        path = save_record("acghostnet_t06", frame, PROVENANCE, extra={"repeatability": extra})
+        return one(f"{path.stem}{pattern}", path.parent), lambda: stored_records() or refuse()
 
     return make
+
+
+def stored_records() -> list:
+    return [
+        (record.frame.values.tolist(), record.frame.attrs["extra"]["repeatability"].values.tolist(), record.provenance)
+        for record in load_records("acghostnet_t06")
+    ]
 
 
 def a_generation(folder: Path):
@@ -129,6 +139,88 @@ def rebuilt():
     return data.fingerprint, data.provenance
 
 
+def an_error(folder: Path):
+    spec = RunSpec("sums", "tests.runs.run_functions:fail_on_odd", SumRecipe(), 1)
+    with pytest.raises(ValueError, match="seed 1 is odd"):
+        execute(spec)
+
+    def read():
+        status = find_status(spec)
+        return refuse() if status.message.startswith("damaged: ") else (status.state, status.message)
+
+    return spec.folder / "error.json", read
+
+
+def a_tuning(suffix: str):
+    def make(folder: Path):
+        rows = pd.DataFrame([("conv", "a", 0, 54.0), ("conv", "b", 0, 50.0)], columns=tuning.COLUMNS)
+        path = tuning.keep_tuning("acghostnet", "digits", rows, {"device": "a processor"})
+
+        def read():
+            tuned, document = tuning.kept_tuning(path)
+            return tuned.values.tolist(), document
+
+        return path.with_suffix(suffix), read
+
+    return make
+
+
+def bench_rows(folder: Path):
+    times = dict.fromkeys(("ms_p50", "ms_p20", "ms_p80", "peer_ms_p50", "ratio", "terms_per_s"), 1.5)
+    texts = dict.fromkeys(("op", "backend", "mode", "kind", "shape", "dtype", "peer"), "x")
+    where = bench_records.context("cpu", 1, "quick")
+    path = bench_records.append(
+        "faults", [bench_records.Row(**texts, **times, **where, peak_mem_mib=1, pct_of_bound=2)]
+    )
+
+    def read():
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            rows = bench_records.read()
+        return refuse() if told else rows[rows["op"] == "x"].astype(str).values.tolist()
+
+    return path, read
+
+
+def a_kernel(suffix: str):
+    def make(folder: Path):
+        place = folder / "kernels"
+        place.mkdir(mode=0o700)
+
+        def read():
+            kernel = runner._compile(add_one, place)
+            number = np.array([41])
+            kernel[1](number.ctypes.data)
+            return number.item()
+
+        read()
+        return one(f"*{suffix}", place), read
+
+    return make
+
+
+def add_one(address):
+    memory.store_int(address, 0, memory.load_int(address, 0) + 1)
+
+
+def a_remembered_sum(folder: Path):
+    source = folder / "source"
+    source.write_bytes(b"images")
+    cache.file_sha256(source)
+    return one("*.json", folder_of_caches() / "sums"), lambda: cache.file_sha256(source)
+
+
+def a_page(file: str):
+    def make(folder: Path):
+        files = [pages_root() / "90_small.ipynb", pages_root() / "90_small.html"]
+        for path in files:
+            write_text(path, "executed")
+        pages._stamp("90_small", "key", *files)
+        return pages_root() / file, lambda: pages._is_up_to_date("90_small", "key", *files) or refuse()
+
+    return make
+
+
 def refuse():
     raise InputError("set aside")
 
@@ -147,6 +239,17 @@ KINDS = {
     "cached images": a_cached_array("images.npy"),
     "cached labels": a_cached_array("labels.npy"),
     "cache's record": a_cached_array("meta.json"),
+    "remembered sum": a_remembered_sum,
+    "error": an_error,
+    "extra frame": a_record("*repeatability*"),
+    "tuning": a_tuning(".csv"),
+    "tuning's choice": a_tuning(".json"),
+    "benchmark": bench_rows,
+    "kernel": a_kernel(".nbc"),
+    "index of kernels": a_kernel(".nbi"),
+    "page": a_page("90_small.html"),
+    "executed notebook": a_page("90_small.ipynb"),
+    "stamp": a_page(".90_small.stamp.json"),
 }
 
 
@@ -167,6 +270,19 @@ def test_no_flipped_byte_is_read_as_something_else(kind, tmp_path):
         restore(path, whole)
     print(f"{kind}: {PLACES} flips, {told} refused, the others redone or harmless, 0 silent")
     assert same(read(), good)
+
+
+@pytest.mark.parametrize(
+    "kind", ["checkpoint", "weights", "vocabulary", "generation", "tuning", "benchmark", "page", "stamp"]
+)
+def test_the_next_writer_removes_what_a_killed_one_left(kind, tmp_path):
+    path, _ = KINDS[kind](tmp_path)
+    old, new = (path.with_name(f".{path.name}.{word}.part") for word in ("old", "new"))
+    for part, age_s in ((old, 7200), (new, 0)):
+        part.write_bytes(b"half")
+        os.utime(part, (time.time() - age_s,) * 2)
+    KINDS[kind](tmp_path)
+    assert new.exists() and not old.exists()
 
 
 def restore(path: Path, whole: bytes) -> None:

@@ -80,7 +80,6 @@ def _lock(folder: Path) -> AbstractContextManager:
 
 def _store(folder: Path, entry: CachedSplit) -> None:
     files = {}
-    paths.sweep(folder)
     for array in ARRAYS:
         path = folder / f"{array}.npy"
         with paths.atomic_path(path) as temporary, open(temporary, "wb") as handle:

@@ -19,9 +19,12 @@ from repro.errors import InputError, check_choice, nearest
 from repro.layers.adder import AdderConv2d, AdderLinear
 from repro.layers.factory import CONV2D, LINEAR, OPERATORS, check_op_options
 from repro.layers.geometry import REMAKES
+from repro.layers.norms import without_norm
 from repro.layers.replace import keep_ties, lost_hooks, replace_layers
 from repro.layers.shift import ShiftConv2d, ShiftLinear
+from repro.layers.shiftadd import ShiftAddConv2d, ShiftAddLinear
 
+_ADDERS = (AdderConv2d, AdderLinear, ShiftAddConv2d, ShiftAddLinear)
 Skip = str | type | Callable[[str, nn.Module], bool]
 
 
@@ -79,7 +82,7 @@ def convert(
         layer, and a parameter shared by several layers stays shared. Hooks and training modes go over too. Layers whose
         weight is remade before every forward (pruning, weight norm, spectral norm, other parametrisations) are kept.
         What could not be carried over is in the report.
-    Warns: of adder layers with no normalisation behind them, in the order in which the model holds its layers.
+    Warns: of adder layers that lead to something else before a normalisation (`repro.layers.norms`).
     Raises: InputError for an unknown operator or option, or a name in `skip` that matches no layer.
     """
     check_choice("to", to, OPERATORS)
@@ -121,20 +124,11 @@ def _computed_tensors(model: nn.Module) -> dict:
     return {id(value): value.detach().clone() for value in values if isinstance(value, Tensor) and not value.is_leaf}
 
 
-_PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Flatten)
-
-
 def _warn_without_norms(model: nn.Module, new: set[nn.Module]) -> None:
     if model in new:  # a bare layer: what stands behind it is the caller's
         return
-    made = {part for layer in new for part in layer.modules()}
-    leaves = [(n, m) for n, m in model.named_modules() if next(m.children(), None) is None and type(m) not in _PASSING]
-    following = [module for _, module in leaves[1:]] + [None]
-    bare = [
-        name or "(model)"
-        for (name, module), behind in zip(leaves, following)
-        if module in made and isinstance(module, (AdderConv2d, AdderLinear)) and not _is_norm(behind)
-    ]
+    adders = {layer for layer in new if isinstance(layer, _ADDERS)}
+    bare = without_norm(model, adders) if adders else []
     if bare:
         shown = ", ".join(bare[:4]) + (f" and {len(bare) - 4} more" if len(bare) > 4 else "")
         warnings.warn(
@@ -142,10 +136,6 @@ def _warn_without_norms(model: nn.Module, new: set[nn.Module]) -> None:
             "bias and grow with the fan-in, so put a batch or layer normalisation behind each, or skip them.",
             stacklevel=3,
         )
-
-
-def _is_norm(module: nn.Module | None) -> bool:
-    return module is not None and "norm" in type(module).__name__.lower()
 
 
 def to_conv(model: nn.Module, *, skip: Skip | Iterable[Skip] = (), inplace: bool = False) -> nn.Module:

@@ -31,7 +31,6 @@ from repro.paths import (
     repo_root,
     results_root,
     sealed_json,
-    sweep,
     unsealed_json,
     write_text,
 )
@@ -127,6 +126,10 @@ def _stamp_of(name: str) -> Path:
     return pages_root() / f".{name}.stamp.json"
 
 
+def _stamp(name: str, key: str, *files: Path) -> None:
+    write_text(_stamp_of(name), sealed_json({"key": key, "files": [_file_digest(path) for path in files]}))
+
+
 def _is_up_to_date(name: str, key: str, *files: Path) -> bool:
     """Whether the stamp names this key and these very files."""
     try:
@@ -157,15 +160,13 @@ def execute(name: str, parameters: Mapping[str, Any], *, fresh: bool = False, pr
     if not fresh and _is_up_to_date(name, _key(text, given), copy, page):
         return NotebookResult(name, "up to date", page=page)
     started = time.perf_counter()
-    sweep(pages_root())
     _stamp_of(name).unlink(missing_ok=True)
     message = _execute_into(source, copy, given, progress)
     if not message:
         _clean(copy)
     _read_into_page(copy, page)
     if not message:
-        stamp = {"key": _key(text, given), "files": [_file_digest(path) for path in (copy, page)]}
-        write_text(_stamp_of(name), sealed_json(stamp))
+        _stamp(name, _key(text, given), copy, page)
     state = "failed" if message else "executed"
     return NotebookResult(name, state, round(time.perf_counter() - started, 1), message, page)
 

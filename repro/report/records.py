@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from repro.errors import InputError, check_choice
-from repro.paths import records_root, results_root, sweep, write_text
+from repro.paths import records_root, results_root, write_text
 from repro.report.conform import conform
 from repro.report.published import figure_ids, table_ids
 
@@ -152,7 +152,6 @@ def save_record(
     document["extra_sha256"] = {name: _digest(part) for name, part in more.items()}
     if _says_the_same(path, document):
         return path
-    sweep(path.parent)
     write_text(path, text)
     for name, part in more.items():
         write_text(_beside(path, name), part)
@@ -168,7 +167,10 @@ def read_record(path: Path) -> Record:
         document = json.loads(path.read_text(encoding="utf-8"))
         text = path.with_suffix(".csv").read_text(encoding="utf-8")
         table_id, provenance, digest = document["table_id"], document["provenance"], document["sha256"]
-        extras = dict(document.get("extra_sha256", {}))
+        texts = {"": (text, digest)}
+        for extra, known in dict(document.get("extra_sha256", {})).items():
+            beside = _beside(path, extra)
+            texts[extra] = (beside.read_text(encoding="utf-8") if beside.is_file() else "", known)
         if document.keys() - _PARTS or table_id != path.parent.name:
             raise ValueError("it is not a record of this table")
         if document.get("provenance_sha256", _digest(_plain(provenance))) != _digest(_plain(provenance)):
@@ -177,10 +179,6 @@ def read_record(path: Path) -> Record:
         raise InputError(
             f"result record {name} cannot be read ({error}); delete it and run the table again."
         ) from error
-    texts = {"": (text, digest)}
-    for extra, known in extras.items():
-        beside = _beside(path, extra)
-        texts[extra] = (beside.read_text(encoding="utf-8") if beside.is_file() else "", known)
     if any(known != _digest(part) for part, known in texts.values()):
         raise InputError(f"result record {name} does not fit its CSV (one was edited or lost); run the table again.")
     provenance = _check_provenance(provenance, name)

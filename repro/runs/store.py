@@ -30,7 +30,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from repro.errors import DamagedError, InputError
-from repro.paths import sealed_json, sweep, unseal, unsealed_json, write_text
+from repro.paths import sealed_json, unseal, unsealed_json, write_text
 from repro.runs.provenance import provenance
 from repro.runs.spec import FOLDER, RunSpec, agrees, to_plain
 
@@ -232,7 +232,6 @@ def execute(spec: RunSpec, *, fresh: bool = False, begin: Callable[[], None] | N
             "or set REPRO_RUNS to another folder."
         ) from error
     with FileLock(folder / LOCK):
-        sweep(folder)
         if not fresh:
             done = load_result(spec, locked=True)
             if done is not None:

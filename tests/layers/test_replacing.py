@@ -169,6 +169,37 @@ def test_adders_without_a_normalisation_behind_them_are_warned_of():
         convert(nn.Linear(2, 2), "adder")
 
 
+class Residual(nn.Module):
+    """Held in another order than computed: norm, shortcut, body; a functional norm; an activation before one."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.shortcut = nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
+        self.body, self.act = nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()
+        self.late, self.late_norm = nn.Conv2d(4, 4, 1), nn.GroupNorm(2, 4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.norm(self.body(x) + self.shortcut(x))
+        x = self.late_norm(self.act(self.late(x)))
+        x = nn.functional.layer_norm(self.late(x), x.shape[1:])
+        return self.head(x.mean((2, 3)))
+
+
+class Branching(Residual):
+    def forward(self, x):
+        return super().forward(x) if x.sum() > 0 else self.body(x)
+
+
+def test_a_normalisation_is_looked_for_where_it_is_computed():
+    with pytest.warns(UserWarning, match="behind them: late, head;"):
+        convert(Residual(), "adder")
+    with pytest.warns(UserWarning, match="behind them: late, head;"):
+        convert(Residual(), "shiftadd")
+    with pytest.warns(UserWarning, match="behind them: shortcut, body, head;"):  # in the order of holding
+        convert(Branching(), "adder")
+
+
 def test_calibration_refuses_what_it_cannot_use():
     bad = IMAGES.clone()
     bad[0, 0, 0, 0] = float("nan")

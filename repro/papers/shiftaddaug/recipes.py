@@ -27,7 +27,7 @@ PAPER = TrainRecipe(
 """Sec. 4.1; adders train for 300 epochs. Adaptive rate and its eta are AdderNet's, crop and flip the usual ones."""
 
 SMALL = dataclasses.replace(PAPER, batch_size=64, crop_padding=2)
-TUNED_SETTINGS = {f"rate {rate:g}": {"lr": rate} for rate in (0.05, 0.15, 0.3, 0.6, 1.2)}
+TUNED_SETTINGS = {f"rate {rate:g}": {"lr": rate} for rate in (0.05, 0.15, 0.3, 0.6, 1.2, 2.4)}
 """Peak rates that `repro tune shiftaddaug` compares for each operator by itself, on held-out training images."""
 
 TUNED = {

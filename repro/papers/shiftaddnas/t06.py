@@ -3,10 +3,10 @@
 `computed`: energy and latency of the two networks that the paper found, as printed and on one array. `trained`: every
 way of sharing in `sharing.MODES` ranks the same random paths by the score of inherited weights, which is held-out loss
 (their test loss is recorded and chooses nothing). The truth is the test loss of each path in one training alone;
-statistics are means over such trainings, and `ceiling` is what a further training would reach. Accuracy ranks small
-networks badly: most of them are alike. The public code compares with another supernet instead (`..._against_own`), and
-by accuracy on training images. Each of the two printed ways also searches: evolution by held-out loss under limits of
-operations and energy, and the network it finds is trained alone.
+statistics are means over such trainings, and `repeatability` is what a further training would reach. Accuracy ranks
+small networks badly: most of them are alike. The public code compares with another supernet instead
+(`..._against_own`), and by accuracy on training images. Each of the two printed ways also searches: evolution by
+held-out loss under limits of operations and energy, and the network it finds is trained alone.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def trained(recipe, seeds, run):
 
     top1_pct is that of the network that the supernet found, trained alone; its cost stands in `found`, since it is a
     smaller network than the printed ones. `attrs["extra"]` further: modes (all ways of sharing, by supernet:
-    correlations, scores, parameters, correlation with the supernet without sharing), ceiling, intervals and draws over
-    paths and trainings, differences of `CONTROLS`, points, examples.
+    correlations, scores, parameters, correlation with the supernet without sharing), repeatability, intervals and draws
+    over paths and trainings, differences of `CONTROLS`, points, examples.
     """
     done = run(sharing.supernet_specs(recipe, recipe.modes, seeds) | sharing.path_specs(recipe, seeds))
     points = _points(recipe, seeds, done)
@@ -129,7 +129,7 @@ def trained(recipe, seeds, run):
     printed = draws[draws["name"].isin(PRINTED)].rename(columns={"name": "method"})
     frame.attrs["extra"] = {
         "modes": modes,
-        "ceiling": pd.DataFrame([{"trainings": len(seeds), **ranking.ceiling(alone.to_numpy())}]),
+        "repeatability": ranking.repeatability(alone.to_numpy()),
         "intervals": ranking.intervals(draws),
         "differences": _differences(modes, draws),
         "draws": printed,
@@ -245,7 +245,7 @@ def _tau_by_mode(extra):
         if len(spans):
             span = spans[(spans["name"] == name) & (spans["column"] == "kendall_tau")]
             axis.hlines([place] * len(span), span["low"], span["high"], color=colour, linewidth=2, alpha=0.4)
-    top = extra["ceiling"]["kendall_tau"].iloc[0]
+    top = extra["repeatability"]["kendall_tau"].iloc[0]
     if np.isfinite(top):
         axis.axvline(top, color=COLOURS["ink"], linestyle="--", linewidth=1)
     axis.set_yticks(range(len(names)), list(reversed(names)))
@@ -262,7 +262,7 @@ TABLE = Table(
     seeds=recipes.SEEDS,
     scale=recipes.SCALE,
     layout="wide",
-    keeps=("modes", "ceiling", "intervals", "differences", "draws", "found", "examples"),
+    keeps=("modes", "repeatability", "intervals", "differences", "draws", "found", "examples"),
     models=("shiftaddnas_t0", "shiftaddnas_t1", "shiftaddnas_t1_rank2"),
     unit="supernet",
 )

@@ -53,7 +53,7 @@ def test_a_supernet_is_compared_with_single_trainings_as_their_ceiling_is(frame)
     told = extra["modes"].set_index(["mode", "seed"]).loc[("T fitted", 1), "pearson_r"]
     assert told == pytest.approx(alone.corrwith(mine).mean())
     between = alone.corr().to_numpy()[np.triu_indices(3, 1)].mean()
-    assert extra["ceiling"]["pearson_r"].item() == pytest.approx(between)
+    assert extra["repeatability"]["pearson_r"].item() == pytest.approx(between)
     own = extra["modes"].set_index("mode").loc["w/o WS"]
     assert (own[["kendall_tau_against_own", "pearson_r_against_own", "spearman_rho_against_own"]] > 0.999).all(
         axis=None
