@@ -136,7 +136,7 @@ BESIDE = f"""() => {{
     const controls = [...document.querySelectorAll('.widget-dropdown, .widget-text, .widget-slider')]
         .filter(e => e.offsetParent).map(e => e.getBoundingClientRect());
     const first = charts.find(c => c.height > 0);
-    return charts.length && controls.length && first.top < innerHeight / 2 &&
+    return charts.length && controls.length && first.bottom <= innerHeight &&
         controls.some(c => c.right <= first.left && c.top < first.bottom && c.bottom > first.top);
 }}"""
 
