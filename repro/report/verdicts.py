@@ -168,9 +168,10 @@ def _lost(mine: Ours, ref: Reference) -> str:
 
 
 def _papers_datasets(table_id: str) -> set[str]:
-    """Data sets of a printed table; those of language pairs ("WMT14 En-De") by the name of their corpus too."""
+    """Data sets of a printed table, none where it states none; language pairs ("WMT14 En-De") by their corpus too."""
     listed = table_index().set_index("table_id")["dataset"].get(table_id, "")
-    return {folded(part) for name in listed.split(";") if name for part in (name, name.split()[0])}
+    names = [name for name in listed.split(";") if name and not name.startswith("not stated")]
+    return {folded(part) for name in names for part in (name, name.split()[0])}
 
 
 def _why_not_applicable(
