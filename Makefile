@@ -98,8 +98,9 @@ $(VENV)/.installed: constraints.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing into $(VENV) (a few minutes the first time) ..."
 	@{ $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch && \
 	   $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks]'; } || \
-	  { echo "Installation failed (see above). Check the network and about 4 GB of free disk (torch's CUDA build: several more), then run the same"; \
-	    echo "command again: what is already installed is kept. 'rm -rf $(VENV)' starts over."; exit 1; }
+	  { echo "Installation failed (see above). Check the network and about 4 GB of free disk"; \
+	    echo "(torch's CUDA build: several more), then run the same command again: what is already"; \
+	    echo "installed is kept. 'rm -rf $(VENV)' starts over."; exit 1; }
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

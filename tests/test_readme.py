@@ -2,10 +2,13 @@
 
 import re
 import subprocess
+import tomllib
 
 import pytest
 import torch
+import yaml
 
+import repro
 from repro.papers.status import board_is_current
 from repro.paths import repo_root
 
@@ -35,15 +38,28 @@ def test_the_make_targets_that_it_names_exist(readme):
     assert named and named <= targets, named - targets
 
 
+def test_the_citation_names_the_papers_as_the_readme_does(readme):
+    citation = yaml.safe_load((repo_root() / "CITATION.cff").read_text(encoding="utf-8"))
+    license = tomllib.loads((repo_root() / "pyproject.toml").read_text(encoding="utf-8"))["project"]["license"]
+    assert citation["cff-version"] == "1.2.0" and citation["license"] == license
+    assert citation["version"] == repro.__version__ and citation["message"] and citation["authors"]
+    cited = set()
+    for paper in citation["references"]:
+        address = paper.get("url") or f"https://doi.org/{paper['doi']}"
+        where = f"{paper.get('status', '')} to {paper['conference']['name']}".removeprefix(" to ")
+        cited.add((paper["title"], address, where))
+        assert (paper["authors"] and str(paper["year"]) in where) or paper.get("status") == "submitted"
+    rows = re.findall(r"^\| \w+ \| \[([^\]]+)\]\((\S+?)\).* \| ([^|]+) \|$", readme, re.M)
+    assert cited == set(rows) and len(rows) == 4
+
+
 def test_the_files_that_it_links_exist(readme):
     for path in re.findall(r"\]\(([^)#:]+)\)", readme):
         assert (repo_root() / path).exists(), path
 
 
 def test_every_direct_dependency_is_explained(readme):
-    import tomllib
-
-    project = tomllib.loads((repo_root() / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((repo_root() / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     texts = project["dependencies"] + [text for group in project["optional-dependencies"].values() for text in group]
     table = readme[readme.index("## Why each dependency") :]
     for text in texts:

@@ -17,6 +17,8 @@ FIRST_PORT = 8866
 NOTEBOOK = "03_explore.ipynb"
 IDLE_S = 90
 """A kernel that no page is connected to for so long is ended."""
+CHECK_S = 30
+"""How often that is looked at."""
 
 
 def free_port(wanted: int = FIRST_PORT) -> int:
@@ -39,7 +41,7 @@ def arguments(port: int) -> list[str]:
         f"--Voila.ip={ADDRESS}",
         f"--port={port}",
         "--VoilaConfiguration.file_allowlist=[]",
-        "--MappingKernelManager.cull_interval=30",
+        f"--MappingKernelManager.cull_interval={CHECK_S}",
         f"--MappingKernelManager.cull_idle_timeout={IDLE_S}",
         "--MappingKernelManager.cull_connected=False",
     ]

@@ -84,7 +84,8 @@ def low_bit(
         skip: names of layers that stay full-precision.
     A layer's input range is that of the batch in training; `input_range` (low, high), a buffer, follows it by
     0.9 x new + 0.1 x old and is what evaluation uses.
-    Raises: InputError for a number out of range, a name that is no layer, or a network that is few-bit already.
+    Raises: InputError for a number out of range, a name that is no layer, or a network that is few-bit already; by the
+        network inside transforms of torch.func.
     """
     check_int("bits", bits, minimum=2, maximum=16)
     check_int("gradient_bits", gradient_bits, minimum=2, maximum=16)
@@ -109,6 +110,11 @@ def low_bit(
 
 def _round_first_input(layer: nn.Module, inputs: tuple, named: dict, *, bits: int) -> tuple[tuple, dict]:
     """The inputs of a call whose first one, given by its place or by its name, is rounded."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise InputError(
+            "low_bit layers are not allowed inside transforms of torch.func: they keep the range of their inputs and "
+            "round gradients at random; use backward or torch.autograd.grad there."
+        )
     if inputs:
         return (_rounded_input(layer, inputs[0], bits), *inputs[1:]), named
     (name, first), *rest = named.items()

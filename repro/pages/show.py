@@ -203,9 +203,9 @@ def claims_under_test(*table_ids: str) -> None:
 
 def verdicts(tables: Mapping[str, pd.DataFrame]) -> None:
     """One line per claim on these tables: our verdict and the evidence."""
-    from repro.papers.status import presets_of
+    from repro.papers.status import offers_of
 
-    rows, judged = [], Judge(presets_of)
+    rows, judged = [], Judge(offers_of)
     for claim in _about(tables).itertuples():
         verdict = judged(claim.claim_id, tables)
         rows.append((claim.claim_id, claim.claim, verdict.status, verdict.evidence))

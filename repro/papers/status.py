@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from repro.papers.table import Table
 from repro.paths import cache_root, published_root, repo_root, results_root, sealed_json, unsealed_json, write_text
+from repro.report.claims import published_table
+from repro.report.conform import folded
+from repro.report.expressions import Evaluator, parse
+from repro.report.verdicts import Offer
 
 
 def _code_of(record) -> dict[str, str | None]:
@@ -16,11 +21,27 @@ def _code_of(record) -> dict[str, str | None]:
     return code_now(record.table_id, record.provenance)
 
 
-def presets_of(table_id: str) -> list[str]:
-    """Presets at which something is trained for a published id; empty if it has no entry, or one that only computes."""
+def offers_of(table_id: str) -> list[Offer]:
+    """The runs that the entry of a published id offers; none if it has no entry, or one that only computes."""
     from repro.papers.registry import entry, file_of
 
-    return list(dict.fromkeys(preset for preset, _ in entry(table_id).recipes)) if file_of(table_id) else []
+    if not file_of(table_id):
+        return []
+    table = entry(table_id)
+    fills = {dataset: _fills(table_id, table, dataset) for _, dataset in table.recipes}
+    return [Offer(preset, dataset, fills[dataset], table.stands_for or {}) for preset, dataset in table.recipes]
+
+
+def _fills(table_id: str, table: Table, dataset: str) -> frozenset[int] | None:
+    """Rows of the printed table that a run on a data set fills; None for all."""
+    if not table.fills and table.stands_for is None:
+        return None
+    printed = published_table(table_id)
+    rows = set(Evaluator({table_id: printed}, table_id).rows(table_id, parse(table.fills) if table.fills else None))
+    if table.stands_for is not None:
+        own, named = folded(table.stands_for.get(dataset, dataset)), printed.columns["dataset"][0]
+        rows = {row for row in rows if folded(named[row]) == own}
+    return frozenset(rows)
 
 
 def _inputs() -> str:
@@ -57,7 +78,7 @@ def update_readme(path: Path | None = None) -> Path:
     from repro import report
     from repro.papers.registry import file_of
 
-    return report.update_readme(path, code_of=_code_of, file_of=file_of, presets_of=presets_of)
+    return report.update_readme(path, code_of=_code_of, file_of=file_of, offers_of=offers_of)
 
 
 def board_is_current(path: Path | None = None) -> bool:
@@ -65,4 +86,4 @@ def board_is_current(path: Path | None = None) -> bool:
     from repro import report
     from repro.papers.registry import file_of
 
-    return report.board_is_current(path, code_of=_code_of, file_of=file_of, presets_of=presets_of)
+    return report.board_is_current(path, code_of=_code_of, file_of=file_of, offers_of=offers_of)

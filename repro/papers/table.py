@@ -48,6 +48,9 @@ class Table:
         keeps: names of the extra frames that `draw` needs, stored beside the record.
         models: models that `computed` builds, for the fingerprint of its code.
         unit: what a seed repeats, said beside verdicts: a "training", a "supernet", or a "search" with its trainings.
+        fills: the printed rows that a run can fill, as a condition of the language of checks; all where it is empty.
+        stands_for: where each data set is a run of its own, data set of a recipe -> the printed one whose rows it
+            fills, if that is not the same name; None where a run fills the rows of every printed data set.
     """
 
     title: str
@@ -62,6 +65,8 @@ class Table:
     keeps: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     unit: str = "training"
+    fills: str = ""
+    stands_for: Mapping[str, str] | None = None
 
     def datasets(self, preset: str) -> list[str]:
         """Data sets that this preset has a recipe for, the default first."""

@@ -26,7 +26,7 @@ from repro.report.verdicts import (
     STATUSES,
     Criterion,
     Judge,
-    PresetsOf,
+    OffersOf,
     Verdict,
     criterion,
     tables_of,
@@ -73,10 +73,10 @@ class Judged:
     evidence: str
 
 
-def judge_records(presets_of: PresetsOf | None = None) -> dict[str, Judged]:
+def judge_records(offers_of: OffersOf | None = None) -> dict[str, Judged]:
     """Every claim judged on the committed records, by its id."""
     records = {name: load_records(name) for name in [*table_ids(), *figure_ids()]}
-    judged = Judge(presets_of)
+    judged = Judge(offers_of)
 
     def judge(claim_id: str) -> Judged:
         try:
@@ -284,12 +284,12 @@ def update_readme(
     *,
     code_of: CodeOf | None = None,
     file_of: FileOf | None = None,
-    presets_of: PresetsOf | None = None,
+    offers_of: OffersOf | None = None,
 ) -> Path:
     """Write the board between the markers of README.md and the verdicts to VERDICTS.md beside the records."""
     path, text = _readme(path)
     head, _, tail = _split(text, path.name)
-    judged = judge_records(presets_of)
+    judged = judge_records(offers_of)
     write_text(path, f"{head}{BEGIN}\n{board_markdown(code_of, file_of, judged)}{END}{tail}")
     write_text(results_root() / "VERDICTS.md", verdicts_markdown(judged))
     return path
@@ -300,11 +300,11 @@ def board_is_current(
     *,
     code_of: CodeOf | None = None,
     file_of: FileOf | None = None,
-    presets_of: PresetsOf | None = None,
+    offers_of: OffersOf | None = None,
 ) -> bool:
     """Whether README.md and VERDICTS.md hold exactly what the records give now."""
     path, text = _readme(path)
-    judged, verdicts = judge_records(presets_of), results_root() / "VERDICTS.md"
+    judged, verdicts = judge_records(offers_of), results_root() / "VERDICTS.md"
     same = _split(text, path.name)[1] == f"\n{board_markdown(code_of, file_of, judged)}"
     return same and verdicts.is_file() and verdicts.read_text(encoding="utf-8") == verdicts_markdown(judged)
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,8 +47,22 @@ PRINTED, NOT_RUN = "printed arithmetic", "not run"
 STATUSES = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_INFORMATIVE, AGREES, PRINTED, NOT_RUN)
 KINDS = ("text", "printed", "analytic", "direction", "magnitude", "figure")
 
-PresetsOf = Callable[[str], Collection[str]]
-"""id -> the presets at which its entry trains something; empty if nothing regenerates it."""
+
+@dataclass(frozen=True)
+class Offer:
+    """A run that can be asked for: preset, data set, the printed rows that it fills (None: all).
+
+    stands_for: data set of ours -> the printed one in whose rows it is read.
+    """
+
+    preset: str
+    dataset: str
+    rows: frozenset[int] | None = None
+    stands_for: Mapping[str, str] = field(default_factory=dict)
+
+
+OffersOf = Callable[[str], Sequence[Offer]]
+"""id -> the runs of its entry; empty if nothing regenerates it or nothing is trained for it."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +124,8 @@ def tables_of(claim_id: str) -> list[str]:
 # ------------------------------------------------------------------ what is missing, what applies
 
 
-def _missing(ours: Mapping[str, Ours], refs: list[Reference]) -> list[str]:
-    """Cells that the paper has and we have not, in words; a run of ours that diverged does not count as missing."""
+def _missing(ours: Mapping[str, Ours], refs: list[Reference]) -> list[tuple[str, str]]:
+    """Cells that the paper has and we have not: table, and in words; one that diverged does not count as missing."""
     means = Evaluator({name: mine.means for name, mine in ours.items()}, None)
     exact = Evaluator({name: next(iter(mine.by_seed.values())) for name, mine in ours.items()}, None)
     missing = []
@@ -119,7 +133,7 @@ def _missing(ours: Mapping[str, Ours], refs: list[Reference]) -> list[str]:
         evaluator = means if ours[ref.table].is_measured(ref.column) else exact
         table = evaluator.tables[ref.table]
         if any(column not in table.columns for column in (ref.column, *ref.selects_by)):
-            missing.append(f"{_shown(ref)} (no such column)")
+            missing.append((ref.table, f"{_shown(ref)} (no such column)"))
             continue
         rows = evaluator.rows(ref.table, ref.where)
         empty = _empty_rows(ref.table, table, ref.column) & set(rows)
@@ -128,9 +142,9 @@ def _missing(ours: Mapping[str, Ours], refs: list[Reference]) -> list[str]:
             defining = [column for column in ref.selects_by if roles[column].role == "definition"]
             empty = empty.union(*(_empty_rows(ref.table, table, column) for column in defining))
         if not rows:
-            missing.append(f"{_shown(ref)} (no rows)")
+            missing.append((ref.table, f"{_shown(ref)} (no rows)"))
         elif empty:
-            missing.append(f"{_shown(ref)} ({len(empty)} of {len(rows)} cells empty)")
+            missing.append((ref.table, f"{_shown(ref)} ({len(empty)} of {len(rows)} cells empty)"))
     return missing
 
 
@@ -154,13 +168,16 @@ def _lost(mine: Ours, ref: Reference) -> str:
 
 
 def _papers_datasets(table_id: str) -> set[str]:
+    """Data sets of a printed table, none where it states none; language pairs ("WMT14 En-De") by their corpus too."""
     listed = table_index().set_index("table_id")["dataset"].get(table_id, "")
-    return {folded(name) for name in listed.split(";") if name}
+    names = [name for name in listed.split(";") if name and not name.startswith("not stated")]
+    return {folded(part) for name in names for part in (name, name.split()[0])}
 
 
-def _why_not_applicable(asked: Criterion, name: str, frame: pd.DataFrame) -> str:
+def _why_not_applicable(
+    asked: Criterion, name: str, preset: str | None, dataset: str | None, stands_for: Mapping[str, str]
+) -> str:
     """Why a measured criterion does not apply to a run, or ''."""
-    preset, dataset = frame.attrs.get("preset"), frame.attrs.get("dataset")
     if asked.presets != "any" and preset is not None and preset not in asked.presets.split(";"):
         return f"{name} was run at preset {preset}; this is judged at {asked.presets.replace(';', ' or ')}"
     if dataset in (None, "architecture"):
@@ -169,16 +186,54 @@ def _why_not_applicable(asked: Criterion, name: str, frame: pd.DataFrame) -> str
     parts, papers = {folded(part) for part in dataset.split(JOINED)}, _papers_datasets(name)
     if asked.datasets and not parts <= set(map(folded, asked.datasets)):
         return f"{name} was run on {dataset}; this is judged on {' or '.join(asked.datasets)}"
-    if asked.kind == "magnitude" and papers and not parts <= papers:
+    printed = {folded(stands_for.get(part, part)) for part in dataset.split(JOINED)}
+    if asked.kind == "magnitude" and papers and not printed <= papers:
         return f"{name} was run on {dataset}; the number is one for {', '.join(sorted(papers))}"
     return ""
 
 
-def _command(name: str, asked: Criterion, presets_of: PresetsOf | None) -> str:
-    """' Run: ...' with a command that makes what is missing; '' where none is known to."""
-    able = () if presets_of is None else presets_of(name)
-    wanted = [preset for preset in ("study", "paper") if preset in asked.presets.split(";") and preset in able]
-    return f" Run: python -m repro table {name} --preset {wanted[0]}." if wanted else ""
+def _advice_to_run(names: Sequence[str], asked: Criterion, refs: Sequence[Reference], offers_of: OffersOf) -> str:
+    """' Run: ...' with the commands that fill what a claim reads of some tables at a preset that judges it, or ''."""
+    for preset in (preset for preset in ("study", "paper") if preset in asked.presets.split(";")):
+        offers = {name: [offer for offer in offers_of(name) if offer.preset == preset] for name in names}
+        chosen = {name: _covering(name, asked, refs, offers[name]) for name in names}
+        if all(chosen.values()):
+            commands = [
+                f"python -m repro table {name} --preset {preset} --dataset {offer.dataset}"
+                for name, offers in chosen.items()
+                for offer in offers
+            ]
+            return f" Run: {'; '.join(commands)}."
+    return ""
+
+
+def _covering(name: str, asked: Criterion, refs: Sequence[Reference], offers: Sequence[Offer]) -> list[Offer]:
+    """Of some runs at one preset one that fills all rows that a claim reads of a table, or several that together do.
+
+    The data sets of the criterion are taken in its order. Empty where the runs leave a row out.
+    """
+    order = [folded(dataset) for dataset in asked.datasets]
+    able = [o for o in offers if not _why_not_applicable(asked, name, o.preset, o.dataset, o.stands_for)]
+    able = sorted(able, key=lambda offer: order.index(folded(offer.dataset)) if order else 0)
+    needed = _rows_read(name, refs)
+    if whole := [offer for offer in able if offer.rows is None or needed <= offer.rows]:
+        return whole[:1]
+    chosen = []
+    for offer in able:
+        if needed & offer.rows:
+            chosen.append(offer)
+            needed -= offer.rows
+    return [] if needed else chosen
+
+
+def _rows_read(name: str, refs: Sequence[Reference]) -> frozenset[int]:
+    """Rows of a printed table whose filled cells a claim reads; none of a figure, which has no printed rows."""
+    if is_figure(name):
+        return frozenset()
+    evaluator = Evaluator({name: published_table(name)}, name)
+    read = [(ref, row) for ref in refs if ref.table == name for row in evaluator.rows(name, ref.where)]
+    columns = evaluator.tables[name].columns
+    return frozenset(row for ref, row in read if not pd.isna(columns[ref.column][0, row]))
 
 
 # ------------------------------------------------------------------ words
@@ -261,11 +316,11 @@ class Judge:
     """Judges claims on given frames; a frame is read once however many claims it serves.
 
     Args:
-        presets_of: which presets an entry trains at, for advice on what to run.
+        offers_of: which runs an entry offers, for advice on what to run; without it there is none.
     """
 
-    def __init__(self, presets_of: PresetsOf | None = None):
-        self.presets_of = presets_of
+    def __init__(self, offers_of: OffersOf | None = None):
+        self.offers_of = offers_of or (lambda table_id: ())
         self._kept: dict[tuple[int, bool, bool], tuple[pd.DataFrame, Ours | None]] = {}
 
     def _loaded(self, name: str, frame: pd.DataFrame, analytic: bool, scores: bool) -> Ours | None:
@@ -293,10 +348,14 @@ class Judge:
             return verdict(NOT_RUN, "The paper only draws this, and no criterion on numbers of ours is declared.")
         tree, default = parse(asked.check), next(iter(places(claim_id)), None)
         needed = tables_read(tree, default)
+        refs = references(tree, default)
+
+        def advice(names: Sequence[str]) -> str:
+            return _advice_to_run(names, asked, refs, self.offers_of)
+
         absent = [name for name in needed if name not in tables]
         if absent:
-            return verdict(NOT_RUN, f"No record of {', '.join(absent)}.{_command(absent[0], asked, self.presets_of)}")
-        refs = references(tree, default)
+            return verdict(NOT_RUN, f"No record of {', '.join(absent)}.{advice(absent)}")
         read = {
             name: {part for ref in refs if ref.table == name for part in (ref.column, *ref.selects_by)}
             for name in needed
@@ -311,14 +370,20 @@ class Judge:
         if small:
             why = f"{small[0]} was run with smaller networks; counts and energies are judged at the paper's size."
             return verdict(NOT_INFORMATIVE, why)
-        for name in needed if asked.kind != "analytic" else ():
-            if reason := _why_not_applicable(asked, name, tables[name]):
-                advice = _command(name, asked, self.presets_of)
-                return verdict(NOT_INFORMATIVE, f"{reason}.{advice}")
+        if asked.kind != "analytic":
+            reasons = {}
+            for name in needed:
+                known = tables[name].attrs
+                about = (known.get("preset"), known.get("dataset"), known.get("stands_for", {}))
+                if reason := _why_not_applicable(asked, name, *about):
+                    reasons[name] = reason
+            if reasons:
+                return verdict(NOT_INFORMATIVE, f"{next(iter(reasons.values()))}.{advice(list(reasons))}")
         if missing := _missing(ours, refs):
-            advice = _command(needed[0], asked, self.presets_of)
-            advice = advice if ours[needed[0]].dataset == "architecture" else ""
-            return verdict(NOT_RUN, f"Missing: {'; '.join(missing[:4])}.{_partial(ours, tree, default)}{advice}")
+            told = "; ".join(text for _, text in missing[:4])
+            lacking = dict.fromkeys(name for name, _ in missing if ours[name].dataset == "architecture")
+            more = _partial(ours, tree, default) + (advice(list(lacking)) if lacking else "")
+            return verdict(NOT_RUN, f"Missing: {told}.{more}")
         for ref in refs:
             lost = _lost(ours[ref.table], ref)
             if lost:
@@ -427,18 +492,18 @@ def _advice(ours: Mapping[str, Ours], formula, tests: Sequence[Leaf], status: st
     return f" {_seeds(ours, needed)} would decide it if the differences stay as they are."
 
 
-def judge(claim_id: str, tables: Mapping[str, pd.DataFrame], presets_of: PresetsOf | None = None) -> Verdict:
+def judge(claim_id: str, tables: Mapping[str, pd.DataFrame], offers_of: OffersOf | None = None) -> Verdict:
     """What our results say about one claim.
 
     Args:
         claim_id: for example 'acghostnet-c33'.
         tables: table or figure id -> our data frame. Tables in the published schema (several rows per key with `seed`;
             `attrs` preset, dataset and extra frames); figures as data/published/README.md describes.
-        presets_of: which presets an entry trains at, so that a command is named only where it helps.
+        offers_of: which runs an entry offers, so that a command is named only where it helps.
     Returns: a Verdict; see the module's docstring for what each kind of criterion asks.
     Raises: InputError for an unknown claim or for tables that do not fit their schema.
     """
-    return Judge(presets_of)(claim_id, tables)
+    return Judge(offers_of)(claim_id, tables)
 
 
 def _partial(ours: Mapping[str, Ours], tree: ast.expr, default: str) -> str:
@@ -451,14 +516,14 @@ def _partial(ours: Mapping[str, Ours], tree: ast.expr, default: str) -> str:
 
 
 def judge_all(
-    tables: Mapping[str, pd.DataFrame], paper: str | None = None, presets_of: PresetsOf | None = None
+    tables: Mapping[str, pd.DataFrame], paper: str | None = None, offers_of: OffersOf | None = None
 ) -> pd.DataFrame:
     """Verdicts on all claims (of one paper) as a data frame: the Verdict's fields, claim in words, origin, place."""
     listed = claims()
     if paper is not None:
         check_choice("paper", paper, listed["paper"].unique())
         listed = listed[listed["paper"] == paper]
-    rows, judged = [], Judge(presets_of)
+    rows, judged = [], Judge(offers_of)
     for row in listed.itertuples():
         found = judged(row.claim_id, tables)
         rows.append(

@@ -121,7 +121,7 @@ def _replace(old: Path, new: Path) -> None:
 def write_source(folder: Path) -> None:
     """Write what Sphinx reads: pages in Markdown, and under `extra` what goes into the site as it is."""
     from repro import papers, report
-    from repro.papers.status import presets_of
+    from repro.papers.status import offers_of
     from repro.report.board import board_markdown, judge_records
     from repro.site import entries, listings, texts
 
@@ -133,7 +133,7 @@ def write_source(folder: Path) -> None:
             fingerprints[key] = papers.code_now(record.table_id, record.provenance)
         return fingerprints[key]
 
-    judged, claims = judge_records(presets_of), report.claims()
+    judged, claims = judge_records(offers_of), report.claims()
     found = entries.entries(report.status_board(code_of, judged))
     board = board_markdown(code_of, "entries/{}.md".format, judged)
     pages = texts.texts() | listings.reference()

@@ -18,7 +18,7 @@ from repro.errors import BackendError, InputError
 from repro.layers import AdderConv2d
 from repro.ops import adder_conv2d, reference
 from repro.papers.shiftaddaug.networks import SMALL
-from repro.report import published
+from repro.report import judge, published
 from repro.search.pnsga import select
 
 TINY = ConvShape("test", 3, 4, 6, 9, 8, (3, 3), 2, (1, 1))
@@ -367,6 +367,24 @@ def test_training_ratios_stand_beside_the_published_ones():
     assert ratios.loc["Shift", "time ours"] == pytest.approx(1.1)
     assert ratios.loc["Shift", "memory ours"] == pytest.approx(1.1)
     assert ratios.loc["NetAug", "status"] == "not run" and pd.isna(ratios.loc["NetAug", "time ours"])
+
+
+@pytest.mark.parametrize(
+    ("backends", "preset", "status"),
+    [
+        (("auto", "auto"), "quick", "not informative at this preset"),
+        (("cuda", "auto"), "quick", "not informative at this preset"),
+        (("cuda", "cuda"), "paper", "not run"),  # NetAug and the adders were not timed
+    ],
+)
+def test_steps_on_a_gpu_are_judged_as_the_papers_and_those_on_a_cpu_are_not(backends, preset, status):
+    rows = [
+        _row(op=f"mobilenet_v2 {op}", mode="training step", peer="conv", backend=backend, peak_mem_mib=50.0)
+        for op, backend in zip(("conv", "shift"), backends)
+    ]
+    table = summary.training_table(records.frame(rows))
+    assert (table.attrs["preset"], table.attrs["provenance"]["preset"]) == (preset, preset)
+    assert judge("shiftaddaug_supp-c06", {summary.TABLE_ID: table}).status == status
 
 
 # --- training steps --------------------------------------------------------------------------------------------------

@@ -50,6 +50,14 @@ def test_an_input_given_by_name_is_rounded_too():
     assert torch.equal(model[0](input=x), model[0](x))
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("transform", [torch.func.grad, torch.func.vmap])
+def test_transforms_of_torch_func_are_refused_in_a_sentence(transform, training):
+    network = low_bit(nn.Sequential(nn.Linear(4, 2)), skip=()).train(training)
+    with pytest.raises(InputError, match=r"not allowed inside transforms of torch\.func"):
+        transform(lambda x: network(x).sum())(torch.randn(3, 4))
+
+
 def test_evaluation_takes_the_running_range_of_the_inputs():
     model = low_bit(nn.Sequential(nn.Linear(1, 1, bias=False)), skip=())
     for low, high in ((-1.0, 1.0), (-3.0, 2.0)):

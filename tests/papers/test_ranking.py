@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from repro.papers import ranking
+from repro.papers import entry, ranking
 
 
 def test_correlations_of_hand_made_rankings():
@@ -64,3 +64,8 @@ def test_resamples_are_shared_and_few_networks_have_none():
     assert span.loc[("c", "kendall_tau"), "high"] < 0 < span.loc[("a", "kendall_tau"), "low"]
     none = ranking.resampled({"a": good[:9]}, true[:9])
     assert none.empty and isinstance(ranking.intervals(none), pd.DataFrame)
+
+
+def test_records_of_rankings_keep_every_prediction_and_every_truth():
+    assert {"points", "standalone"} <= set(entry("acghostnet_t06").keeps)
+    assert "points" in entry("shiftaddnas_t06").keeps  # which has inherited and stand-alone losses

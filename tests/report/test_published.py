@@ -14,7 +14,8 @@ from repro.report.published import claim, printed_decimals, table_ids, table_spe
 from repro.report.verdicts import KINDS
 
 TABLES = table_ids()
-DECLARED = json.loads((published_root() / "schema.json").read_text(encoding="utf-8"))["tables"]
+SCHEMA = json.loads((published_root() / "schema.json").read_text(encoding="utf-8"))
+DECLARED = SCHEMA["tables"]
 ROLES = ("key", "descriptor", "definition", "analytic", "empirical", "cost", "status", "note")
 TYPES = {"text": None, "number": float, "integer": float, "flag": float}
 
@@ -52,6 +53,13 @@ def test_the_listings_are_complete_and_use_the_declared_words():
     listing_schema("claim_id", 228, published_verdict=verdicts, origin=origins).validate(claims())
     listing_schema("claim_id", 228, kind=KINDS).validate(criteria())
     assert list(table_index()["table_id"]) == TABLES
+
+
+def test_no_column_is_named_as_a_field_of_the_frames_that_keep_answers_and_draws():
+    fields = {"column", "outcome", "examples", "correct", "draw", "value"}
+    named = {name: set(table["columns"]) for name, table in DECLARED.items()}
+    named |= {name: set(columns) for name, columns in SCHEMA["figures"].items()}
+    assert {name: columns & fields for name, columns in named.items() if columns & fields} == {}
 
 
 @pytest.mark.parametrize("table_id", TABLES)

@@ -8,7 +8,7 @@ from repro.errors import InputError
 from repro.papers import ranking
 from repro.report import claims, criteria, judge, judge_all, published, published_tables
 from repro.report.evidence import chance_agreement
-from repro.report.verdicts import AGREES, NOT_INFORMATIVE, PRINTED, STATUSES
+from repro.report.verdicts import AGREES, NOT_INFORMATIVE, PRINTED, STATUSES, Offer
 from tests.report.evidence_frames import MODELS, answers, from_answers, models, taus, widths, with_facts
 
 CLEAR = ([-0.3, -0.1, 0.2, 0.5], [-0.25, -0.12, 0.25, 0.45], [-0.28, -0.09, 0.22, 0.48])
@@ -147,8 +147,9 @@ def test_equal_methods_are_rarely_decided():
 def test_presets_that_the_criterion_does_not_name_decide_nothing():
     verdict = judge("acghostnet-c33", taus(*CLEAR, preset="smoke"))
     assert verdict.status == NOT_INFORMATIVE and "smoke" in verdict.evidence and "python" not in verdict.evidence
-    advised = judge("acghostnet-c33", taus(*CLEAR, preset="smoke"), presets_of=lambda name: ["quick", "study"])
-    assert advised.evidence.endswith("Run: python -m repro table acghostnet_t06 --preset study.")
+    offers = [Offer("quick", "digits"), Offer("study", "digits"), Offer("study", "cifar10")]
+    advised = judge("acghostnet-c33", taus(*CLEAR, preset="smoke"), offers_of=lambda name: offers)
+    assert advised.evidence.endswith("Run: python -m repro table acghostnet_t06 --preset study --dataset cifar10.")
 
 
 def test_data_sets_that_the_criterion_does_not_name_decide_nothing():
@@ -158,9 +159,34 @@ def test_data_sets_that_the_criterion_does_not_name_decide_nothing():
 
 def test_a_command_is_named_only_where_it_would_help():
     assert judge("acghostnet-c33", {}).evidence == "No record of acghostnet_t06."
-    able = judge("acghostnet-c33", {}, presets_of=lambda name: ["smoke", "study", "paper"])
-    assert able.status == "not run" and "python -m repro table acghostnet_t06 --preset study" in able.evidence
-    assert "python" not in judge("acghostnet-c33", {}, presets_of=lambda name: ["quick"]).evidence
+
+    def advised(claim_id, *offers):
+        verdict = judge(claim_id, {}, offers_of=lambda name: offers)
+        assert verdict.status == "not run"
+        return verdict.evidence.partition(" Run: ")[2].rstrip(".").split("; ")
+
+    command = "python -m repro table {} --preset {} --dataset {}".format
+    study, paper = Offer("study", "digits"), Offer("paper", "cifar10")
+    assert advised("acghostnet-c33", Offer("smoke", "digits"), study, paper) == [
+        command("acghostnet_t06", "study", "digits")
+    ]
+    assert advised("acghostnet-c33", Offer("quick", "digits")) == [""]
+    assert advised("acghostnet-c33", Offer("study", "glyphs")) == [""]  # the claim is not judged on them
+    # a number is one for the paper's data set; a claim about several data sets takes as many runs
+    names = {"flowers102": "Flower102"}
+    rows = published("shiftaddaug_t04")["dataset"]
+    offers = [
+        Offer("paper", name, frozenset(rows.index[rows == printed]), names)
+        for name, printed in (("food101", "Food101"), ("flowers102", "Flower102"), ("cifar10", "CIFAR10"))
+    ]
+    flowers, ten = (command("shiftaddaug_t04", "paper", name) for name in ("flowers102", "cifar10"))
+    assert advised("shiftaddaug-c31", *offers) == [flowers]
+    assert advised("shiftaddaug-c33", *offers) == [flowers, ten]
+    assert advised("shiftaddaug-c34", *offers) == [""]  # ImageNet, Cars and Pets are left
+    # a claim that reads two tables asks for both
+    assert advised("shiftaddaug-c58", Offer("study", "cifar10")) == [
+        command(name, "study", "cifar10") for name in ("shiftaddaug_t08", "shiftaddaug_t07")
+    ]
 
 
 def test_missing_cells_are_not_run():
@@ -432,9 +458,9 @@ def test_a_check_reads_the_cells_of_a_figure_or_the_accuracies_beside_them():
     )
     heights = {"topology": 80.0, "DARTS": 60.0, "real-valued space": 90.0}
     scores = pd.DataFrame(
-        {"strategy": name, "column": column, "seed": seed, "accuracy_pct": height + 0.1 * seed}
+        {"strategy": name, "dataset": dataset, "seed": seed, "accuracy_pct": height + 0.1 * seed}
         for name, height in heights.items()
-        for column in ("cifar10", "cifar100")
+        for dataset in ("cifar10", "cifar100")
         for seed in range(6)
     )
     frame = {"autoshiftnet_f03": with_facts(edges, preset="study", scores=scores)}

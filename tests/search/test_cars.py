@@ -10,15 +10,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from repro.datasets import load, split_half
 from repro.errors import InputError, MissingDataError
 from repro.models import create
-from repro.papers.acghostnet.models import TABLE_5_SCALINGS, front_of, models_by_budget
+from repro.papers.acghostnet.models import BUDGETS, MODEL_NAMES, TABLE_5_SCALINGS, front_of, models_by_budget
 from repro.papers.acghostnet.supernet import ghost_supernet
 from repro.papers.acghostnet.toy import two_layer_supernet
+from repro.report import published
 from repro.search import cars
 from repro.search.cars import Search, SearchRecipe, expand, run_search
 from repro.search.record import Candidate, generations_frame, read_generations
@@ -190,17 +192,33 @@ def candidate(accuracy: float, energy_value: float) -> Candidate:
     return Candidate((f"{accuracy}",), accuracy, energy_value, "parent", 0, 0)
 
 
-def test_each_budget_takes_the_most_accurate_candidate_that_keeps_it():
+def test_each_budget_takes_the_most_accurate_candidate_between_it_and_the_one_before():
     points = [(50, 1.0), (60, 2.0), (55, 3.0), (70, 4.0), (80, 8.0), (math.nan, 0.5)]
     candidates = [candidate(*point) for point in points]
     assert [c.energy for c in front_of(candidates)] == [1.0, 2.0, 4.0, 8.0]
     models = models_by_budget(candidates, {"B": 4.5, "A": 2.5, "C": 5.0, "D": 9.0})
+    # nothing lies between 4.5 and 5: of those left, the nearest to 5 stands in
     assert {name: model.accuracy_pct for name, model in models.items()} == {"A": 60, "B": 70, "C": 55, "D": 80}
-    # nothing is cheap enough: the cheapest stands in, and the next budget takes what is left
+    # nothing keeps the first budget: what is left after the others have theirs
     few = models_by_budget(candidates[3:5], {"A": 0.9, "B": 5.0, "C": 9.0})
-    assert {name: model.energy for name, model in few.items()} == {"A": 4.0, "B": 8.0}
+    assert {name: model.energy for name, model in few.items()} == {"A": 8.0, "B": 4.0}
     with pytest.raises(InputError, match="candidates is empty"):
         models_by_budget([candidate(math.nan, 1.0)], {"A": 2.0})
+
+
+def test_models_of_a_search_at_its_ceiling_spread_like_the_papers():
+    printed = published("acghostnet_t04").set_index("model")["energy_uj"]
+    paper = [printed[f"ACGhostNet-{name}"] / printed["GhostNet-1.0x"] for name in MODEL_NAMES]
+    # cheap networks are the most accurate: within any budget alone, all four would be among them
+    survivors = [candidate(99 - energy, energy) for energy in np.linspace(0.5, 1.05, 56).round(2).tolist()]
+    found = models_by_budget(survivors, BUDGETS)
+    energies = [found[name].energy for name in MODEL_NAMES]
+    assert energies == [0.5, 0.71, 0.81, 0.86]
+    assert energies[-1] / energies[0] >= paper[-1] / paper[0]
+    # the printed models are picked as they are named, whatever else is dearer
+    own = [candidate(95, energy) for energy in paper]
+    found = models_by_budget([*own, candidate(99, 1.0)], BUDGETS)
+    assert [found[name].energy for name in MODEL_NAMES] == paper
 
 
 def test_scaling_changes_filters_and_keeps_types():

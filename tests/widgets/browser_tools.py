@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -36,8 +36,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def server(command: list[str], probe: str, folder: Path, timeout_s: float = 180) -> Iterator[None]:
-    """Run a server and wait until `probe` answers; its whole process group ends with the block."""
+def server(command: list[str], probe: str, folder: Path, timeout_s: float = 180) -> Iterator[int]:
+    """Run a server, wait until `probe` answers and give its process id; its whole process group ends with the block."""
     log = folder / "server.log"
     own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), "REPRO_FIGURES": str(folder)}
     with open(log, "w", encoding="utf-8") as output:
@@ -55,7 +55,7 @@ def server(command: list[str], probe: str, folder: Path, timeout_s: float = 180)
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the server did not start:\n{log.read_text(encoding='utf-8')[-3000:]}")
             time.sleep(0.1)
-        yield
+        yield process.pid
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -63,6 +63,14 @@ def server(command: list[str], probe: str, folder: Path, timeout_s: float = 180)
             process.wait(10)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_until(holds: Callable[[], bool], sentence: str, timeout_s: float = 120) -> None:
+    """Ask until it holds; fails with `sentence`."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, sentence
+        time.sleep(0.2)
 
 
 def _answers(address: str) -> bool:

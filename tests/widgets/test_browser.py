@@ -3,10 +3,11 @@
 import re
 import shutil
 
+import psutil
 import pytest
 
 from repro.paths import repo_root
-from tests.widgets.browser_tools import CHROMIUM, free_port, page, server
+from tests.widgets.browser_tools import CHROMIUM, free_port, page, server, wait_until
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 pytest.importorskip("voila", reason="the notebooks extra is not installed")
@@ -128,6 +129,40 @@ def test_every_tab_of_the_app_follows_its_controls(tmp_path, monkeypatch):
         tab.set_viewport_size({"width": 700, "height": 900})
         tab.wait_for_function(f"{TOO_WIDE}.length === 0")
         assert not tab.problems
+
+
+BESIDE = f"""() => {{
+    const charts = {CHARTS}.map(e => e.getBoundingClientRect());
+    const controls = [...document.querySelectorAll('.widget-dropdown, .widget-text, .widget-slider')]
+        .filter(e => e.offsetParent).map(e => e.getBoundingClientRect());
+    const first = charts.find(c => c.height > 0);
+    return charts.length && controls.length && first.bottom <= innerHeight &&
+        controls.some(c => c.right <= first.left && c.top < first.bottom && c.bottom > first.top);
+}}"""
+
+
+def test_controls_stand_beside_plots_and_kernels_of_closed_pages_end(tmp_path, monkeypatch):
+    port = free_port()
+    monkeypatch.setenv("REPRO_APP_TOKEN", "secret")
+    address = f"http://127.0.0.1:{port}"
+    quick = f"from repro.cli import app; app.IDLE_S, app.CHECK_S = 2, 1; app.serve({port})"
+    with server(["-c", quick], f"{address}/login", tmp_path) as pid, page(900, 700) as tab:
+        tab.set_default_timeout(PATIENCE_MS)
+        tab.goto(f"{address}/?token=secret", wait_until="commit")
+        shows(tab, "2.345 mJ in all")
+        tab.wait_for_function(BESIDE)
+        for name, title in (("ACGhostNet", "the whole network 0.1963 mJ"), ("Weights", "b = 0.0501")):
+            tab.get_by_role("tab", name=name).click()
+            shows(tab, title)
+            tab.wait_for_function(BESIDE)
+        assert kernels_of(pid)
+        tab.goto("about:blank")
+        wait_until(lambda: not kernels_of(pid), "kernels of closed pages are still there")
+
+
+def kernels_of(pid: int) -> list[psutil.Process]:
+    """The kernels that a server started and that still run."""
+    return [child for child in psutil.Process(pid).children() if child.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_the_explorer_notebook_in_jupyterlab(tmp_path):

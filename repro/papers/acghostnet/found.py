@@ -118,8 +118,8 @@ def models(outcome: Outcome) -> dict[str, Candidate]:
 
     They are picked from the last survivors by budgets that are shares of GhostNet's energy (`models.BUDGETS`). Budgets
     and the order of the letters go by the energy of the networks at the paper's size (table 4): small images shift the
-    shares between blocks, so that 70 % at 8 pixels is 55 % at 32. Where a search has no further network within a larger
-    budget, the pick may need less energy than the one before it; so the letters are given out afterwards.
+    shares between blocks, so that 70 % at 8 pixels is 55 % at 32. What stands in where a search has no network between
+    two budgets may need less energy than the pick before it; so the letters are given out afterwards.
     """
     survivors = judged(outcome)
     if not survivors:

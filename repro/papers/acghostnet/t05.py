@@ -169,6 +169,7 @@ TABLE = Table(
     },
     keeps=("examples", "paper_size"),
     unit="search",
+    fills="group != 'CNNs' or startswith(model, 'GhostNet')",
     layout="wide",
     shown=("params_m", "fadd_m", "fmul_m", "energy_mj", "top1_pct", "top5_pct"),
     models=("ghostnet", "adder_ghostnet", "acghostnet", "mobilenet_v3_large"),

@@ -209,6 +209,6 @@ TABLE = Table(
         "study": f"{_SCALED} All 64 networks.",
         "paper": "The paper's settings where it states them.",
     },
-    keeps=("draws", "repeatability", "standalone"),
+    keeps=("draws", "repeatability", "standalone", "points"),
     unit="supernet",
 )

@@ -109,7 +109,7 @@ training, about steps x peak / 2, that decides, and short trainings stall rather
 """
 KINDS = ("CNN", "cells")
 TUNED = {
-    "digits": {"BS CNN": "radam 1.6", "BS cells": "radam 0.8", "R CNN": "radam 0.03", "R cells": "radam 0.1"},
+    "digits": {"BS CNN": "radam 0.8", "BS cells": "radam 0.4", "R CNN": "radam 0.03", "R cells": "radam 0.4"},
     "cifar10": {"BS CNN": "radam 0.1", "BS cells": "radam 0.1", "R CNN": "radam 0.03", "R cells": "radam 0.03"},
 }
 """Data set -> domain and kind of network -> the setting with which it does best by itself.

@@ -217,5 +217,6 @@ def comparison(
         recipes=presets(models, paper=paper),
         seeds=SEEDS,
         scale=SCALE,
+        stands_for=stands_for,
         keeps=("examples", "losses") if beside is None else ("examples", "losses", "beside"),
     )

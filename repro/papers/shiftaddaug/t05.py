@@ -89,5 +89,6 @@ TABLE = Table(
     recipes=RECIPES,
     seeds=SEEDS,
     scale=SCALE,
+    stands_for=STANDS_FOR,
     keeps=("draws", "classes", "confusions", "controls", "losses"),
 )

@@ -117,6 +117,8 @@ TABLE = Table(
     recipes=FOUND,
     seeds=SEARCH_SEEDS,
     scale=FOUND_SCALE,
+    fills="method == 'ShiftAddAug'",
+    stands_for={},
     keeps=("trainings", "examples"),
     unit="search",
     layout="wide",

@@ -92,6 +92,7 @@ TABLE = Table(
     recipes=RECIPES,
     seeds=SEEDS,
     scale=SCALE,
+    fills="row != 2",
     keeps=("draws", "intervals", "searches", "accountings"),
     unit="search",
     layout="wide",

@@ -23,6 +23,7 @@ TABLE = Table(
     recipes=networks.recipes_of("shiftaddnas_t04"),
     seeds=networks.SEEDS,
     scale=networks.SCALE,
+    fills=f"model in {networks.ALL}",
     layout="wide",
     shown=IMAGENET_COLUMNS,
     keeps=("examples",),

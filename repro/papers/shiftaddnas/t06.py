@@ -262,7 +262,7 @@ TABLE = Table(
     seeds=recipes.SEEDS,
     scale=recipes.SCALE,
     layout="wide",
-    keeps=("modes", "repeatability", "intervals", "differences", "draws", "found", "examples"),
+    keeps=("modes", "repeatability", "intervals", "differences", "draws", "points", "found", "examples"),
     models=("shiftaddnas_t0", "shiftaddnas_t1", "shiftaddnas_t1_rank2"),
     unit="supernet",
 )

@@ -29,5 +29,6 @@ TABLE = Table(
         for preset, text in SCALE.items()
     },
     keeps=("phases",),
+    fills="method != 'Evolved Trans.'",
     unit="search",
 )

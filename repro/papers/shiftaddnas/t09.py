@@ -27,5 +27,6 @@ TABLE = Table(
         for preset, text in recipes.SCALE.items()
     },
     keeps=("phases",),
+    fills="method == 'ShiftAddNAS'",
     unit="search",
 )

@@ -13,8 +13,8 @@ from repro.papers import entry, kinds, tuning
 from repro.papers.autoshiftnet import training
 from repro.papers.autoshiftnet.networks import network
 from repro.papers.autoshiftnet.recipes import CNN_ROWS, NAS_ROWS, NETWORKS, TUNED
-from repro.report import judge_all
-from repro.report.examples import pack
+from repro.report import judge, judge_all
+from repro.report.examples import pack, unpack
 from repro.report.published import published
 from repro.runs import Outcome
 
@@ -128,6 +128,18 @@ def test_every_claim_that_a_study_may_judge_is_judged(frames):
     assert words == ["undecided"] * 3  # operators of three searches, and six are the least
     assert found["autoshiftnet-c20"] == "reproduced"  # the given bit-shift networks lose ten points
     assert found["autoshiftnet-c13"] == "not informative at this preset"  # counts of small networks
+
+
+def test_scores_of_figure_3_are_judged_on_the_answers_behind_them(frames):
+    extra = frames["autoshiftnet_f03"].attrs["extra"]
+    key = ["strategy", "dataset", "seed"]
+    scores, examples = (extra[name].set_index(key) for name in ("scores", "examples"))
+    assert set(examples["column"]) == {"accuracy_pct"} and len(examples) == len(scores) == 3 * 2 * 3
+    shares = examples["correct"].map(lambda packed: 100 * unpack(packed, 400).mean())
+    assert (shares - scores["accuracy_pct"]).abs().max() < 1e-9
+    assert "examples" in entry("autoshiftnet_f03").keeps
+    verdict = judge("autoshiftnet-c37", frames)
+    assert verdict.seeds == 3 and "400 test images" in verdict.evidence
 
 
 def test_a_training_that_ends_below_half_of_its_best_has_not_converged():
