@@ -186,10 +186,7 @@ _COMMON = (
     "the script's own) and FLOPs, fitness is the validation loss. "
     "Rows 9 to 12 are trained with 8 bits, rows 10 and 12 the networks of rows 4 and 6; detokenised BLEU."
 )
-_OWN = (
-    "Source, target and output words have a matrix each: one for all, as in the paper's code, learns too slowly for so "
-    "short a training."
-)
+_OWN = "Source, target and output words have a matrix each, where the paper's code has one for all."
 SCALE = {
     "smoke": "One epoch on 64 generated sentences: checks that everything runs, says nothing about the claims.",
     "quick": "2,000 generated sentences of a grammar for training, which decide no claim; networks of width 48 or 64, "
