@@ -120,6 +120,17 @@ class AttentionBlock(nn.Module):
         return F.silu(self.leave(y) + self.shortcut(x))
 
 
+def zero_last_gammas(network: nn.Module) -> nn.Module:
+    """Let every block begin as its shortcut alone, in place: gamma 0 in its last norm (Goyal et al. 2017).
+
+    As in the public supernet.
+    """
+    for module in network.modules():
+        if isinstance(module, ConvBlock | AttentionBlock):
+            nn.init.zeros_(module.leave.norm.weight)
+    return network
+
+
 def make_block(build: Builder, letter: str, in_channels: int, planes: int, stride: int, heads: int = 1) -> nn.Module:
     """The block of a letter: (N, in, H, W) -> (N, 4 planes, H/stride, W/stride)."""
     kind = BLOCKS[check_choice("block", letter, BLOCKS)]

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from repro.errors import InputError, check_int
+from repro.errors import InputError, check_flag, check_int, check_number
 from repro.models.build import Builder, MatMul
 from repro.models.registry import register
 from repro.models.translation_configs import (
@@ -128,6 +128,10 @@ class TokenMixer(nn.Module):
     def __init__(self, build: Builder, block: str, embed: int, heads: int, qkv: int, kernel: int, causal: bool):
         super().__init__()
         parts = block.split("+")
+        if embed % len(parts):
+            raise InputError(
+                f"width {embed} of layer {build.path} is not allowed; block type {block} halves it, so it must be even."
+            )
         width = embed // len(parts)
         self.attention = self.light = None
         for part in parts:
@@ -239,7 +243,8 @@ class TranslationTransformer(nn.Module):
     """Embeddings with sinusoidal positions, encoder, decoder, projection to the target vocabulary.
 
     Token `pad` fills short sentences and is never attended to. Weights of the layers, without embeddings, biases and
-    norms, are what the paper's parameter column counts.
+    norms, are what the paper's parameter column counts. With `share_embeddings` one matrix, `source_embedding`, as wide
+    as the wider side, embeds both languages and scores the output words: each use takes its first columns (HAT).
     """
 
     def __init__(
@@ -251,17 +256,27 @@ class TranslationTransformer(nn.Module):
         target_vocabulary: int,
         dropout: float = 0.0,
         pad: int = 0,
+        share_embeddings: bool = False,
     ):
         super().__init__()
         check_int("source_vocabulary", source_vocabulary, minimum=2)
         check_int("target_vocabulary", target_vocabulary, minimum=2)
         check_int("pad", pad, minimum=0, maximum=min(source_vocabulary, target_vocabulary) - 1)
+        check_number("dropout", dropout, minimum=0, below=1)
+        if check_flag("share_embeddings", share_embeddings) and source_vocabulary != target_vocabulary:
+            raise InputError(
+                "share_embeddings=True is not allowed; it needs one vocabulary for both languages, and "
+                f"source_vocabulary={source_vocabulary}, target_vocabulary={target_vocabulary}."
+            )
         self.config, self.pad = config, pad
+        self.vocabulary_sizes = source_vocabulary, target_vocabulary
         memory, embed = config.encoder_embed, config.decoder_embed
-        self.source_embedding = nn.Embedding(source_vocabulary, memory, pad)
-        self.target_embedding = nn.Embedding(target_vocabulary, embed, pad)
+        width = max(memory, embed) if share_embeddings else memory
+        self.source_embedding = nn.Embedding(source_vocabulary, width, pad)
+        self.target_embedding = None if share_embeddings else nn.Embedding(target_vocabulary, embed, pad)
         for embedding in (self.source_embedding, self.target_embedding):
-            nn.init.normal_(embedding.weight, 0.0, embedding.embedding_dim**-0.5)
+            if embedding is not None:
+                nn.init.normal_(embedding.weight, 0.0, embedding.embedding_dim**-0.5)
         encoder_types = config.encoder_types or (ATTENTION,) * len(config.encoder_ffn)
         decoder_types = config.decoder_types or (ATTENTION,) * len(config.decoder_ffn)
         self.encoder = nn.ModuleList(
@@ -284,23 +299,43 @@ class TranslationTransformer(nn.Module):
             )
             for i, block in enumerate(decoder_types)
         )
-        self.classifier = build.linear("classifier", "classifier", embed, target_vocabulary, bias=False)
+        self.classifier = None
+        if not share_embeddings:
+            self.classifier = build.linear("classifier", "classifier", embed, target_vocabulary, bias=False)
+
+    def _embed_source(self, tokens: Tensor) -> Tensor:
+        return self._embed(self.source_embedding, self.config.encoder_embed, tokens)
+
+    def _embed_target(self, tokens: Tensor, place: int = 0) -> Tensor:
+        embedding = self.source_embedding if self.target_embedding is None else self.target_embedding
+        return self._embed(embedding, self.config.decoder_embed, tokens, place)
 
     @staticmethod
-    def _embed(embedding: nn.Embedding, tokens: Tensor, place: int = 0) -> Tensor:
+    def _embed(embedding: nn.Embedding, width: int, tokens: Tensor, place: int = 0) -> Tensor:
+        if tokens.ndim != 2 or tokens.is_floating_point():
+            raise InputError(
+                f"token ids of shape {tuple(tokens.shape)} and {tokens.dtype} are not allowed; they must be whole "
+                "numbers, (sentences, tokens)."
+            )
         try:
-            x = embedding(tokens) * math.sqrt(embedding.embedding_dim)
+            x = embedding(tokens)[..., :width] * math.sqrt(width)
         except IndexError as error:
             raise InputError(
                 f"token ids run from {int(tokens.min())} to {int(tokens.max())}; "
                 f"allowed are 0 to {embedding.num_embeddings - 1}."
             ) from error
-        return x + sinusoids(place + tokens.shape[1], embedding.embedding_dim, x)[place:]
+        return x + sinusoids(place + tokens.shape[1], width, x)[place:]
+
+    def _scores(self, x: Tensor) -> Tensor:
+        """Scores of the target words, (..., E) -> (..., vocabulary)."""
+        if self.classifier is None:
+            return F.linear(x, self.source_embedding.weight[:, : x.shape[-1]])
+        return self.classifier(x)
 
     def encode(self, source: Tensor) -> tuple[list[Tensor], Tensor]:
         """(N, S) token ids -> outputs of all encoder layers, (N, S, E) each, and where the source is padding (N, S)."""
         padding = source == self.pad
-        x, memories = self._embed(self.source_embedding, source), []
+        x, memories = self._embed_source(source), []
         for layer in self.encoder:
             x = layer(x, padding)
             memories.append(x)
@@ -308,15 +343,17 @@ class TranslationTransformer(nn.Module):
 
     def decode(self, target: Tensor, memories: list[Tensor], padding: Tensor) -> Tensor:
         """(N, T) target tokens so far -> scores of each next token, (N, T, vocabulary)."""
-        x = self._embed(self.target_embedding, target)
+        x = self._embed_target(target)
         tokens = target.shape[1]
         future = torch.ones(tokens, tokens, dtype=torch.bool, device=target.device).triu(1)
         for layer in self.decoder:
             x = layer(x, memories, future, padding)
-        return self.classifier(x)
+        return self._scores(x)
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Scores (N, T, vocabulary) for source (N, S) and the target shifted right (N, T)."""
+        if len(source) != len(target):
+            raise InputError(f"{len(source)} sources and {len(target)} targets do not fit; each source needs one.")
         return self.decode(target, *self.encode(source))
 
     def start(self, source: Tensor) -> list[State]:
@@ -329,10 +366,10 @@ class TranslationTransformer(nn.Module):
 
         `states` come from `start` and advance by a token. Each layer computes the operator that `decode` does.
         """
-        x = self._embed(self.target_embedding, tokens[:, None], place)
+        x = self._embed_target(tokens[:, None], place)
         for layer, state in zip(self.decoder, states):
             x = layer.step(x, state)
-        return self.classifier(x)[:, 0]
+        return self._scores(x)[:, 0]
 
 
 def kernel_in_time(layer: int) -> int:
@@ -353,7 +390,8 @@ def xavier(model: TranslationTransformer) -> TranslationTransformer:
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    nn.init.normal_(model.classifier.weight, 0.0, model.classifier.in_features**-0.5)
+    if model.classifier is not None:
+        nn.init.normal_(model.classifier.weight, 0.0, model.classifier.in_features**-0.5)
     return model
 
 
@@ -366,6 +404,7 @@ def translation(
     target_vocabulary: int = 32000,
     dropout: float = 0.0,
     pad: int = 0,
+    share_embeddings: bool = False,
 ) -> TranslationTransformer:
     """The transformer of a `TranslationConfig`, of a published network's name, or of the fields of one."""
     return TranslationTransformer(
@@ -375,4 +414,5 @@ def translation(
         target_vocabulary=target_vocabulary,
         dropout=dropout,
         pad=pad,
+        share_embeddings=share_embeddings,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from repro.errors import InputError, check_choice, nearest
+from repro.errors import InputError, check_choice, check_int, nearest
 
 ATTENTION = "attention"
 LIGHT_TYPES = ("conv", "add", "shiftadd")
@@ -70,6 +70,13 @@ class TranslationConfig:
         for name, (given, layers) in lengths.items():
             if len(given) != len(layers):
                 raise InputError(f"{name} has {len(given)} entries; it needs one for each of {len(layers)} layers.")
+        for name in ("encoder_embed", "decoder_embed", "qkv"):
+            check_int(name, getattr(self, name), minimum=1)
+        for name in ("encoder_ffn", "encoder_heads", "decoder_ffn", "self_heads", "cross_heads"):
+            if not getattr(self, name):
+                raise InputError(f"{name}=() is not allowed; encoder and decoder need at least one layer.")
+            for number in getattr(self, name):
+                check_int(name, number, minimum=1)
         for block in self.encoder_types:
             check_choice("encoder block type", block, BLOCK_TYPES)
         for block in self.decoder_types:
@@ -77,6 +84,11 @@ class TranslationConfig:
         for choice in self.cross:
             if choice not in CROSS_LAYERS:
                 raise InputError(f"cross={choice!r} is not allowed; it must be -1, 1 or 2 (the last 1, 2 or 3 layers).")
+            if CROSS_LAYERS[choice] > len(self.encoder_ffn):
+                raise InputError(
+                    f"cross={choice} is not allowed; it attends to {CROSS_LAYERS[choice]} encoder layers, "
+                    f"and the network has {len(self.encoder_ffn)}."
+                )
 
 
 def _types(text: str) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ KINDS = {
     "acghostnet_pair": ("repro.papers.acghostnet.t03:train_pair", "PairJob"),
     "shiftaddnas_supernet": ("repro.papers.shiftaddnas.sharing:train_supernet", "SupernetRun"),
     "shiftaddnas_fbnet": ("repro.papers.shiftaddnas.fbnet_space:search", "FBNetRun"),
-    "shiftaddnas_enlarged": ("repro.papers.shiftaddnas.enlarged:train_enlarged", "EnlargedJob"),
+    "shiftaddnas_hybrid": ("repro.papers.shiftaddnas.hybrid_jobs:train_hybrid", "HybridJob"),
     "shiftaddnas_path": ("repro.papers.shiftaddnas.sharing:train_path", "PathRun"),
 }
 """Kind -> (run function, name of its recipe's class in the same module)."""

@@ -2,7 +2,8 @@
 
 A smaller network computes with the first rows and columns of the largest one's weights (Wang et al. 2020, HAT). Width
 of the queries is the same for all, so fewer heads are wider heads. Each block type of a layer has weights of its own;
-feed-forward, norms and attention to the encoder are shared by all types of the layer (ShiftAddNAS, section 3.1).
+feed-forward, norms and attention to the encoder are shared by all types of the layer (ShiftAddNAS, section 3.1). With
+one vocabulary, encoder, decoder and output may share one matrix, each using as many of its columns as it is wide.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from repro.errors import InputError, check_choice, check_int
+from repro.errors import InputError, check_choice, check_int, check_number
 from repro.models.build import Builder, init_weights
 from repro.models.translation import TokenMixer, TranslationTransformer, kernel_in_time, xavier
 from repro.models.translation_configs import (
@@ -199,8 +200,9 @@ class ElasticTransformer(nn.Module):
     Args:
         space: which networks.
         source_vocabulary, target_vocabulary: sizes.
-        dropout: of the widest network; a narrower one drops in proportion to its width, as HAT does.
+        dropout: of the widest network, below 1; a narrower one drops in proportion to its width, as HAT does.
         op_options: options of the layers by operator, as for `repro.models.create`.
+        share_embeddings: one matrix embeds both languages and scores the output; see `TranslationTransformer`.
     State dict: `network.*`, the largest network of the first block types, and `mixers.*` of all other types.
     """
 
@@ -212,10 +214,12 @@ class ElasticTransformer(nn.Module):
         target_vocabulary: int,
         dropout: float = 0.0,
         op_options: dict | None = None,
+        share_embeddings: bool = False,
     ):
         super().__init__()
-        self.space, self.dropout = space, dropout
-        self._vocabularies = {"source_vocabulary": source_vocabulary, "target_vocabulary": target_vocabulary}
+        self.space, self.dropout = space, check_number("dropout", dropout, minimum=0, below=1)
+        self._words = {"source_vocabulary": source_vocabulary, "target_vocabulary": target_vocabulary}
+        self._words["share_embeddings"] = share_embeddings
         self._op_options = op_options
         largest = space.config(space.largest)
         self.network = self._built(largest)
@@ -234,13 +238,10 @@ class ElasticTransformer(nn.Module):
         xavier(self)
         self.activate(space.largest)
 
-    # What `translate` and its like read of a network.
-    source_embedding = property(lambda self: self.network.source_embedding)
-    target_embedding = property(lambda self: self.network.target_embedding)
-    classifier = property(lambda self: self.network.classifier)
+    classifier = property(lambda self: self.network.classifier)  # `xavier` asks for it
 
     def _built(self, config: TranslationConfig) -> TranslationTransformer:
-        return TranslationTransformer(Builder(op_options=self._op_options), config, **self._vocabularies)
+        return TranslationTransformer(Builder(op_options=self._op_options), config, **self._words)
 
     def activate(self, path: Sequence | TranslationConfig) -> Genome:
         """Compute the network of a genome (or configuration) from now on, and return its genome.
@@ -270,7 +271,7 @@ class ElasticTransformer(nn.Module):
         """The network of a genome (or configuration) by itself, its weights copied; it computes what this one does."""
         before = self.active
         config = self.space.config(self.activate(path))
-        like = self.classifier.weight
+        like = self.network.source_embedding.weight
         with torch.random.fork_rng(devices=[]):
             model = self._dropping(self._built(config), config).to(like)
         model.load_state_dict(self._slices(model))

@@ -101,7 +101,7 @@ class HybridSpace:
         Raises: InputError for a path of another length, an operator that is not allowed at a resolution, a resolution
             that is finer than the one before or skips one, or too few or too many blocks at one.
         """
-        if isinstance(path, str) or len(path) != self.layers:
+        if isinstance(path, str) or not isinstance(path, Sequence) or len(path) != self.layers:
             raise InputError(f"path={path!r} is not allowed; it must name {self.layers} blocks, one per layer.")
         for place, block in enumerate(path):
             number = block[:-1] if isinstance(block, str) else ""

@@ -309,12 +309,12 @@ class HybridSupernet(_Hybrid):
 
 
 class PathTrainer(Trainer):
-    """AdamW on a network or on a supernet, of which every step draws a path; norms and factors are not decayed.
+    """AdamW on any network or on a supernet, of which every step draws a path; norms and factors are not decayed.
 
     Raises: InputError for a recipe with another optimiser than "adam" (which stands for AdamW), or the adaptive rate.
     """
 
-    def __init__(self, model: HybridSupernet | HybridNetwork, recipe: TrainRecipe, **options):
+    def __init__(self, model: nn.Module, recipe: TrainRecipe, **options):
         super().__init__(model, recipe, **options)
         if recipe.optimizer != "adam" or recipe.adaptive != "none":
             raise InputError(
@@ -349,11 +349,13 @@ class PathTrainer(Trainer):
 
     @property
     def _identity(self) -> dict:
-        return {"sharing": asdict(self.model.sharing)} if self._sampled else {"path": "-".join(self.model.path)}
+        if self._sampled:
+            return {"sharing": asdict(self.model.sharing)}
+        return {"path": "-".join(self.model.path)} if hasattr(self.model, "path") else {}
 
 
 def fit_paths(
-    model: HybridSupernet | HybridNetwork,
+    model: nn.Module,
     train_data,
     recipe: TrainRecipe,
     *,
@@ -362,6 +364,6 @@ def fit_paths(
     checkpoint: str | FilePath | None = None,
     stop_after: int | None = None,
 ) -> History:
-    """Train a supernet, or a path's network by itself, in place; see `PathTrainer` and `repro.train.fit`."""
+    """Train a supernet, or a network by itself, in place; see `PathTrainer` and `repro.train.fit`."""
     options = {"on_epoch": on_epoch, "checkpoint": checkpoint, "stop_after": stop_after}
     return fit(model, train_data, None, recipe, seed=seed, trainer_class=over_processes(PathTrainer), **options)

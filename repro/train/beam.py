@@ -54,7 +54,7 @@ def _search(model, source, beam, length_penalty, max_tokens):
     ]
     first_row = torch.arange(count, device=device)[:, None] * beam
     tokens = torch.full((count, beam, 1), BEGIN, device=device)  # BEGIN and what follows
-    sums = torch.full((count, beam), -math.inf, device=device, dtype=model.classifier.weight.dtype)
+    sums = torch.full((count, beam), -math.inf, device=device, dtype=model.source_embedding.weight.dtype)
     sums[:, 0] = 0.0  # all are the same so far
     best: list[list[int]] = [[] for _ in range(count)]
     scores, ended = [-math.inf] * count, [0] * count
@@ -110,7 +110,7 @@ def translate(
     check_int("batch_tokens", batch_tokens, minimum=1)
     encoded = [[*source.encode(sentence), END] for sentence in sentences]
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
-    device, found = model.classifier.weight.device, {}
+    device, found = model.source_embedding.weight.device, {}
     while order:
         longest = len(encoded[order[-1]])
         rows = max(1, batch_tokens // (longest * check_int("beam", beam, minimum=1)))
@@ -127,7 +127,7 @@ def check_vocabularies(model: TranslationTransformer, source: Vocabulary, target
     for name, vocabulary, rows, known in zip(
         ("source", "target"),
         (source, target),
-        (model.source_embedding.num_embeddings, model.target_embedding.num_embeddings),
+        model.vocabulary_sizes,
         trained,
     ):
         if rows != len(vocabulary):

@@ -176,13 +176,15 @@ TRANSLATION = {
 }
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
 @pytest.mark.parametrize("name", TRANSLATION)
-def test_translation_baselines_match_their_published_sizes(name):
-    model = build_on_meta(create, "translation", config=name)
+def test_translation_baselines_match_their_published_sizes(name, shared):
+    model = build_on_meta(create, "translation", config=name, share_embeddings=shared)
     layers = [m for path, m in model.named_modules() if hasattr(m, "in_features") and path != "classifier"]
     weights = sum(m.weight.numel() for m in layers)
     tokens = torch.zeros(1, 30, dtype=torch.long, device="meta")
-    flops = 2 * (taps(model, tokens, tokens).total() - 30 * model.classifier.weight.numel())
+    scored = 0 if shared else 30 * model.classifier.weight.numel()  # an embedding's product is no layer's
+    flops = 2 * (taps(model, tokens, tokens).total() - scored)
     assert agrees(weights, TRANSLATION[name][0])
     assert agrees(flops, TRANSLATION[name][1])
 

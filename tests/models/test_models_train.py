@@ -247,17 +247,82 @@ def test_tokens_outside_the_vocabulary_are_one_sentence():
             model(torch.tensor([[1, bad]]), target)
     with pytest.raises(InputError, match="pad=11 is not allowed"):
         make_translation(pad=11)
+    for source, message in (
+        (torch.ones(2, 3, dtype=torch.long), "2 sources and 1 targets do not fit"),
+        (torch.ones(1, 3), r"token ids of shape \(1, 3\) and torch.float32 are not allowed"),
+        (torch.ones(1, dtype=torch.long), r"token ids of shape \(1,\) and torch.int64 are not allowed"),
+    ):
+        with pytest.raises(InputError, match=message):
+            model(source, target)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dropout": 1.5}, "dropout=1.5 is not allowed"),
+        (
+            {"encoder_embed": 9, "encoder_heads": (1,) * 4},
+            "width 9 of layer encoder.2.mixer is not allowed; block type attention.shiftadd halves it",
+        ),
+        ({"decoder_embed": 0}, "decoder_embed=0 is not allowed"),
+        ({"self_heads": (2, 0)}, "self_heads=0 is not allowed"),
+        ({"self_heads": (2, 3)}, "heads=3 of layer decoder.1.mixer.attention is not allowed; it must divide the query"),
+        ({"encoder_heads": (2, 3, 2, 2)}, "heads=3 of layer encoder.1.mixer.light is not allowed; it must divide 8"),
+        ({"encoder_ffn": (), "encoder_heads": (), "encoder_types": ()}, r"encoder_ffn=\(\) is not allowed"),
+        (
+            {"encoder_ffn": (8,), "encoder_heads": (2,), "encoder_types": ("conv",)},
+            "cross=1 is not allowed; it attends to 2 encoder layers, and the network has 1",
+        ),
+    ],
+)
+def test_networks_that_cannot_be_are_one_sentence(change, message):
+    dropout = {name: change[name] for name in change if name == "dropout"}
+    with pytest.raises(InputError, match=message):
+        make_translation(config=CONFIG | {name: change[name] for name in change if name != "dropout"}, **dropout)
+
+
+SHARED = {"source_vocabulary": 13, "share_embeddings": True}
+
+
+@pytest.mark.parametrize("options", [{}, SHARED], ids=["own", "shared"])
 @pytest.mark.parametrize("decoder_type", DECODER_TYPES)
-def test_decoding_token_by_token_computes_the_trained_operator(decoder_type):
+def test_decoding_token_by_token_computes_the_trained_operator(decoder_type, options):
     config = {**CONFIG, "decoder_types": (decoder_type,) * len(CONFIG["decoder_ffn"])}
-    model = make_translation(config=config)
+    model = make_translation(config=config, **options)
     source, target = torch.randint(1, 11, (3, 6)), torch.randint(1, 13, (3, 9))
     source[1, 4:] = 0
     states = model.start(source)
     scores = torch.stack([model.step(target[:, place], place, states) for place in range(9)], dim=1)
     torch.testing.assert_close(scores, model(source, target), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("widths", [(16, 8), (8, 16), (16, 16)], ids=str)
+def test_a_shared_matrix_stands_for_three_that_are_its_first_columns(widths):
+    config = {**CONFIG, "encoder_embed": widths[0], "decoder_embed": widths[1]}
+    shared = make_translation(config=config, **SHARED)
+    own = make_translation(config=config, source_vocabulary=13)
+    matrix = shared.source_embedding.weight
+    assert matrix.shape == (13, max(widths))
+    columns = dict(zip(("source_embedding", "target_embedding", "classifier"), (*widths, widths[1])))
+    known = {f"{name}.weight": matrix[:, :width] for name, width in columns.items()}
+    own.load_state_dict({**shared.state_dict(), **known})
+    source, target = torch.randint(1, 13, (2, 7)), torch.randint(1, 13, (2, 5))
+    torch.testing.assert_close(shared(source, target), own(source, target))
+    fewer = sum(p.numel() for p in own.parameters()) - sum(p.numel() for p in shared.parameters())
+    assert fewer == 13 * (sum(columns.values()) - max(widths))
+    for model in (shared, own):
+        model(source, target).square().mean().backward()
+    expected = torch.zeros_like(matrix)
+    for name, width in columns.items():
+        expected[:, :width] += getattr(own, name).weight.grad
+    torch.testing.assert_close(matrix.grad, expected)
+
+
+def test_a_shared_matrix_needs_one_vocabulary():
+    with pytest.raises(InputError, match=r"share_embeddings=True .* one vocabulary .*=13, target_vocabulary=14"):
+        make_translation(**SHARED, target_vocabulary=14)
+    with pytest.raises(InputError, match="share_embeddings='no' is not allowed"):
+        make_translation(share_embeddings="no")
 
 
 def test_every_network_of_the_elastic_space_can_be_built():

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import time
 
 import numpy as np
@@ -34,6 +35,7 @@ from repro.report.board import (
 from repro.report.examples import pack
 from repro.report.published import figure_ids, listing, table_ids
 from repro.report.records import Record, freshness, read_record
+from repro.report.verdicts import AGREES, criterion
 
 PROVENANCE = {
     "preset": "quick",
@@ -299,8 +301,19 @@ def test_chance_is_that_of_each_data_set_where_runs_are_joined():
 
 def test_judging_every_claim_on_the_committed_records_takes_seconds():
     start = time.process_time()
-    judge_records()
+    judged = judge_records()
     assert time.process_time() - start < 20
+    decided = [
+        verdict
+        for claim, found in judged.items()
+        for verdict in found.runs.values()
+        if criterion(claim).kind in ("direction", "magnitude", "figure")
+        and verdict.status in ("reproduced", "not reproduced", AGREES)
+    ]
+    assert decided
+    for verdict in decided:  # the unit of replication is told with its number, and how far the number may be off
+        told = re.search(r"95 % interval .* \d+ (seed|search|supernet)e?s", verdict.evidence)
+        assert verdict.seeds >= 2 and told if verdict.intervals else verdict.seeds >= 6, verdict.claim_id
 
 
 @pytest.mark.parametrize(

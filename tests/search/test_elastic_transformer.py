@@ -21,9 +21,12 @@ SPACE = TranslationSpace(
 )
 
 
+SHARED = {"source_vocabulary": 11, "share_embeddings": True}
+
+
 def supernet(seed=0, **options):
     torch.manual_seed(seed)
-    model = ElasticTransformer(SPACE, source_vocabulary=9, target_vocabulary=11, **options)
+    model = ElasticTransformer(SPACE, **{"source_vocabulary": 9, "target_vocabulary": 11, **options})
     with torch.no_grad():
         for parameter in model.parameters():  # norms and biases that differ from one another
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -42,8 +45,9 @@ def words(seed=0):
     return source, torch.randint(1, 11, (3, 5))
 
 
-def test_an_exported_network_computes_what_the_slice_computes_bit_for_bit():
-    model, (source, target) = supernet().eval(), words()
+@pytest.mark.parametrize("options", [{}, SHARED], ids=["own", "shared"])
+def test_an_exported_network_computes_what_the_slice_computes_bit_for_bit(options):
+    model, (source, target) = supernet(**options).eval(), words()
     seen = set()
     for genome in genomes(20):
         model.activate(genome)
@@ -64,7 +68,7 @@ def test_a_slice_is_the_first_rows_and_columns_of_values_and_gates_alike():
     rows = [*range(8), *range(16, 24)]
     assert torch.equal(light.linear1.weight, whole.linear1.weight[rows, :8])
     assert torch.equal(light.linear1.bias, whole.linear1.bias[rows])
-    assert torch.equal(network.source_embedding.weight, model.source_embedding.weight[:, :8])
+    assert torch.equal(network.source_embedding.weight, model.network.source_embedding.weight[:, :8])
     wide = model.network.encoder[1].feedforward
     assert torch.equal(network.encoder[1].feedforward.linear2.weight, wide.linear2.weight[:8, :8])
     assert torch.equal(network.encoder[1].norm2.bias, model.network.encoder[1].norm2.bias[:8])
@@ -81,6 +85,24 @@ def test_a_step_moves_the_active_slice_alone():
     assert not [name for name in moved if name.startswith(("mixers", "network.decoder.1"))]
     gradient = moved["network.classifier.weight"]
     assert gradient[:, :8].abs().min() > 0 and not gradient[:, 8:].any()
+
+
+def test_a_shared_matrix_is_as_wide_as_the_wider_side_and_learns_in_these_columns_alone():
+    model, (source, target) = supernet(**SHARED), words()
+    matrix = model.network.source_embedding.weight
+    for widths in ((16, 8), (8, 16), (8, 8)):
+        genome = (*widths, *SPACE.largest[2:])
+        network = subnet(model, genome)
+        assert torch.equal(network.source_embedding.weight, matrix[:, : max(widths)])
+        assert not [name for name in network.state_dict() if name.startswith(("target_embedding", "classifier"))]
+        matrix.grad = None
+        model.activate(genome)
+        model(source, target).square().mean().backward()
+        network(source, target).square().mean().backward()
+        assert torch.equal(matrix.grad[:, : max(widths)], network.source_embedding.weight.grad)
+        assert matrix.grad.any(dim=0).tolist() == [column < max(widths) for column in range(16)]
+    with pytest.raises(InputError, match="share_embeddings=True is not allowed"):
+        supernet(**SHARED, target_vocabulary=12)
 
 
 def test_genomes_and_configurations_stand_for_one_another():
@@ -117,13 +139,14 @@ def pairs(count=40):
     return TokenPairs(source, tuple(tuple(word + 3 for word in row[::-1]) for row in source), ("a", "b"))
 
 
-def test_a_supernet_learns_resumes_bit_for_bit_and_its_networks_translate(tmp_path):
+@pytest.mark.parametrize("options", [{}, SHARED], ids=["own", "shared"])
+def test_a_supernet_learns_resumes_bit_for_bit_and_its_networks_translate(tmp_path, options):
     data, recipe = pairs(), TranslationRecipe(epochs=4, batch_tokens=40, lr=0.01, warmup=5)
-    whole, again = supernet(dropout=0.1), None
+    whole, again = supernet(dropout=0.1, **options), None
     before = translation_loss(whole, data)
     history = fit_translation(whole, data, None, recipe, seed=0, choose=whole.draw)
     for stop_after in (2, None):
-        again = supernet(dropout=0.1)
+        again = supernet(dropout=0.1, **options)
         fit_translation(
             again, data, None, recipe, seed=0, choose=again.draw, checkpoint=tmp_path / "c", stop_after=stop_after
         )

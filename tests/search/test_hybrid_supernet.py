@@ -57,6 +57,7 @@ def test_every_path_is_drawn_equally_often_and_none_else():
     [
         (("0C", "1C"), "it must name 3 blocks, one per layer"),
         ("0C1C1C", "it must name 3 blocks"),
+        (None, "path=None is not allowed; it must name 3 blocks"),
         (("0A", "1C", "1C"), "path\\[0\\]='0A' is not allowed; at its resolution allowed are: 0C, 0S, 0\\+"),
         (("0C", "2C", "1C"), "path\\[1\\]='2C' is not allowed; it names a resolution and a letter"),
         (("0C", "1C", "0C"), "resolutions go from 0 up, with 1 to 2 at 0, 1 to 2 at 1 blocks"),

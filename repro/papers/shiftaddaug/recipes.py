@@ -33,7 +33,7 @@ TUNED_SETTINGS = {f"rate {rate:g}": {"lr": rate} for rate in (0.05, 0.15, 0.3, 0
 TUNED = {
     "glyphs": {"conv": "rate 0.6", "shift": "rate 0.15", "adder": "rate 0.15"},
     "cifar10": {"conv": "rate 0.3", "shift": "rate 0.3", "adder": "rate 0.3"},
-    "eyes": {"conv": "rate 1.2", "shift": "rate 0.6", "adder": "rate 0.6"},
+    "eyes": {"conv": "rate 0.6", "shift": "rate 0.6", "adder": "rate 0.6"},
 }
 """Data set -> operator -> the rate with which its network does best by itself; augmented networks take the same."""
 

@@ -26,8 +26,12 @@ class FrontRecipe:
     sharing: sharing.SharingRecipe
 
     def __post_init__(self):
-        train = dataclasses.replace(self.networks.train, epochs=self.sharing.found.epochs)
-        object.__setattr__(self, "networks", dataclasses.replace(self.networks, data=self.sharing.data, train=train))
+        own = self.networks
+        trainings = {
+            name: dataclasses.replace(getattr(own, name), epochs=self.sharing.found.epochs)
+            for name in ("train", "searched")
+        }
+        object.__setattr__(self, "networks", dataclasses.replace(own, data=self.sharing.data, **trainings))
 
 
 def trained(recipe, seeds, run):
@@ -86,7 +90,7 @@ def draw(ours):
     )
     caption = (
         "Accuracy of small networks against their modelled energy, with the front of all points. All see the same "
-        "images for as many epochs; the networks of table 11 by SGD, those searched here by AdamW."
+        "images for as many epochs; residual networks by SGD, searched ones by AdamW."
     )
     return [Drawing(figure, caption)]
 

@@ -24,7 +24,7 @@ from repro.papers.kinds import spec_of
 from repro.papers.presets import CALIBRATION_IMAGES, SHORT, cifar_subset
 from repro.papers.shiftaddnas.networks import energy
 from repro.papers.shiftaddnas.path_search import Search, form_of
-from repro.papers.shiftaddnas.recipes import TUNED, TUNED_SETTINGS
+from repro.papers.shiftaddnas.recipes import ADAMW, TUNED, TUNED_SETTINGS
 from repro.papers.shiftaddnas.sharing import fit_logged
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.search.evolution import evolve
@@ -178,21 +178,20 @@ def searched(recipe: FBNetRecipe, names: Iterable[str], seeds: Sequence[int], ru
 
 # ------------------------------------------------------------------ presets
 
-_ADAM = {"optimizer": "adam", "adaptive": "none", "weight_decay": 0.05, "label_smoothing": 0.1}
 _LIMITS = {"macs_m": 0.6}
 _RATES = {dataset: TUNED_SETTINGS[chosen["unit scale"]]["lr"] for dataset, chosen in TUNED.items()}
 """Peak rate of the supernets: their pools start at unit scale, as those do that chose it."""
 _QUICK = FBNetRecipe(
     DataRecipe("digits", held_out=0.5),
     FBNetSpace(((16, 1, 1), (16, 2, 2), (24, 1, 1)), kinds=("k3_e1", "k3_e3", "k5_e3", "skip"), head=64),
-    supernet=TrainRecipe(epochs=20, batch_size=32, lr=_RATES["digits"], **_ADAM),
+    supernet=TrainRecipe(epochs=20, batch_size=32, lr=_RATES["digits"], **ADAMW),
     found=TrainRecipe(epochs=10, **SHORT),
     search=Search(_LIMITS, population=12, rounds=3),
 )
 _PAPER = FBNetRecipe(
     DataRecipe("cifar10", held_out=0.1),
     FBNetSpace(),
-    supernet=TrainRecipe(epochs=300, batch_size=256, lr=2e-3, warmup_epochs=5, crop_padding=4, flip=True, **_ADAM),
+    supernet=TrainRecipe(epochs=300, batch_size=256, lr=2e-3, warmup_epochs=5, crop_padding=4, flip=True, **ADAMW),
     found=TrainRecipe(epochs=300, batch_size=128, weight_decay=5e-4, crop_padding=4, flip=True),
     search=Search(_LIMITS),
     calibration_images=0,
@@ -201,7 +200,7 @@ RECIPES = {
     ("smoke", "digits"): FBNetRecipe(
         DataRecipe("digits", train_images=128, test_images=64, held_out=0.5),
         FBNetSpace(((16, 2, 1),), kinds=("k3_e1", "skip"), head=16),
-        supernet=TrainRecipe(epochs=1, batch_size=32, lr=_RATES["digits"], **_ADAM),
+        supernet=TrainRecipe(epochs=1, batch_size=32, lr=_RATES["digits"], **ADAMW),
         found=TrainRecipe(epochs=1, **SHORT),
         search=Search(_LIMITS, population=3, rounds=1),
         calibration_images=64,
@@ -210,7 +209,7 @@ RECIPES = {
     ("study", "cifar10"): FBNetRecipe(
         cifar_subset(10_000, held_out=0.2),
         FBNetSpace(((16, 1, 1), (24, 2, 2), (32, 2, 2)), kinds=("k3_e1", "k3_e3", "k5_e1", "k5_e3", "skip"), head=128),
-        supernet=TrainRecipe(epochs=16, batch_size=64, lr=_RATES["cifar10"], **_ADAM),
+        supernet=TrainRecipe(epochs=16, batch_size=64, lr=_RATES["cifar10"], **ADAMW),
         found=TrainRecipe(epochs=15, **SHORT),
         search=Search(_LIMITS, population=16, rounds=6),
     ),

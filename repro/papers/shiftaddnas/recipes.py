@@ -31,8 +31,8 @@ TUNED = {"digits": _DIGITS_CHOSE, "cifar10": _DIGITS_CHOSE}
 CIFAR-10 has no record of `repro tune` yet: its networks take what digits chose.
 """
 
-_ADAM = {"optimizer": "adam", "adaptive": "none", "weight_decay": 0.05, "label_smoothing": 0.1}
-_PRINTED = TrainRecipe(epochs=300, batch_size=1024, lr=1e-3, warmup_epochs=5, flip=True, **_ADAM)
+ADAMW = {"optimizer": "adam", "adaptive": "none", "weight_decay": 0.05, "label_smoothing": 0.1}
+DEIT = TrainRecipe(epochs=300, batch_size=1024, lr=1e-3, warmup_epochs=5, flip=True, **ADAMW)
 """Of the public logs: 300 epochs of AdamW at 1e-3 for 1024 images a step."""
 _LIMITS = {"macs_m": 1.0, "energy_uj": 0.7}
 """No more operations than convolutions alone take, and 70 % of their energy."""
@@ -42,7 +42,7 @@ _QUICK = ("w/o WS", "w/ Naive WS", "naive, N(0, 1)", "one factor", "T fitted", "
 def _small(dataset: str, data: DataRecipe, space: HybridSpace, *, batch: int, epochs: tuple[int, int, int], **changes):
     """A small preset at the rates tuned on a data set; `epochs` of a supernet, of a path by itself, of a found one."""
     rates = {kind: TUNED_SETTINGS[name]["lr"] for kind, name in TUNED[dataset].items()}
-    supernet, alone, found = (TrainRecipe(epochs=each, batch_size=batch, lr=rates[ALONE], **_ADAM) for each in epochs)
+    supernet, alone, found = (TrainRecipe(epochs=each, batch_size=batch, lr=rates[ALONE], **ADAMW) for each in epochs)
     return SharingRecipe(data, space, supernet, alone, found, rates={kind: rates[kind] for kind in PLAIN}, **changes)
 
 
@@ -79,8 +79,8 @@ RECIPES = {
     ("paper", "cifar100"): SharingRecipe(
         DataRecipe("cifar100", size=224, held_out=0.1),
         PAPER_SPACE,
-        **dict.fromkeys(("supernet", "alone", "found"), _PRINTED),
-        rates=dict.fromkeys(PLAIN, _PRINTED.lr),
+        **dict.fromkeys(("supernet", "alone", "found"), DEIT),
+        rates=dict.fromkeys(PLAIN, DEIT.lr),
         search=Search(_LIMITS),
         paths=40,
     ),

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
+from torch import nn
 
 from repro.models.shiftaddnas import COUNTS, HEADS
 from repro.ops import round_to_power_of_two
@@ -185,9 +186,7 @@ _CALIBRATION = {"calibration_batches": 2}
 """Batches of 256 training images that re-estimate batch norm before any network is judged."""
 
 
-def fit_logged(
-    network: HybridSupernet | HybridNetwork, train, recipe: TrainRecipe, seed: int, context: RunContext
-) -> History:
+def fit_logged(network: nn.Module, train, recipe: TrainRecipe, seed: int, context: RunContext) -> History:
     """`fit_paths` inside a run: it logs every epoch and goes on from the run's checkpoint."""
     checkpoint = context.checkpoint / "training"
     return fit_paths(network, train, recipe, seed=seed, on_epoch=lambda row: context.log(**row), checkpoint=checkpoint)

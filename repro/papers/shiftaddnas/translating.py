@@ -40,6 +40,7 @@ class TranslationJob:
     Attributes:
         bits: 8 trains with 8-bit inputs, weights and gradients (`repro.layers.low_bit`); 32: with none of it.
         beam, length_penalty: of the test, as in the paper's code.
+        share_embeddings: one matrix embeds both languages and scores the output, as in the paper's code.
     """
 
     data: TextRecipe
@@ -49,6 +50,7 @@ class TranslationJob:
     bits: int = 32
     beam: int = 4
     length_penalty: float = 0.6
+    share_embeddings: bool = False
 
 
 def spec(job: TranslationJob, seed: int) -> RunSpec:
@@ -62,11 +64,17 @@ def train_translation(job: TranslationJob, seed: int, context: RunContext) -> di
     torch.manual_seed(seed)
     words = len(text.vocabulary)
     model = create(
-        "translation", config=job.config, source_vocabulary=words, target_vocabulary=words, dropout=job.dropout
+        "translation",
+        config=job.config,
+        source_vocabulary=words,
+        target_vocabulary=words,
+        dropout=job.dropout,
+        share_embeddings=job.share_embeddings,
     )
     xavier(model)
     if job.bits != 32:
-        low_bit(model, bits=job.bits, gradient_bits=job.bits)
+        floating = () if job.share_embeddings else ("classifier",)  # an embedding is no layer with few bits anyway
+        low_bit(model, bits=job.bits, gradient_bits=job.bits, skip=floating)
     model.to(device())
     history = fit_translation(
         model,

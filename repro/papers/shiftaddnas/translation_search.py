@@ -52,6 +52,7 @@ class SearchRun:
         known_networks: random networks that the latency predictor learns from; a quarter as many others test it (code:
             2000 in all).
         scored_sentences: the first so many validation sentences judge a candidate; None: all.
+        share_embeddings: of all networks, one matrix embeds both languages and scores the output (code).
     """
 
     data: TextRecipe
@@ -66,6 +67,7 @@ class SearchRun:
     scored_sentences: int | None = None
     dropout: float = 0.1
     window: float = 1.0
+    share_embeddings: bool = False
 
 
 def spec(run: SearchRun, seed: int) -> RunSpec:
@@ -165,7 +167,13 @@ def _evolutions(run: SearchRun, predictor: LatencyPredictor, seed: int) -> dict[
 
 def _supernet(run: SearchRun, text: TextSplits) -> ElasticTransformer:
     words = len(text.vocabulary)
-    supernet = ElasticTransformer(run.space, source_vocabulary=words, target_vocabulary=words, dropout=run.dropout)
+    supernet = ElasticTransformer(
+        run.space,
+        source_vocabulary=words,
+        target_vocabulary=words,
+        dropout=run.dropout,
+        share_embeddings=run.share_embeddings,
+    )
     return supernet.to(device())
 
 
