@@ -428,9 +428,11 @@ def augment(
             operators by role or layer name, as `repro.models.create` takes them.
         remap: R of equation 5: a name of `repro.augment.REMAPPINGS`, or (layer name, op, layer) -> module or None.
         around: operator of the augmented part: "conv", or "same" as the target's (ShiftAddAug table 7), without R.
-    Raises: InputError for a model that cannot be followed, an unknown op, multiples below 1, depth without a block
-        that could be repeated, or a remap with the same operator around.
+    Raises: InputError for a model that cannot be followed, an unknown op or remap, multiples below 1, depth without a
+        block that could be repeated, or a remap with the same operator around.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model={model!r} is not allowed; it must be a module, such as repro.models.create makes.")
     if isinstance(op, str):
         check_choice("op", op, OPS)
     check_choice("around", around, ("conv", "same"))
@@ -439,6 +441,8 @@ def augment(
     else:
         depth = check_int("depth", depth, minimum=0)
     remap = remapping(remap) if isinstance(remap, str) else remap
+    if remap is not None and not callable(remap):
+        raise InputError(f"remap={remap!r} is not allowed; it must be a name, a maker of modules for layers, or None.")
     lists = {"width": multiples("width", width), "expand": multiples("expand", expand)}
     return AugmentedNetwork(copy.deepcopy(model), _operators(model, op), lists, depth, around, remap)
 

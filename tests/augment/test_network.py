@@ -401,6 +401,7 @@ def test_batch_norm_is_re_estimated_for_a_part(part):
         ({"op": "shfit"}, "Did you mean 'shift'"),
         ({"depth": -1}, "depth=-1"),
         ({"remap": "laplac"}, "Did you mean 'laplace'"),
+        ({"remap": 3}, "remap=3 is not allowed"),
         ({"op": "shiftadd", "around": "same"}, "around='same' is not allowed with op='shiftadd'"),
         (
             {"op": "shift", "around": "same", "remap": "laplace"},
@@ -414,6 +415,11 @@ def test_bad_options_are_refused_in_a_sentence(options, message):
     with pytest.raises(InputError, match=message) as caught:
         network(**options)
     assert "\n" not in str(caught.value)
+
+
+def test_the_name_of_a_model_is_no_model():
+    with pytest.raises(InputError, match="^model='mobilenet_v2' is not allowed; it must be a module"):
+        augment("mobilenet_v2")
 
 
 def test_what_cannot_be_followed_is_named():
