@@ -418,7 +418,7 @@ def test_bad_options_are_refused_in_a_sentence(options, message):
 
 
 def test_the_name_of_a_model_is_no_model():
-    with pytest.raises(InputError, match="^model='mobilenet_v2' is not allowed; it must be a module"):
+    with pytest.raises(InputError, match=r"^model='mobilenet_v2' is not allowed; it must be a module"):
         augment("mobilenet_v2")
 
 
