@@ -432,9 +432,9 @@ def test_a_check_reads_the_cells_of_a_figure_or_the_accuracies_beside_them():
     )
     heights = {"topology": 80.0, "DARTS": 60.0, "real-valued space": 90.0}
     scores = pd.DataFrame(
-        {"strategy": name, "column": column, "seed": seed, "accuracy_pct": height + 0.1 * seed}
+        {"strategy": name, "trained_on": dataset, "seed": seed, "accuracy_pct": height + 0.1 * seed}
         for name, height in heights.items()
-        for column in ("cifar10", "cifar100")
+        for dataset in ("cifar10", "cifar100")
         for seed in range(6)
     )
     frame = {"autoshiftnet_f03": with_facts(edges, preset="study", scores=scores)}

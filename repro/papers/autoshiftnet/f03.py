@@ -25,8 +25,8 @@ def trained(recipe, seeds, run):
 
     Cells are those of CIFAR-100, as in the paper. `attrs["extra"]`: accuracies, per strategy and seed skips_normal,
     skips_reduction (of 8 edges each) and accuracy_pct of these cells trained as a bit-shift network; scores, per
-    strategy, column (data set as printed) and seed accuracy_pct, also of a search with real weights (strategy
-    `REAL_SPACE`) where the preset has time for it.
+    strategy, trained_on (data set as printed) and seed accuracy_pct, also of a search with real weights (strategy
+    `REAL_SPACE`) where the preset has time for it; examples of these trainings.
     """
     strategies = STRATEGIES | {name: fields for name, fields in recipe.variants.items() if name == REAL_SPACE}
     specs = {
@@ -51,9 +51,14 @@ def trained(recipe, seeds, run):
     accuracies = found.summary(cells).rename(columns={"column": "strategy"})
     accuracies["accuracy_pct"] = [accuracy[name, shown, seed] for name, seed in cells]
     scores = [(*key, value) for key, value in accuracy.items()]
+    answers = (
+        ({"strategy": name, "trained_on": column}, seed, "accuracy_pct", outcome, "top1_pct")
+        for (name, column, seed), outcome in done.items()
+    )
     frame.attrs["extra"] = {
         "accuracies": accuracies,
-        "scores": pd.DataFrame(scores, columns=["strategy", "column", "seed", "accuracy_pct"]),
+        "scores": pd.DataFrame(scores, columns=["strategy", "trained_on", "seed", "accuracy_pct"]),
+        "examples": jobs.answers_frame(answers),
     }
     return frame
 
@@ -79,5 +84,5 @@ TABLE = entry_of(
     "Cells of DARTS and of the two-step search in the bit-shift space",
     trained,
     draw=draw,
-    keeps=("accuracies", "scores"),
+    keeps=("accuracies", "scores", "examples"),
 )

@@ -14,7 +14,8 @@ from repro.papers.autoshiftnet import training
 from repro.papers.autoshiftnet.networks import network
 from repro.papers.autoshiftnet.recipes import CNN_ROWS, NAS_ROWS, NETWORKS, TUNED
 from repro.report import judge_all
-from repro.report.examples import pack
+from repro.report.evidence import load
+from repro.report.examples import pack, unpack
 from repro.report.published import published
 from repro.runs import Outcome
 
@@ -128,6 +129,19 @@ def test_every_claim_that_a_study_may_judge_is_judged(frames):
     assert words == ["undecided"] * 3  # operators of three searches, and six are the least
     assert found["autoshiftnet-c20"] == "reproduced"  # the given bit-shift networks lose ten points
     assert found["autoshiftnet-c13"] == "not informative at this preset"  # counts of small networks
+
+
+def test_figure_3_keeps_which_images_its_trainings_got_right(frames):
+    frame = frames["autoshiftnet_f03"]
+    scores, answers = (frame.attrs["extra"][name] for name in ("scores", "examples"))
+    key = ["strategy", "trained_on", "seed"]
+    joined = scores.merge(answers, on=key, validate="one_to_one")
+    assert len(joined) == len(scores) == len(answers) and set(answers["column"]) == {"accuracy_pct"}
+    shares = [100 * unpack(row["correct"], row["examples"]).mean() for row in joined.to_dict("records")]
+    assert joined["accuracy_pct"].tolist() == pytest.approx(shares)
+    judged = load("autoshiftnet_f03", frame, analytic=False, scores=True)
+    assert judged.means.columns.keys() >= {"strategy", "trained_on", "accuracy_pct"}
+    assert [quantity.examples for quantity in judged.quantities.values()] == [400] * 6
 
 
 def test_a_training_that_ends_below_half_of_its_best_has_not_converged():
