@@ -317,6 +317,33 @@ class AugmentedNetwork(nn.Module):
                 if tensor is not None and tensor.ndim:
                     yield tensor, True, False
 
+    # ------------------------------------------------------------------ the target by itself
+
+    @torch.no_grad()
+    def alone(self) -> AugmentedNetwork:
+        """The target with its R and no network around it, from the weights that it has now.
+
+        In memory are its own weights alone, by whose mean and deviation R goes: beside weights that no step trains it
+        would go by the start. R is shared with this network. Extra blocks are left out, all units have mutated.
+        """
+        layers = {name: layer for name, layer in self.wide_layers() if not _is_extra(name)}
+        ops = {_target_name(name): layer.op for name, layer in layers.items()}
+        network = AugmentedNetwork(copy.deepcopy(self._template[0]), ops, {}, 0, "conv", None)
+        new = dict(network.network.named_modules())
+        for name, layer in layers.items():
+            mine = new[_target_name(name)]
+            mine.weight.copy_(layer.raw_target_weight())
+            if layer.bias is not None:
+                mine.bias.copy_(layer.bias[: layer.target[1]])
+            if layer.add is not None:
+                mine.add.load_state_dict(layer.add.state_dict())
+            mine.remap = layer.remap
+        for name, module in self.network.named_modules():
+            if isinstance(module, WideBatchNorm2d) and not _is_extra(name):
+                new[_target_name(name)].load_state_dict(module.deployed().state_dict())
+        network.set_mutation(len(network.units))
+        return network.to(next(self.parameters()).device).train(self.training)
+
     # ------------------------------------------------------------------ the deployed network
 
     @torch.no_grad()
@@ -401,9 +428,11 @@ def augment(
             operators by role or layer name, as `repro.models.create` takes them.
         remap: R of equation 5: a name of `repro.augment.REMAPPINGS`, or (layer name, op, layer) -> module or None.
         around: operator of the augmented part: "conv", or "same" as the target's (ShiftAddAug table 7), without R.
-    Raises: InputError for a model that cannot be followed, an unknown op, multiples below 1, depth without a block
-        that could be repeated, or a remap with the same operator around.
+    Raises: InputError for a model that cannot be followed, an unknown op or remap, multiples below 1, depth without a
+        block that could be repeated, or a remap with the same operator around.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model={model!r} is not allowed; it must be a module, such as repro.models.create makes.")
     if isinstance(op, str):
         check_choice("op", op, OPS)
     check_choice("around", around, ("conv", "same"))
@@ -412,6 +441,8 @@ def augment(
     else:
         depth = check_int("depth", depth, minimum=0)
     remap = remapping(remap) if isinstance(remap, str) else remap
+    if remap is not None and not callable(remap):
+        raise InputError(f"remap={remap!r} is not allowed; it must be a name, a maker of modules for layers, or None.")
     lists = {"width": multiples("width", width), "expand": multiples("expand", expand)}
     return AugmentedNetwork(copy.deepcopy(model), _operators(model, op), lists, depth, around, remap)
 

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from repro.errors import InputError, check_int
+from repro.errors import InputError, check_int, check_number
 
 PIECES = 200
 """Pieces of the kernel in all experiments of ShiftAddNAS (section 3.3)."""
@@ -39,14 +39,18 @@ def gaussian_to_laplacian(
         scale, location: b and u of the Laplace distribution; the paper sets them "through prior knowledge".
         mean, std: of the Gaussian; by default those of `weight`. They are constants to the gradient.
     Returns: remapped weights in shape and dtype of `weight`; differentiable.
-    Raises: InputError when a scale is not positive, or `weight` has no spread of its own and none is given.
+    Raises: InputError when a scale is not positive, another number not finite, `weight` no floating-point tensor, or
+        has no spread of its own and none is given.
     Source: ShiftAddAug, equation 5, without its FC layer, which corrects what is not Gaussian. The tails are computed
     from log-probabilities: with the printed formula, ln(1 - 2|p - 1/2|) is infinite some six deviations out.
     """
-    b = _check_scale("scale", scale)
+    b, location = _check_scale("scale", scale), check_number("location", location)
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        kind = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
+        raise InputError(f"weight is {kind}; it must be a floating-point tensor.")
     if weight.numel() == 0:
         return weight.clone()
-    mean = float(weight.detach().double().mean()) if mean is None else float(mean)
+    mean = float(weight.detach().double().mean()) if mean is None else check_number("mean", mean)
     std = float(weight.detach().double().std(correction=0)) if std is None else std
     if not std > 0:
         raise InputError(

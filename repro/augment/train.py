@@ -266,7 +266,7 @@ class AugmentedTrainer(PlainTrainer):
             self.model.set_depth(self.model.extra_blocks - dropped)
 
     def save(self, path: str | Path, identity: dict, **progress) -> None:
-        """As `Trainer.save`; the augmentation, too, must be that of a training that continues."""
+        """As `Trainer.save`; augmentation and operators, too, must be those of a training that continues."""
         super().save(path, identity | self._identity(), **progress)
 
     def resume(self, path: str | Path | None, identity: dict) -> dict:
@@ -275,7 +275,10 @@ class AugmentedTrainer(PlainTrainer):
 
     def _identity(self) -> dict:
         multiples = [list(choices) for choices in self.model._choices]
-        return {"augmentation": asdict(self.augmentation), "multiples": multiples}
+        operators = [
+            f"{name}: {layer.op} among {layer.around}, {layer.remap}" for name, layer in self.model.wide_layers()
+        ]
+        return {"augmentation": asdict(self.augmentation), "multiples": multiples, "operator": operators}
 
     @torch.no_grad()
     def _rescale(self) -> None:

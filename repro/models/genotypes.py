@@ -84,8 +84,9 @@ def _check_cell(cell: str, edges: Sequence, concat: Sequence[int]) -> tuple[Edge
             raise InputError(f"{place} reads input {source!r}; it must be a whole number from 0 to {last}.")
         checked.append((operation, source))
     nodes = range(2, 2 + len(edges) // 2)
-    if not concat or len(set(concat)) != len(concat) or any(node not in nodes for node in concat):
-        raise InputError(f"genotype: {cell}_concat={tuple(concat)!r} must name different nodes from 2 to {nodes[-1]}.")
+    listed = isinstance(concat, Sequence) and not isinstance(concat, str) and all(type(node) is int for node in concat)
+    if not listed or not concat or len(set(concat)) != len(concat) or not set(concat) <= set(nodes):
+        raise InputError(f"genotype: {cell}_concat={concat!r} must name different nodes from 2 to {nodes[-1]}.")
     return tuple(checked), tuple(concat)
 
 
@@ -283,7 +284,7 @@ def genotype(value: str | Genotype | dict) -> Genotype:
             wrong = f"lacks {', '.join(missing)}" if missing else f"has the unknown field {unknown[0]!r}"
             raise InputError(f"genotype {wrong}; its fields are normal, reduce, normal_concat and reduce_concat.")
         return Genotype(**value)
-    if value in NAMED:
+    if isinstance(value, str) and value in NAMED:
         return NAMED[value]
     raise InputError(f"genotype={value!r} is not known; allowed are: {', '.join(NAMED)}.{nearest(str(value), NAMED)}")
 

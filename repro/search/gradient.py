@@ -448,6 +448,8 @@ def search_cells(
     Raises: InputError for data that cannot be searched on (empty halves, labels outside the classes), and for a folder
         that holds a search with another recipe, seed or number of images.
     """
+    if not isinstance(recipe, CellSearchRecipe):
+        raise InputError(f"recipe={recipe!r} is not allowed; it must be a CellSearchRecipe.")
     if stop_after is not None:
         check_int("stop_after", stop_after, minimum=1)
     options = {"seed": seed, "num_classes": num_classes, "folder": folder, "device": device}

@@ -36,12 +36,15 @@ def topology_weights(beta: Tensor, inputs: int, *, temperature: float = 1.0, nor
         normalize: divide by the two edges of a pair, the 1 / N(c) of eq. 9: weights sum to 1. Without it, as in DOTS,
             they sum to 2, like the two edges of weight 1 that the network has in the end.
     Returns: (inputs,), differentiable.
-    Raises: InputError for another number of values, fewer than two inputs or a temperature that is not positive.
+    Raises: InputError for another number of values, what is no floating-point tensor, fewer than two inputs or a
+        temperature that is not positive.
     Source: AutoShiftNet, eq. 8 and 9; DOTS (Gu et al., 2021).
     """
     pairs = input_pairs(inputs)
     check_number("temperature", temperature, above=0)
     check_flag("normalize", normalize)
+    if not isinstance(beta, Tensor) or not beta.is_floating_point():
+        raise InputError(f"beta={beta!r} is not allowed; it must be a floating-point tensor.")
     if beta.shape != (len(pairs),):
         raise InputError(f"beta has shape {tuple(beta.shape)}; {inputs} inputs have {len(pairs)} pairs.")
     weights = torch.softmax(beta / temperature, dim=0) @ beta.new_tensor(_membership(inputs))

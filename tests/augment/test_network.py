@@ -117,6 +117,31 @@ def test_remapped_weights_are_written_out(op, remap):
     assert torch.equal(augmented.export_target()(images()), augmented(images()))
 
 
+@pytest.mark.parametrize("op", ["conv", "shift", "adder", "shiftadd"])
+def test_the_target_alone_is_the_target_without_what_is_around(op):
+    augmented = trained_a_little(network("MobileNetV3-w0.35", op, depth=1))
+    augmented.reorder_()
+    alone = augmented.alone()
+    assert not alone.training and torch.equal(alone(images()), augmented(images()))
+    assert alone.parameter_counts()["training"] == sum(p.numel() for p in alone.export_target().parameters())
+    assert alone.extra_blocks == 0 and not alone.widens("width", "expand", "gate")
+
+
+def test_alone_r_goes_by_the_weights_of_the_target():
+    augmented = network(remap="laplace")
+    with torch.no_grad():
+        for _, layer in augmented.wide_layers():
+            layer.raw_target_weight().mul_(10)  # the target has been trained, what is around has not
+    spread = {}
+    for name, part in (("inside", augmented), ("alone", augmented.alone())):
+        layers = [(layer.target_weight(), layer.raw_target_weight()) for _, layer in part.wide_layers()]
+        spread[name] = [float((used.std() / raw.std()).detach()) for used, raw in layers]
+    assert max(spread["inside"]) > 1.5
+    assert spread["alone"] == pytest.approx([1.0] * len(spread["alone"]), abs=0.25)
+    part = augmented.alone().eval()
+    assert torch.equal(part.export_target()(images()), part(images()))
+
+
 def test_a_network_of_a_user():
     torch.manual_seed(0)
     augmented = trained_a_little(augment(Residual(), width=2.0, op="shift"))
@@ -376,6 +401,7 @@ def test_batch_norm_is_re_estimated_for_a_part(part):
         ({"op": "shfit"}, "Did you mean 'shift'"),
         ({"depth": -1}, "depth=-1"),
         ({"remap": "laplac"}, "Did you mean 'laplace'"),
+        ({"remap": 3}, "remap=3 is not allowed"),
         ({"op": "shiftadd", "around": "same"}, "around='same' is not allowed with op='shiftadd'"),
         (
             {"op": "shift", "around": "same", "remap": "laplace"},
@@ -389,6 +415,11 @@ def test_bad_options_are_refused_in_a_sentence(options, message):
     with pytest.raises(InputError, match=message) as caught:
         network(**options)
     assert "\n" not in str(caught.value)
+
+
+def test_the_name_of_a_model_is_no_model():
+    with pytest.raises(InputError, match=r"^model='mobilenet_v2' is not allowed; it must be a module"):
+        augment("mobilenet_v2")
 
 
 def test_what_cannot_be_followed_is_named():

@@ -254,6 +254,12 @@ def test_each_adder_layer_takes_its_own_scale_and_none_is_made_up():
 
 
 def test_bad_settings_are_refused():
+    for weight in ([0.1, 0.2], torch.tensor([1, 2])):
+        with pytest.raises(InputError, match="it must be a floating-point tensor"):
+            gaussian_to_laplacian(weight, 1.0)
+    for name in ("location", "mean"):
+        with pytest.raises(InputError, match=f"{name}=nan is not allowed"):
+            gaussian_to_laplacian(torch.tensor([0.1, 0.2]), 1.0, **{name: float("nan")})
     with pytest.raises(InputError, match="scale=0"):
         LaplaceRemap(0.0)
     with pytest.raises(InputError, match="adder_scale=-1"):

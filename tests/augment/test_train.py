@@ -114,6 +114,16 @@ def test_a_training_continues_only_under_the_augmentation_it_began_with(tmp_path
         fit_augmented(other, data(), RECIPE, AugmentRecipe(), seed=1, checkpoint=tmp_path / "c")
 
 
+@pytest.mark.parametrize("other", [{"op": "conv"}, {"remap": "small_laplace"}, {"around": "same", "remap": None}])
+def test_a_training_continues_only_with_the_operators_it_began_with(other, tmp_path):
+    begun = {"op": "shift", "remap": "laplace"}
+    fit_augmented(network(**begun), data(), RECIPE, AugmentRecipe(), seed=1, checkpoint=tmp_path / "c", stop_after=1)
+    with pytest.raises(InputError, match="another operator"):
+        options = {**begun, "remap": None} if "op" in other else begun
+        changed = network(**{**options, **other})
+        fit_augmented(changed, data(), RECIPE, AugmentRecipe(), seed=1, checkpoint=tmp_path / "c")
+
+
 def test_the_target_is_tested_with_its_own_batch_norm():
     model = network()
     history = fit_augmented(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -45,6 +46,12 @@ def test_cells_of_other_methods_have_their_size(name):
             assert params / 1e6 == pytest.approx(size, abs=0.0055)
 
 
+def test_what_is_no_genotype_is_refused_in_a_sentence():
+    for value in (3, None, ["darts_v1"]):
+        with pytest.raises(InputError, match=f"^genotype={re.escape(repr(value))} is not known; allowed are: "):
+            genotype(value)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -55,6 +62,9 @@ def test_cells_of_other_methods_have_their_size(name):
         (CELLS.as_text().replace("sep_conv_3x3", "sep_conv_9x9"), "unknown operation 'sep_conv_9x9'"),
         (CELLS.as_text().replace('["skip_connect", 0]', '["skip_connect", 2]'), "reads input 2"),
         (CELLS.as_text().replace('"reduce_concat": [2', '"reduce_concat": [9'), "must name different nodes"),
+        (CELLS.as_text().replace('"normal_concat": [2', '"normal_concat": [2.5'), "must name different nodes"),
+        (CELLS.as_text().replace('"normal_concat": [2', '"normal_concat": [[2]'), "must name different nodes"),
+        ('{"normal": [["skip_connect", 0], ["skip_connect", 1]], "reduce": [], "normal_concat": 2}', "normal_concat=2"),
     ],
 )
 def test_a_malformed_file_is_refused_in_a_sentence(text, sentence, tmp_path):

@@ -253,3 +253,8 @@ def test_recipes_that_cannot_be_run_are_refused(change, sentence):
 def test_data_that_cannot_be_searched_on_is_refused(train, held_out, options, sentence):
     with pytest.raises(InputError, match=sentence):
         search_cells(TINY, train, held_out, **{"seed": 0, **options})
+
+
+def test_the_name_of_a_preset_is_no_recipe():
+    with pytest.raises(InputError, match="recipe='quick' is not allowed; it must be a CellSearchRecipe"):
+        search_cells("quick", DATA, HELD_OUT, seed=0)

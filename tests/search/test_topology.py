@@ -58,6 +58,7 @@ def test_the_temperature_falls_to_its_end_in_equal_ratios():
         (lambda: topology_weights(torch.zeros(1), 2, temperature=0), "temperature=0 is not allowed"),
         (lambda: topology_weights(torch.zeros(1), 1), "inputs=1 is not allowed; it must be a whole number at least 2"),
         (lambda: topology_weights(torch.zeros(2), 3), "3 inputs have 3 pairs"),
+        (lambda: topology_weights([0.0], 2), r"beta=\[0.0\] is not allowed; it must be a floating-point tensor"),
         (lambda: annealed(10, 0, 0, 2), "end=0 is not allowed"),
         (lambda: annealed(10, 1, 2, 2), "step=2 is not allowed"),
     ],

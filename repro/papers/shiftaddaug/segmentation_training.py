@@ -55,6 +55,7 @@ def train_segmenter(job: SegmenterJob, seed: int, context: RunContext) -> dict:
         model = wide.export_target()
         history = fit_plain_segmentation(model, data.train, train, **common)
     else:
+        wide = wide.alone() if method.around is None else wide
         history = fit_augmented_segmentation(wide, data.train, train, augmentation(method), **common)
         model = wide.export_target()
     curve = [{name: row.get(name) for name in CURVE} for row in history.rows]

@@ -1,4 +1,7 @@
-"""ShiftAddAug table 10 (Sec. 4.6): heterogeneous weight sharing without augmentation."""
+"""ShiftAddAug table 10 (Sec. 4.6): heterogeneous weight sharing without augmentation.
+
+Without a network around it the target has its own weights in memory, and R goes by their mean and deviation.
+"""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def train_tiny(job: TinyJob, seed: int, context: RunContext) -> dict:
 
     `curve` has a row per epoch with the accuracies of target and augmented network on training batches (percent) and
     how many channels moved; `laplace_scales` is b of every adder layer's weights; `weights` are those that the target
-    computes with ("computed") and, with R, the wide ones in memory that R goes by ("saved"), packed float32 by layer.
+    computes with ("computed") and, with R, those in memory that R goes by ("saved"), packed float32 by layer.
     """
     data, method = load_splits(job.data), job.method
     train = dataclasses.replace(job.train, epochs=job.train.epochs * method.epochs)
@@ -75,8 +75,8 @@ def train_tiny(job: TinyJob, seed: int, context: RunContext) -> dict:
         history = fit_plain(model, data.train, train, **common)
         saved = None
     else:
-        history = fit_augmented(wide, data.train, train, augmentation(method), **common)
-        saved = wide
+        saved = wide.alone() if method.around is None else wide
+        history = fit_augmented(saved, data.train, train, augmentation(method), **common)
     curve = [{name: row.get(name) for name in CURVE} for row in history.rows]
     if history.diverged:
         failed = {"outcome": "diverged", "detail": history.detail, "top1_pct": None, "top5_pct": None}

@@ -8,18 +8,18 @@ import pandas as pd
 import pytest
 import torch
 
-from repro.augment import augment
+from repro.augment import augment, gaussian_to_laplacian
 from repro.papers import entry
-from repro.papers.shiftaddaug import f07, t03, t11
+from repro.papers.shiftaddaug import f07, t03, t10, t11
 from repro.papers.shiftaddaug.comparing import status, train_all
 from repro.papers.shiftaddaug.methods import CONTROLS, MAIN
 from repro.papers.shiftaddaug.networks import tiny
 from repro.papers.shiftaddaug.recipes import STANDS_FOR, TUNED, presets
-from repro.papers.shiftaddaug.training import packed_weights, wide_network
+from repro.papers.shiftaddaug.training import packed_weights, train_tiny, unpack, wide_network
 from repro.paths import results_root
 from repro.report import judge, published
 from repro.report.conform import folded
-from repro.runs import Outcome
+from repro.runs import Outcome, RunContext
 
 RECIPE = presets(("MobileNetV2-w0.35",))["smoke", "glyphs"]
 
@@ -106,6 +106,16 @@ def test_figure_7_shows_the_whole_weight_in_memory_and_correlates_what_stays_in_
     assert len(memory) == 9
     for layer, deviation in memory.items():
         assert deviation == pytest.approx(float(wide[f"{layer}.conv"].weight.detach().std(correction=0)), rel=1e-4)
+
+
+def test_without_a_network_around_r_goes_by_the_weights_that_are_trained(tmp_path):
+    job = RECIPE.job("MobileNetV2-w0.35", t10.METHODS["w/o. aug. , with HWS"])
+    kept = train_tiny(job, 0, RunContext(tmp_path))["weights"]
+    assert kept["saved"].keys() == kept["computed"].keys()
+    for name, text in kept["saved"].items():
+        memory, computed = (torch.tensor(unpack(each)) for each in (text, kept["computed"][name]))
+        by_hand = gaussian_to_laplacian(memory, float(memory.std(correction=0)) / math.sqrt(2))
+        torch.testing.assert_close(computed, by_hand, rtol=1e-3, atol=1e-5)
 
 
 def test_mutation_at_once_is_a_window_without_length():
