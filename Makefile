@@ -67,7 +67,7 @@ export JOBS
 # Each target is one step or hands its parallelism to JOBS; running two of them side by side gains nothing.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help env env-cluster env-site tables figures reference test test-pages test-faults test-cluster test-site test-gpu lab app site bench \
+.PHONY: help env env-cluster env-site tables figures reference test test-pages test-faults test-cluster test-site test-install test-gpu lab app site bench \
   weights wheel lint clean
 
 help:  ## print the targets and variables
@@ -143,6 +143,9 @@ site: env-site  ## build static pages of all results, guides and the reference i
 
 test-site: env-site  ## build the site and check its links, headings, pictures and search (minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/site
+
+test-install: $(VENV)/.installed-test  ## fetch all that the wheel asks for into a fresh environment of $(PYTHON) and use it (minutes)
+	@REPRO_INSTALL=full PYTHON="$(PYTHON)" $(BIN)/python -m pytest --timeout 1800 tests/test_package.py
 
 test-gpu: $(VENV)/.installed-test  ## run the full grid of kernel tests on a CUDA device
 	@$(BIN)/python -m pytest -m gpu

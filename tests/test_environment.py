@@ -6,6 +6,7 @@ import tomllib
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from repro.paths import repo_root
 
@@ -64,3 +65,14 @@ def test_every_dependency_has_its_reason():
 def test_torch_and_triton_fit_together(pins):
     # torch 2.13's GPU build requires exactly this Triton; another pair must be changed here on purpose.
     assert (pins["torch"], pins["triton"]) == ("2.13.0", "3.7.1")
+
+
+def test_a_hosted_notebook_gets_the_pins_and_this_package():
+    """repro2docker runs pip in the checkout; a path after -c is relative to the file that names it."""
+    folder = repo_root() / ".binder"
+    lines = [line for line in (folder / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    constraints, package = (line.split(" ", 1)[1] for line in lines if line.startswith(("-c ", "-e ")))
+    assert (folder / constraints).resolve() == repo_root() / "constraints.txt" and package == ".[notebooks]"
+    project = tomllib.loads((repo_root() / "pyproject.toml").read_text())["project"]
+    kind, version = (folder / "runtime.txt").read_text().strip().split("-")
+    assert kind == "python" and version in SpecifierSet(project["requires-python"])

@@ -336,11 +336,13 @@ def _mount() -> None:
     from repro.cli.app import serve
     from repro.cli.bench import bench
     from repro.cli.data import app as data_app
+    from repro.cli.forecast import forecast
     from repro.cli.search import app as search_app
     from repro.cli.site import site
     from repro.cli.train import train, translate
 
     app.command()(bench)
+    app.command()(forecast)
     app.command()(train)
     app.command()(translate)
     app.command("app")(serve)

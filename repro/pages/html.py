@@ -83,8 +83,12 @@ def write_notes(folder: Path, notebooks: Mapping[str, Sequence[str]]) -> None:
     for name, tables in notebooks.items():
         page = folder / f"{name}.html"
         if not page.exists():
-            command = f"make tables TABLES='{' '.join(tables)}'" if tables else "make tables"
-            write_text(page, NOTE.format(name=html.escape(name), command=html.escape(command)))
+            write_text(page, NOTE.format(name=html.escape(name), command=html.escape(making_command(tables))))
+
+
+def making_command(tables: Sequence[str]) -> str:
+    """The command that executes a notebook which covers these tables."""
+    return f"make tables TABLES='{' '.join(tables)}'" if tables else "make tables"
 
 
 def static(notebook: NotebookNode) -> NotebookNode:
@@ -95,7 +99,7 @@ def static(notebook: NotebookNode) -> NotebookNode:
     for cell in cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if not _is_live(output)]
-    notebook.cells = _without_empty_headings(_parameters_in_small(cells))
+    notebook.cells = without_empty_headings(_parameters_in_small(cells))
     return notebook
 
 
@@ -126,7 +130,7 @@ def _parameters_in_small(cells: list[NotebookNode]) -> list[NotebookNode]:
     return kept
 
 
-def _without_empty_headings(cells: list[NotebookNode]) -> list[NotebookNode]:
+def without_empty_headings(cells: list[NotebookNode]) -> list[NotebookNode]:
     """Drop cells that hold one heading only and are followed by the end or by a heading of the same rank or above."""
     kept: list[NotebookNode] = []
     below = 0  # rank of the heading that the next kept cell begins with; 0 at the end, 7 for other content

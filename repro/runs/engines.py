@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from repro.errors import InputError, check_choice, check_int, check_number
 from repro.runs.abstract import Engine
 from repro.runs.executor import Outcome, announce, attempt, finished, outcome_of, run_many
 from repro.runs.spec import RunSpec
-from repro.runs.store import RunContext
+from repro.runs.store import LOCK, RunContext
 
 
 class LocalEngine(Engine):
@@ -26,11 +30,12 @@ class LocalEngine(Engine):
         return run_many(specs, **self._options)
 
 
-class FollowerContext(RunContext):
-    """The context of the processes that help: they read the run's checkpoint and write nothing."""
-
-    def log(self, **metrics: Any) -> None:
-        """Process 0 writes the metrics, which are the same on all."""
+@contextmanager
+def _copy_of(folder: Path) -> Iterator[Path]:
+    """The run's folder for a process that helps: it goes on from the same checkpoint and writes into its copy."""
+    with tempfile.TemporaryDirectory() as own:
+        shutil.copytree(folder, own, ignore=shutil.ignore_patterns(LOCK), dirs_exist_ok=True)
+        yield Path(own)
 
 
 class TorchrunEngine(Engine):
@@ -76,12 +81,15 @@ class TorchrunEngine(Engine):
         return [done[index] for index in range(len(specs))]
 
     def _lead(self, spec: RunSpec) -> Outcome:
+        import torch.distributed as dist
+
         together = spec.parallel and self._world > 1
         begun = []
 
         def begin() -> None:
             begun.append(True)
             self._agree("begin")
+            dist.barrier(self._group)  # the others have their copies
 
         outcome = outcome_of(spec, *attempt(spec, self._fresh, begin if together else None))
         if together and begun and not outcome.ok:
@@ -90,9 +98,13 @@ class TorchrunEngine(Engine):
         return self._agree(outcome)
 
     def _follow(self, spec: RunSpec) -> Outcome:
+        import torch.distributed as dist
+
         heard = self._agree()
         if heard == "begin":
-            spec.load_function()(spec.recipe, spec.seed, FollowerContext(spec.folder))
+            with _copy_of(spec.folder) as own:
+                dist.barrier(self._group)
+                spec.load_function()(spec.recipe, spec.seed, RunContext(own))
             heard = self._agree()
         return heard
 

@@ -121,9 +121,10 @@ def _replace(old: Path, new: Path) -> None:
 def write_source(folder: Path) -> None:
     """Write what Sphinx reads: pages in Markdown, and under `extra` what goes into the site as it is."""
     from repro import papers, report
+    from repro.pages.execute import list_notebooks
     from repro.papers.status import offers_of
     from repro.report.board import board_markdown, judge_records
-    from repro.site import entries, listings, texts
+    from repro.site import entries, listings, notebooks, texts
 
     fingerprints = {}
 
@@ -140,7 +141,11 @@ def write_source(folder: Path) -> None:
     pages |= {f"entries/{entry.name}.md": entries.page(entry, judged, claims) for entry in found}
     pages["entries/index.md"] = listings.entries_index(found)
     pages["claims.md"] = listings.claims_page(claims, judged, [entry.name for entry in found])
-    pages["notebooks.md"] = listings.notebooks_page(folder / "extra" / "pages")
+    executed, by_id = listings.copy_executed(folder / "extra" / "pages"), {entry.name: entry for entry in found}
+    pages["notebooks.md"] = listings.notebooks_page(executed)
+    for name, covers in list_notebooks().items():
+        about = entries.claims_table(name, covers, judged, claims)
+        pages[f"notebooks/{name}.md"] = notebooks.page(name, by_id, covers, about, executed=name in executed)
     pages["index.md"] = listings.front(found, board)
     texts.write_all(folder, pages)
     for entry in found:

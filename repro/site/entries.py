@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -92,18 +92,18 @@ def page(entry: Entry, judged: Mapping[str, Judged], claims: pd.DataFrame) -> st
         f"# {entry.title}",
         parts.raw(f"<p>{parts.plain(entry.caption)}</p>"),
         f"**{entry.state[:1].upper()}{entry.state[1:]}**{since}. {how}",
-        *_pictures(entry),
+        *(["## Pictures", *picture_gallery(entry)] if entry.pictures else []),
         *_numbers(entry),
-        *_claims(entry, judged, claims),
+        *(["## Claims", table] if (table := claims_table(entry.name, [entry.name], judged, claims)) else []),
         *_downloads(entry),
         *_provenance(entry),
     ]
     return "\n\n".join(parts_of_page) + "\n"
 
 
-def _pictures(entry: Entry) -> Iterable[str]:
+def picture_gallery(entry: Entry) -> Iterable[str]:
+    """Markdown of the entry's pictures, if it has any, for a page one folder below the top."""
     if entry.pictures:
-        yield "## Pictures"
         yield parts.raw("\n".join(parts.figure(f"../figures/{p.file}", p.caption) for p in entry.pictures))
 
 
@@ -122,10 +122,11 @@ def _numbers(entry: Entry) -> Iterable[str]:
         scale = papers.entry(name).scale.get(record.preset, "") if papers.file_of(name) else ""
         if scale and record.dataset != ARCHITECTURE:
             yield parts.raw(f"<p>{parts.plain(scale)}</p>")
-        yield parts.raw(_table(entry, record))
+        yield parts.raw(record_table(entry, record))
 
 
-def _table(entry: Entry, record: Record) -> str:
+def record_table(entry: Entry, record: Record) -> str:
+    """HTML of a record beside the printed numbers, or of a figure's data; adds its downloads to `entry.files`."""
     stem = f"{entry.name}-{record.preset}-{record.dataset}"
     entry.files[f"{stem}-ours.csv"] = record.frame.to_csv(index=False, lineterminator="\n")
     if entry.name not in report.published_tables():
@@ -146,23 +147,20 @@ def _data(frame: pd.DataFrame, label: str) -> str:
     return f"{table}<p>The first {SHOWN_ROWS} of {len(frame)} rows; the download has all.</p>"
 
 
-def _claims(entry: Entry, judged: Mapping[str, Judged], claims: pd.DataFrame) -> Iterable[str]:
+def claims_table(name: str, ids: Sequence[str], judged: Mapping[str, Judged], claims: pd.DataFrame) -> str:
+    """Markdown of the claims on some tables and figures with our verdicts, "" without any; `name` labels it."""
     rows = []
     for claim in claims.itertuples():
-        if entry.name in places(claim.claim_id):
+        if set(ids) & set(places(claim.claim_id)):
             found = judged[claim.claim_id]
             rows.append(
                 f"<tr><th scope='row'>{parts.link(claim.claim_id, f'../claims.html#{claim.claim_id}')}</th>"
                 f"<td>{parts.plain(claim.claim)}</td><td>{parts.status(found.status)}</td>"
                 f"<td>{parts.plain(found.evidence)}</td></tr>"
             )
-    if rows:
-        head = "<thead><tr>" + "".join(f"<th scope='col'>{h}</th>" for h in ("id", "claim", "ours", "evidence"))
-        yield "## Claims"
-        yield parts.raw(
-            f'<div class="wide" role="region" tabindex="0" aria-label="Claims on {entry.name}"><table class="words">'
-            f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        )
+    head = "<thead><tr>" + "".join(f"<th scope='col'>{h}</th>" for h in ("id", "claim", "ours", "evidence"))
+    box = f'<div class="wide" role="region" tabindex="0" aria-label="Claims on {name}"><table class="words">'
+    return parts.raw(f"{box}{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>") if rows else ""
 
 
 def _downloads(entry: Entry) -> Iterable[str]:

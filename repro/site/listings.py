@@ -127,32 +127,47 @@ def _select(name: str, options: Sequence[str]) -> str:
     return f'<label>{name.capitalize()} <select name="{name}"><option value="">all</option>{choices}</select></label>'
 
 
-def notebooks_page(folder: Path) -> str:
-    """The notebooks and what they ask; pages of the executed ones go into `folder`, the others say how to make them."""
-    rows = []
-    folder.mkdir(parents=True, exist_ok=True)
-    titles = list_titles()
-    for name, covers in list_notebooks().items():
+def copy_executed(folder: Path) -> list[str]:
+    """Put the pages of the notebooks that were executed here into `folder`; returns their names.
+
+    Where there are any, the others get a note each, which the links between such pages lead to.
+    """
+    executed = []
+    for name in list_notebooks():
         page, copy = (pages_root() / f"{name}{ending}" for ending in (".html", ".ipynb"))
-        executed = page.is_file() and copy.is_file()
-        if executed:
+        if page.is_file() and copy.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(page, folder / page.name)
+            executed.append(name)
+    if executed:
+        write_notes(folder, list_notebooks())
+    return executed
+
+
+def notebooks_page(executed: Sequence[str]) -> str:
+    """The notebooks and what they ask.
+
+    Args:
+        executed: names of those whose executed page is in the site.
+    """
+    rows, titles = [], list_titles()
+    for name, covers in list_notebooks().items():
         rows.append(
-            f'<tr><th scope="row">{parts.link(name, f"pages/{name}.html")}</th><td>{parts.plain(titles[name])}</td>'
-            f"<td>{'executed' if executed else 'not executed yet'}</td>"
+            f'<tr><th scope="row">{parts.link(name, f"notebooks/{name}.html")}</th><td>{parts.plain(titles[name])}</td>'
+            f"<td>{parts.link('executed', f'pages/{name}.html') if name in executed else 'from the records'}</td>"
             f"<td>{', '.join(parts.link(one, f'entries/{one}.html') for one in covers)}</td></tr>"
         )
-    write_notes(folder, list_notebooks())
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("notebook", "question", "page", "tables and figures"))
     text = (
-        "Executed notebooks open as pages of their own. `make tables` executes those that train within minutes; the "
-        "page of any other names its command. `make lab` opens them to change and run."
+        "Each notebook's page has its text with the committed records; those that `make tables` executed before the "
+        "site was built have a page of that, too. `make lab` opens them to change and run."
     )
     table = (
         '<div class="wide" role="region" tabindex="0" aria-label="Notebooks"><table class="words"><thead><tr>'
         f"{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
-    return "\n\n".join(["# Notebooks", text, parts.raw(table)])
+    pages = [f"notebooks/{name}" for name in list_notebooks()]
+    return "\n\n".join(["# Notebooks", text, parts.raw(table), _tree(pages, "Notebooks")])
 
 
 def reference() -> dict[str, str]:

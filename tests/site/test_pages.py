@@ -1,5 +1,6 @@
 """Pages are made from records and texts alone, without Sphinx; links that lead nowhere are found."""
 
+import json
 import re
 import sys
 
@@ -8,9 +9,10 @@ import pytest
 from repro import report
 from repro.cli import main as command_line
 from repro.errors import InputError
+from repro.pages.execute import notebooks_folder
 from repro.report.board import Judged
 from repro.report.published import PAPERS
-from repro.site import build, entries, listings, parts, texts
+from repro.site import build, entries, listings, notebooks, parts, texts
 from repro.site.links import broken_links
 
 CLAIMS = report.claims()
@@ -94,14 +96,43 @@ def test_the_front_page_has_a_picture_of_each_paper_a_figure_before_a_table():
 
 def test_notebooks_that_were_executed_are_told_from_those_that_were_not(tmp_path, monkeypatch):
     monkeypatch.setenv("REPRO_OUTPUT", str(tmp_path))
-    first, second, *_ = listings.list_notebooks()
+    assert listings.copy_executed(tmp_path / "site") == [] and not (tmp_path / "site").exists()
+    first, second, *rest = listings.list_notebooks()
     (tmp_path / "pages").mkdir()
     for ending in (".html", ".ipynb"):
         (tmp_path / "pages" / f"{first}{ending}").write_text("made")
-    page = listings.notebooks_page(tmp_path / "site")
-    assert page.count("<td>executed</td>") == 1 and "<td>not executed yet</td>" in page
+    page = listings.notebooks_page(listings.copy_executed(tmp_path / "site"))
+    assert page.count(f'<td><a href="pages/{first}.html">executed</a></td>') == 1
+    assert page.count("<td>from the records</td>") == 1 + len(rest)
+    assert all(f'href="notebooks/{name}.html"' in page and f"\nnotebooks/{name}\n" in page for name in (first, second))
     assert (tmp_path / "site" / f"{first}.html").read_text() == "made"
     assert "make tables" in (tmp_path / "site" / f"{second}.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["13_acghostnet_results", "30_shiftaddnas_cost"])
+def test_a_notebook_that_was_not_executed_shows_its_text_with_the_committed_records(name):
+    covers = listings.list_notebooks()[name]
+    found = {one: entry(one, records=report.load_records(one)) for one in covers}
+    claims = entries.claims_table(name, covers, JUDGED, CLAIMS)
+    page = notebooks.page(name, found, covers, claims, executed=False)
+    cells = json.loads((notebooks_folder() / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    for cell in cells:
+        for line in "".join(cell["source"]).splitlines():
+            kept = cell["cell_type"] == "markdown" and line.strip() and line not in ("## Verdicts", "## Provenance")
+            assert not kept or "interactive" in cell["metadata"].get("tags", []) or line in page, line
+    assert "## Verdicts" not in page and claims in page and f"make tables TABLES='{' '.join(covers)}'" in page
+    for one in covers:
+        record = report.latest(one, trained="cost" not in name)
+        assert f"(../entries/{one}.md), committed record: {record.label}." in page
+    assert page.count("aria-label=") == len(covers) + 1 and "executed here" not in page
+    assert f"[as it was executed here](../pages/{name}.html)" in notebooks.page(name, found, covers, "", executed=True)
+
+
+def test_an_id_without_record_is_told_on_its_notebooks_page():
+    shown = notebooks._shown('show.page("x_t01")', {"x_t01": entry("acghostnet_f02", state="not yet")}, ["x_t01"], "")
+    assert list(shown) == ["[A, figure 2](../entries/acghostnet_f02.md): not yet."]
+    assert list(notebooks._shown("show.table(frame)", {}, [], "")) == [notebooks._MORE]
+    assert list(notebooks._shown('here = ["x_t01"]\nours = {}', {}, [], "")) == []
 
 
 def test_every_package_of_the_reference_names_what_is_public():

@@ -90,7 +90,7 @@ def spec(recipe: TwoStageRun, seed: int) -> RunSpec:
 
 def found_spec(job: FoundJob, seed: int) -> RunSpec:
     """One training of what a search found."""
-    return spec_of("shiftaddaug_found", job, seed, model="mobilenet_v2")
+    return spec_of("shiftaddaug_found", job, seed, model="mobilenet_v2", parallel=True)
 
 
 def costs_of(data: DataRecipe) -> MobileCosts:

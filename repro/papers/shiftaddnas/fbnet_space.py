@@ -67,7 +67,8 @@ class FBNetRecipe:
     def spec(self, name: str, seed: int) -> RunSpec:
         """One search among a set of operators."""
         space = dataclasses.replace(self.space, operators=SETS[name])
-        return spec_of("shiftaddnas_fbnet", FBNetRun(self.data, space, self.supernet, self.search), seed, model="fbnet")
+        run = FBNetRun(self.data, space, self.supernet, self.search)
+        return spec_of("shiftaddnas_fbnet", run, seed, model="fbnet", parallel=True)
 
     def job(self, path: Sequence[str]) -> jobs.Job:
         """The training of a path's network by itself."""

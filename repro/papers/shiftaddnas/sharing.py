@@ -145,7 +145,12 @@ def supernet_specs(recipe: SharingRecipe, modes: Iterable[str], seeds) -> dict[t
         )
         for mode in modes
     }
-    return {(mode, seed): spec_of("shiftaddnas_supernet", run, seed) for mode, run in runs.items() for seed in seeds}
+    return {(mode, seed): supernet_spec(run, seed) for mode, run in runs.items() for seed in seeds}
+
+
+def supernet_spec(run: SupernetRun, seed: int) -> RunSpec:
+    """One supernet training with what it serves."""
+    return spec_of("shiftaddnas_supernet", run, seed, parallel=True)
 
 
 def path_specs(recipe: SharingRecipe, seeds) -> dict[tuple[tuple[str, ...], int], RunSpec]:

@@ -14,7 +14,6 @@ from repro.cost import CONVENTIONS
 from repro.models.shiftaddnas import BLOCKS
 from repro.papers import jobs
 from repro.papers.analytic import analytic_frame
-from repro.papers.kinds import spec_of
 from repro.papers.shiftaddnas import fbnet_space, recipes, sharing
 from repro.papers.shiftaddnas.counts import vision_counts
 from repro.papers.shiftaddnas.path_search import COSTS, COUNTS, path_costs
@@ -90,13 +89,7 @@ def _own_space(recipe: sharing.SharingRecipe, seeds, run):
         name: sharing.SupernetRun(recipe.data, space, sharing.MODES["w/ HWS"], recipe.training("w/ HWS"), (), search)
         for name, space in spaces.items()
     }
-    done = run(
-        {
-            (name, seed): spec_of("shiftaddnas_supernet", each, seed)
-            for name, each in supernets.items()
-            for seed in seeds
-        }
-    )
+    done = run({(name, seed): sharing.supernet_spec(each, seed) for name, each in supernets.items() for seed in seeds})
     found = sharing.found_paths(seeds, done, SETS)
     retrained = run(
         {

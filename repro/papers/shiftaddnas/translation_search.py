@@ -72,7 +72,7 @@ class SearchRun:
 
 def spec(run: SearchRun, seed: int) -> RunSpec:
     """One search."""
-    return spec_of("translation_search", run, seed, model="translation")
+    return spec_of("translation_search", run, seed, model="translation", parallel=True)
 
 
 def reference(space: TranslationSpace) -> TranslationConfig:

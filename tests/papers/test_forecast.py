@@ -1,0 +1,111 @@
+"""Forecasts: what is measured for a moment, and what it adds up to."""
+
+import dataclasses
+import sys
+
+import pytest
+
+from repro.cli import main as command_line
+from repro.errors import InputError
+from repro.papers import entry, jobs
+from repro.papers import forecast as forecasting
+from repro.papers.data import DataRecipe, load_splits
+from repro.runs import RunSpec, execute
+from repro.train import TrainRecipe
+
+TRAIN = TrainRecipe(epochs=5, batch_size=16)
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """A training whose epochs take a millisecond an image, the first one thrice as long."""
+
+    data: DataRecipe
+    train: TrainRecipe
+    ends_at: int = 99
+
+
+def train_by_the_clock(recipe, seed, context):
+    for epoch in range(min(recipe.train.epochs, recipe.ends_at)):
+        context.log(epoch=epoch, seconds=0.001 * len(load_splits(recipe.data).train) * (3 if epoch == 0 else 1))
+    return {"outcome": "done"}
+
+
+def spec_of(recipe, seed=0, function="train_by_the_clock"):
+    return RunSpec("timed", f"{__name__}:{function}", recipe, seed)
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path))
+
+
+@pytest.mark.parametrize("data", [DataRecipe("digits"), DataRecipe("digits", train_images=400, held_out=0.5)], ids=str)
+def test_short_epochs_stand_for_whole_ones(data):
+    images = len(load_splits(data).train)
+    shortened, times = forecasting._shortened(Timed(data, TRAIN))
+    assert len(load_splits(shortened.data).train) == 160 and times == pytest.approx(images / 160)
+    assert forecasting.seconds_of(spec_of(Timed(data, TRAIN))) == pytest.approx(0.001 * images * 5)
+
+
+def test_few_images_are_measured_as_they_are():
+    few = Timed(DataRecipe("digits", train_images=64), TRAIN)
+    assert forecasting._shortened(few) == (few, 1.0)
+    assert forecasting.seconds_of(spec_of(dataclasses.replace(few, ends_at=1))) == pytest.approx(0.064 * 3 * 5)
+
+
+def test_a_run_without_a_training_by_epochs_is_not_measured():
+    assert forecasting.seconds_of(RunSpec("sums", "tests.runs.run_functions:add_up", _Sums(), 0)) is None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sums:
+    terms: tuple[int, ...] = (1, 2)
+
+
+def test_runs_are_counted_once_by_kind_and_finished_ones_are_left_out(monkeypatch):
+    whole = Timed(DataRecipe("digits", train_images=320), TRAIN)
+    asked = {"a": [spec_of(whole, seed) for seed in (0, 1)], "b": [spec_of(whole, 1), spec_of(whole, 2)]}
+    asked["b"].append(RunSpec("sums", "tests.runs.run_functions:add_up", _Sums(), 0))
+    monkeypatch.setattr(forecasting, "planned", lambda name, *_: asked[name])
+    execute(asked["a"][0])
+    found = forecasting.forecast(["a", "b"], "smoke").set_index("kind")
+    assert found.loc["timed"].to_dict() == pytest.approx(
+        {"runs": 2, "measured": 2, "hours": 2 * 1.6 / 3600, "longest": 1.6 / 3600}
+    )
+    assert found.loc["sums", ["runs", "measured"]].tolist() == [1, 0]
+
+
+def test_devices_share_the_runs_and_none_is_split():
+    found = forecasting.pd.DataFrame({"kind": ["a", "b"], "hours": [20.0, 12.0], "longest": [2.0, 6.0]})
+    rows = forecasting.by_devices(found, [1, 4, 8], price=2.5)
+    assert rows["hours"].tolist() == [32, 8, 6] and rows["cost"].tolist() == [80, 80, 120]
+    with pytest.raises(InputError, match="gpus=0 is not allowed"):
+        forecasting.by_devices(found, [0])
+
+
+def test_a_tables_first_runs_are_those_that_it_does():
+    seeds = entry("shiftaddaug_t03").seeds["smoke"]
+    specs = forecasting.planned("shiftaddaug_t03", "smoke")
+    assert {spec.kind for spec in specs} == {"tiny"} and {spec.seed for spec in specs} == set(seeds)
+    assert forecasting.planned("shiftaddaug_t01", "smoke") == []
+
+
+def test_the_command_says_hours_cost_and_what_they_were_measured_on(monkeypatch, capsys):
+    job = jobs.Job("resnet20", {"width": 0.25}, DataRecipe("digits", train_images=64), TRAIN)
+    monkeypatch.setattr(forecasting, "planned", lambda name, *_: [jobs.spec(job, 0)])
+    command = ["repro", "forecast", "acghostnet_t06", "--preset", "smoke", "--gpus", "1 2", "--price", "3"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    printed = capsys.readouterr().out
+    assert not ended.value.code and "network" in printed and "cost" in printed and "Measured on " in printed
+
+
+@pytest.mark.parametrize("gpus", ["none", "", "0"])
+def test_numbers_of_gpus_are_checked_before_anything_is_measured(gpus, monkeypatch, capsys):
+    monkeypatch.setattr(forecasting, "forecast", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(sys, "argv", ["repro", "forecast", "acghostnet_t06", "--gpus", gpus])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == 2 and "gpus=" in capsys.readouterr().err
