@@ -318,6 +318,7 @@ print(sum(value.double().sum().item() for value in model.state_dict().values()).
 """
 
 
+@pytest.mark.timeout(1800 if FULL else 300)
 def test_a_training_that_is_killed_anywhere_ends_as_if_it_had_not_been(tmp_path):
     def begin(file: Path) -> subprocess.Popen:
         command = [sys.executable, "-c", TRAINING, str(file)]
