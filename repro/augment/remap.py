@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from repro.errors import InputError, check_int, check_number
+from repro.ops import dispatch
 
 PIECES = 200
 """Pieces of the kernel in all experiments of ShiftAddNAS (section 3.3)."""
@@ -68,32 +69,38 @@ def to_laplacian(
     With `even` the gradient is divided by r's slope where the derivative is multiplied by it; see `LaplaceRemap`.
     """
     wide = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
-    return _ToLaplacian.apply((wide - mean) / std, scale, even).to(weight.dtype)
+    return _ToLaplacian.apply((wide - mean) / std, scale, even)[0].to(weight.dtype)
 
 
 FARTHEST = 1e18
 """Deviations from which r no longer grows: the square of more has no place in float32."""
 
 
-class _ToLaplacian(torch.autograd.Function):
+class _ToLaplacian(dispatch.BackwardOnlyFunction):
     """Standard scores z to -b sign(z) ln(2 P(Z > |z|)), the paper's ln(1 - 2|p - 1/2|), which is ln erfc(|z| / sqrt 2).
 
     By erfcx(u) = exp(u^2) erfc(u), which never underflows and which the slope is made of: b sqrt(2 / pi) / erfcx, b
     times the hazard of the Gaussian. Near 0 by ln(1 - erf), since rounding to powers of two sees the smallest weights.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, z: Tensor, scale: Tensor | float, even: bool) -> Tensor:
+    def forward(z: Tensor, scale: Tensor | float, even: bool) -> tuple[Tensor, Tensor]:
         u = z.abs().mul_(math.sqrt(0.5)).clamp_max_(FARTHEST)
         scaled = torch.special.erfcx(u)
         tail = torch.where(u < 0.5, torch.log1p(-torch.erf(u)), scaled.log() - u * u)
-        ctx.save_for_backward(scaled)
-        ctx.scale, ctx.even = scale, even
-        return torch.copysign(tail, z).mul_(scale)
+        return torch.copysign(tail, z).mul_(scale), scaled
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, outputs: tuple[Tensor, Tensor]) -> None:
+        _, ctx.scale, ctx.even = inputs
+        ctx.mark_non_differentiable(outputs[1])
+        ctx.save_for_backward(outputs[1])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
         (scaled,) = ctx.saved_tensors
         hazard = math.sqrt(2.0 / math.pi) / scaled
         # Both give g b sqrt(2) where the slope is that of the straight line between the same deviations.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
 from repro.errors import InputError, check_choice, nearest
@@ -150,8 +151,14 @@ def _has_weights(module: nn.Module) -> bool:
     """Layers with a filter or matrix of their own; not normalisations, and not containers of such layers."""
     if isinstance(module, parametrize.ParametrizationList):
         return False
+    if _is_lazy(module):
+        return True
     own = module.parameters(recurse=False)
     return parametrize.is_parametrized(module, "weight") or any(parameter.ndim >= 2 for parameter in own)
+
+
+def _is_lazy(module: nn.Module) -> bool:
+    return isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()
 
 
 def _remade_by(module: nn.Module) -> list[str]:
@@ -163,6 +170,8 @@ def _remade_by(module: nn.Module) -> list[str]:
 
 
 def _convert_one(module: nn.Module, to: str, options: dict) -> tuple[nn.Module | None, str]:
+    if _is_lazy(module):
+        return None, "its sizes are not known before a forward; run the model once, then convert"
     if remade := _remade_by(module):
         return None, f"its weight is remade before every forward ({', '.join(remade)}); remove that, then convert"
     if to == "conv":

@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 from repro.errors import InputError, check_int
 from repro.layers.adder import AdderConv2d, AdderLinear
 from repro.layers.shift import ShiftConv2d, ShiftLinear
+from repro.ops import dispatch
 
 NEWEST = 0.9
 """Weight of the newest batch in the running range of a layer's inputs."""
@@ -37,7 +38,7 @@ def to_grid(x: Tensor, low: Tensor, high: Tensor, bits: int, *, stochastic: bool
     return place.clamp(0, levels) * step + low
 
 
-class _StraightThrough(torch.autograd.Function):
+class _StraightThrough(dispatch.BackwardOnlyFunction):
     @staticmethod
     def forward(ctx, x, low, high, bits):
         return to_grid(x, low, high, bits)
@@ -47,7 +48,7 @@ class _StraightThrough(torch.autograd.Function):
         return grad, None, None, None
 
 
-class _RoundedGradient(torch.autograd.Function):
+class _RoundedGradient(dispatch.BackwardOnlyFunction):
     @staticmethod
     def forward(ctx, y, bits):
         ctx.bits = bits
@@ -55,6 +56,8 @@ class _RoundedGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
+        if not grad.numel():
+            return grad, None
         return to_grid(grad, grad.amin(), grad.amax(), ctx.bits, stochastic=True), None
 
 
@@ -126,6 +129,8 @@ def _round_gradient(layer: nn.Module, inputs: tuple, output: Tensor, *, bits: in
 
 
 def _rounded_input(layer: nn.Module, x: Tensor, bits: int) -> Tensor:
+    if not x.numel():  # no range
+        return x
     with torch.no_grad():
         known = layer.input_range
         if layer.training or known.isnan().any():

@@ -96,11 +96,19 @@ class Builder:
             )
         if isinstance(keep, str):
             keep = (keep,)
-        for operator in op_options or {}:
+        if keep is not None and not isinstance(keep, Iterable):
+            raise InputError(f"keep={keep!r} is not allowed; it must be names of roles or patterns of layer names.")
+        given = {} if op_options is None else op_options
+        if not isinstance(given, Mapping) or not all(isinstance(options, Mapping) for options in given.values()):
+            raise InputError(
+                f"op_options={op_options!r} is not allowed; it must be options by operator, such as "
+                "{'shift': {'weight_bits': 4}}."
+            )
+        for operator in given:
             check_choice("op_options key", operator, OPERATORS)
         self.op = op
         self.keep = tuple(keep or ())
-        self.op_options = dict(op_options or {})
+        self.op_options = dict(given)
         self.path = ""
         self.used: set[str] = set()
 

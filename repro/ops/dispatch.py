@@ -295,6 +295,11 @@ def traced(name: str) -> Callable:
     transform = None if torch.compiler.is_compiling() else torch._C._functorch.peek_interpreter_stack()
     if transform is None or transform.key() == torch._C._functorch.TransformType.Functionalize:
         return getattr(torch.ops.repro, name)
+    return transformed(name)
+
+
+def transformed(name: str) -> Callable:
+    """The Function around the registered operator `name`, which refuses in words what the operator does not have."""
     return _TRANSFORMED[name].apply
 
 

@@ -29,9 +29,13 @@ def to_int8(tensor: Tensor, scale: Tensor) -> Tensor:
 
 
 def _run(name: str, kernel, tensors: tuple[Tensor, ...], *settings):
-    """The kernel at once for plain tensors, else the registered operator."""
-    run = kernel if dispatch.eager(*tensors[:2]) else dispatch.traced(name)
-    return run(*tensors, *settings)
+    """The kernel at once for plain tensors without a derivative, else the registered operator."""
+    if not dispatch.eager(*tensors[:2]):
+        return dispatch.traced(name)(*tensors, *settings)
+    if dispatch.needs_graph(tensors[0], tensors[0]):
+        return dispatch.transformed(name)(*tensors, *settings)
+    with torch.no_grad():
+        return kernel(*tensors, *settings)
 
 
 def _reached(x: Tensor, weight_shape, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Tensor | None:
@@ -85,9 +89,8 @@ def adder_conv2d_int8(
     dispatch.check_images(x, weight.shape[1] * groups)
     dispatch.check_floating("x", x)
     x, padding = dispatch.resolve_padding(x, weight.shape[2:], stride, padding, dilation)
-    with torch.no_grad():
-        settings = stride, padding, dilation, groups
-        return _run("adder_conv2d_int8", _adder_conv2d_int8, (x, weight, scale), *settings)
+    settings = stride, padding, dilation, groups
+    return _run("adder_conv2d_int8", _adder_conv2d_int8, (x, weight, scale), *settings)
 
 
 def _adder_linear_int8(x, weight, scale):
@@ -101,9 +104,8 @@ def adder_linear_int8(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     if x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise InputError(f"x has shape {tuple(x.shape)}; its last axis must have {weight.shape[1]} entries.")
     dispatch.check_floating("x", x)
-    with torch.no_grad():
-        y = _run("adder_linear_int8", _adder_linear_int8, (x.reshape(-1, x.shape[-1]), weight, scale))
-        return y.reshape(*x.shape[:-1], weight.shape[0])
+    y = _run("adder_linear_int8", _adder_linear_int8, (x.reshape(-1, x.shape[-1]), weight, scale))
+    return y.reshape(*x.shape[:-1], weight.shape[0])
 
 
 # --- shifts on packed codes ------------------------------------------------------------------------------------------
@@ -194,8 +196,7 @@ def packed_shift_conv2d(
     dispatch.check_floating("x", x)
     x, padding = dispatch.resolve_padding(x, weight_shape[2:], stride, padding, dilation)
     settings = stride, padding, dilation, groups, weight_bits, activation_bits or (), arithmetic, backend
-    with torch.no_grad():
-        return _run("packed_shift_conv2d", _shift_conv2d, (x, packed, bias), weight_shape, *settings)
+    return _run("packed_shift_conv2d", _shift_conv2d, (x, packed, bias), weight_shape, *settings)
 
 
 def _shift_linear(x, packed, bias, weight_bits, format, arithmetic, backend):
@@ -233,16 +234,18 @@ def packed_shift_linear(
         raise InputError(f"x has shape {tuple(x.shape)}; its last axis must have {in_features} entries.")
     dispatch.check_floating("x", x)
     settings = weight_bits, activation_bits or (), arithmetic, backend
-    with torch.no_grad():
-        y = _run("packed_shift_linear", _shift_linear, (x.reshape(-1, in_features), packed, bias), *settings)
-        return y.reshape(*x.shape[:-1], packed.shape[0])
+    y = _run("packed_shift_linear", _shift_linear, (x.reshape(-1, in_features), packed, bias), *settings)
+    return y.reshape(*x.shape[:-1], packed.shape[0])
 
 
 # --- registration ----------------------------------------------------------------------------------------------------
 
 
 def _no_gradient(ctx, *_grads):
-    raise RuntimeError("layers on 8-bit or packed weights are for inference and have no gradient.")
+    raise RuntimeError(
+        "layers on 8-bit or packed weights are for inference and have no gradient; call them under torch.no_grad(), or "
+        "detach their input."
+    )
 
 
 def _maps(x, shape, stride, padding, dilation, dtype, layout=torch.contiguous_format):

@@ -267,3 +267,18 @@ def test_bad_settings_are_refused():
     for name in FITTED:
         with pytest.raises(InputError, match="trained=None"):
             remapping(name)
+
+
+def test_r_works_under_torch_func_and_has_no_forward_mode():
+    weight = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+
+    def r(weight):
+        return to_laplacian(weight, 0.1, 0.9, 0.2)
+
+    leaf = weight.clone().requires_grad_()
+    r(leaf).sum().backward()
+    assert torch.equal(torch.func.grad(lambda w: r(w).sum())(weight), leaf.grad)
+    assert torch.equal(torch.func.vmap(torch.func.grad(lambda w: r(w).sum()))(weight), leaf.grad)
+    assert torch.equal(torch.func.vmap(r)(weight), r(weight))
+    with pytest.raises(NotImplementedError, match="forward-mode"):
+        torch.func.jvp(r, (weight,), (weight,))

@@ -122,3 +122,12 @@ def test_shift_models_go_back_to_ordinary_layers(mode):
 def test_bad_input_is_refused_in_one_sentence(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize("lazy", [nn.LazyConv2d(4, 3), nn.LazyLinear(4)], ids=["convolution", "linear"])
+def test_lazy_layers_are_reported_until_their_sizes_are_known(lazy):
+    model = nn.Sequential(lazy)
+    (row,) = convert(model, "shift").conversion_report.rows
+    assert row.target is None and "run the model once, then convert" in row.reason
+    model(torch.randn(2, 3, 6, 6))
+    assert len(convert(model, "shift").conversion_report.converted) == 1

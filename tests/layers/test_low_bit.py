@@ -98,3 +98,11 @@ def test_bad_requests_are_one_sentence_and_change_nothing(options, message):
     low_bit(model, skip=())
     with pytest.raises(InputError, match="few-bit numbers already"):
         low_bit(model, skip=())
+
+
+def test_an_empty_batch_passes_and_leaves_the_range():
+    network = low_bit(nn.Sequential(nn.Linear(4, 2)), skip=())
+    network(torch.randn(3, 4))
+    before = network[0].input_range.clone()
+    network(torch.empty(0, 4)).sum().backward()
+    assert torch.equal(network[0].input_range, before) and not network[0].parametrizations.weight.original.grad.any()

@@ -286,3 +286,16 @@ def test_summary_says_when_the_input_does_not_fit():
     with pytest.raises(InputError, match="input_size"):
         summary(model, (32, 32))
     assert model.training and "forward" not in vars(model.classifier)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"op_options": 5}, "op_options=5"),
+        ({"op": "shift", "op_options": {"shift": 3}}, "op_options="),
+        ({"keep": 7}, "keep=7"),
+    ],
+)
+def test_options_of_operators_of_a_wrong_kind_are_one_sentence(options, named):
+    with pytest.raises(InputError, match=f"^{named}.* is not allowed; it must be"):
+        create("resnet20", **options)

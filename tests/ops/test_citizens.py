@@ -255,6 +255,27 @@ def test_forward_mode_derivatives_raise(name):
         FORWARD_MODE[name](forward_ad.make_dual(IMAGES, IMAGES.clone()))
 
 
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in TRAINABLE])
+def test_layers_of_inference_refuse_derivatives(name):
+    layer, x = layer_and_input(name)
+    for ask in (
+        lambda: grad(lambda x: layer(x).sum())(x.clone()),
+        lambda: torch.func.jacrev(layer)(x.clone()),
+        lambda: vmap(grad(lambda sample: layer(sample[None]).sum()))(x.clone()),
+        lambda: (layer(y := x.clone().requires_grad_()).sum() + y.sum()).backward(),
+    ):
+        with pytest.raises(RuntimeError, match="are for inference and have no gradient"):
+            ask()
+    with pytest.raises(NotImplementedError, match="forward-mode"):
+        jvp(layer, (x.clone(),), (x.clone(),))
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="forward-mode"):
+        layer(forward_ad.make_dual(x.clone(), x.clone()))
+    wanted = layer(x)
+    assert torch.equal(layer(x.clone().requires_grad_()), wanted) and not wanted.requires_grad
+    with torch.no_grad():
+        assert not layer(x.clone().requires_grad_()).requires_grad
+
+
 def test_a_torch_function_mode_sees_the_call():
     seen = []
 
