@@ -127,7 +127,7 @@ class TestOnRay:
     @pytest.fixture(autouse=True)
     def ray(self, runs_folder):
         pytest.importorskip("ray", reason="Ray is not installed (make test-cluster)")
-        ray = on_cluster._import_ray()  # with its patience for a busy machine
+        ray = on_cluster._import_ray()
         yield ray
         ray.shutdown()
 
