@@ -67,6 +67,13 @@ def test_torch_and_triton_fit_together(pins):
     assert (pins["torch"], pins["triton"]) == ("2.13.0", "3.7.1")
 
 
+def test_the_classifiers_promise_the_python_that_is_tested():
+    project = tomllib.loads((repo_root() / "pyproject.toml").read_text())["project"]
+    promised = [text.rpartition(" ")[2] for text in project["classifiers"] if "Language :: Python" in text]
+    asked = yaml.safe_load((repo_root() / "environment.yml").read_text())["dependencies"]
+    assert promised == [str(text).removeprefix("python=") for text in asked if str(text).startswith("python=")]
+
+
 def test_a_hosted_notebook_gets_the_pins_and_this_package():
     """repro2docker runs pip in the checkout; a path after -c is relative to the file that names it."""
     folder = repo_root() / ".binder"

@@ -38,6 +38,10 @@ def threads_seen(recipe: SumRecipe, seed: int, context) -> dict:
     return {"threads": torch.get_num_threads()}
 
 
+def gpus_seen(recipe: SumRecipe, seed: int, context) -> dict:
+    return {"visible": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+
+
 def diverge(recipe: SumRecipe, seed: int, context) -> dict:
     return {"outcome": "diverged", "layer": "conv1"}
 

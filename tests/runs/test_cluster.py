@@ -1,18 +1,24 @@
 """The Ray engine: equal results, and nothing lost with a worker, a node or the driver (`make test-cluster`)."""
 
+import dataclasses
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from repro.errors import InputError
+from repro.errors import BackendError, InputError
+from repro.papers import jobs
+from repro.papers.data import DataRecipe
 from repro.paths import repo_root, runs_root
 from repro.runs import RunSpec, engine, execute, find_status, run_many
 from repro.runs import cluster as on_cluster
+from repro.train import TrainRecipe
 from tests.runs.run_functions import SumRecipe
 
 
@@ -56,6 +62,30 @@ def test_a_run_that_a_node_did_elsewhere_comes_back_whole(tmp_path, monkeypatch)
     assert (spec.folder / "result.json").read_bytes() == kept
 
 
+@pytest.mark.parametrize("shared", [True, False], ids=["shared store", "own stores"])
+def test_a_task_that_is_sent_twice_is_one_run(shared, tmp_path, monkeypatch):
+    """The second waits for the first, or what it sends back changes nothing."""
+    tally = tmp_path / "tally"
+    spec, home = spec_of(3, tally=str(tally), sleep_s=0.3), str(runs_root())
+    runs_root().mkdir()
+    (runs_root() / "mark").touch()
+    mark = "mark" if shared else "no-such-mark"
+    task = on_cluster.Task(spec, spec.code, home, mark, str(tmp_path), 1, False)
+    if not shared:
+        answers = [on_cluster.work(task) for _ in range(2)]
+        monkeypatch.setenv("REPRO_RUNS", home)
+        for answer in answers:
+            on_cluster.keep_files(spec, answer.files)
+            kept = (spec.folder / "result.json").read_bytes()
+        assert json.loads(kept)["provenance"] == json.loads(answers[0].files["result.json"])["provenance"]
+    else:
+        with ThreadPoolExecutor() as both:
+            first, second = both.map(on_cluster.work, [task, task])
+        assert first.payload == second.payload and first.kind == second.kind == "result"
+        assert len(tally.read_text().split()) == 1
+    assert find_status(spec).state == "done" and execute(spec)["value"] == {"total": 9}
+
+
 def test_a_node_with_other_code_does_no_run(tmp_path):
     spec = spec_of(3)
     answer = on_cluster.work(
@@ -71,12 +101,33 @@ def test_an_address_where_no_cluster_answers_is_refused_at_once(address):
         on_cluster.check_answers(address)
 
 
+def _driver(folder):
+    """A script that asks the cluster for nine runs, which leave a line each in the file "tally"."""
+    script = folder / "drive.py"
+    script.write_text(
+        "from tests.runs.test_cluster import spec_of\n"
+        "from repro.runs import engine\n"
+        "from repro.runs import cluster\n"
+        "cluster.build_wheel = lambda: None\n"
+        f"done = engine('ray')({{s: spec_of(s, tally={str(folder / 'tally')!r}, sleep_s=0.3) for s in range(9)}})\n"
+        "print(sum(outcome.ok for outcome in done.values()))\n"
+    )
+    return script
+
+
+def _wait_for_results(count, driver):
+    while len(list(runs_root().glob("sums/*/result.json"))) < count:
+        assert driver.poll() is None, driver.communicate()
+        time.sleep(0.05)
+
+
 class TestOnRay:
     """With Ray installed; each test has a cluster of its own."""
 
     @pytest.fixture(autouse=True)
     def ray(self, runs_folder):
-        ray = pytest.importorskip("ray", reason="Ray is not installed (make test-cluster)")
+        pytest.importorskip("ray", reason="Ray is not installed (make test-cluster)")
+        ray = on_cluster._import_ray()
         yield ray
         ray.shutdown()
 
@@ -132,29 +183,70 @@ class TestOnRay:
         assert len(tally.read_text().split()) <= 12 + 2
 
     def test_a_driver_that_dies_is_started_again_and_repeats_no_finished_run(self, cluster, tmp_path):
-        tally = tmp_path / "tally"
-        script = tmp_path / "drive.py"
-        script.write_text(
-            "import sys\n"
-            "from tests.runs.test_cluster import spec_of\n"
-            "from repro.runs import engine\n"
-            "from repro.runs import cluster\n"
-            "cluster.build_wheel = lambda: None\n"
-            f"done = engine('ray')({{s: spec_of(s, tally={str(tally)!r}, sleep_s=0.3) for s in range(9)}})\n"
-            "print(sum(outcome.ok for outcome in done.values()))\n"
-        )
+        tally, script = tmp_path / "tally", _driver(tmp_path)
         command = [sys.executable, str(script)]
         environment = os.environ | {"PYTHONPATH": str(repo_root())}
         first = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        while len(list(runs_root().glob("sums/*/result.json"))) < 3:
-            assert first.poll() is None, first.communicate()
-            time.sleep(0.05)
+        _wait_for_results(3, first)
         first.send_signal(signal.SIGKILL)
         first.wait()
         finished = len(list(runs_root().glob("sums/*/result.json")))
         again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert again.stdout.split()[-1] == "9", again.stderr
         assert len(tally.read_text().split()) <= 9 + 3 and finished >= 3
+
+    def test_a_head_that_restarts_loses_no_finished_run(self, cluster, tmp_path, monkeypatch):
+        """Its cluster is gone with it; the same command on the new one does what is left."""
+        from ray.cluster_utils import Cluster
+
+        tally, script = tmp_path / "tally", _driver(tmp_path)
+        environment = os.environ | {"PYTHONPATH": str(repo_root()), "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+        command = [sys.executable, str(script)]
+        first = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        _wait_for_results(3, first)
+        cluster.shutdown()
+        _, told = first.communicate(timeout=200)
+        assert first.returncode != 0, told
+        finished = len(list(runs_root().glob("sums/*/result.json")))
+        new = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+        try:
+            again = subprocess.run(
+                command, env=environment | {"RAY_ADDRESS": new.address}, capture_output=True, text=True, check=False
+            )
+        finally:
+            new.shutdown()
+        assert again.stdout.split()[-1] == "9", again.stderr
+        assert 3 <= finished and len(tally.read_text().split()) <= 9 + 3
+
+    def test_the_code_travels_as_a_wheel(self, ray, monkeypatch):
+        """The nodes have the libraries and not this package; the driver's wheel brings it."""
+        from ray.cluster_utils import Cluster
+
+        monkeypatch.delenv("PYTHONPATH", raising=False)
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        try:
+            job = jobs.Job("resnet20", {"width": 0.25}, DataRecipe("digits", train_images=64), TrainRecipe(epochs=1))
+            outcome = engine("ray")({"one": jobs.spec(job, 0)})["one"]
+            where = ray.get(ray.remote(lambda: __import__("repro").__file__).remote())
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+        assert outcome.ok, outcome.message
+        assert "py_modules" in where and not where.startswith(str(repo_root()))
+
+    def test_a_run_that_wants_a_gpu_goes_to_the_node_that_has_one(self, cluster):
+        cluster.add_node(num_cpus=1, num_gpus=1)
+        cluster.wait_for_nodes()
+        specs = {"without": spec_of(0, "gpus_seen")}
+        specs["with"] = dataclasses.replace(spec_of(1, "gpus_seen"), gpus=1)
+        done = engine("ray")(specs)
+        assert {key: outcome.value["visible"] for key, outcome in done.items()} == {"without": "", "with": "0"}
+
+    def test_a_node_with_other_versions_is_named(self, cluster, monkeypatch):
+        monkeypatch.setattr(on_cluster.platform, "python_version", lambda: "3.9.9")
+        with pytest.raises(BackendError, match=r"Node \S+ has Python 3\.\S+ where the driver has 3\.9\.9; install"):
+            engine("ray")({"a": spec_of(0)})
 
     def test_more_gpus_than_there_are_is_one_sentence(self):
         with pytest.raises(InputError, match=r"gpus=2 is not allowed; the cluster has 0"):

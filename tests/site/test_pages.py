@@ -214,3 +214,32 @@ def test_the_command_tells_what_was_built_and_fails_for_a_broken_link(broken, co
     printed = capsys.readouterr().out
     assert (ended.value.code or 0) == code and f"3 pages, 1.5 MB, 2 s, {len(broken)} broken links" in printed
     assert all(line in printed for line in broken)
+
+
+FURO = {"light": ("#ffffff", "#f8f9fb"), "dark": ("#131416", "#1a1c1e")}
+"""The theme's backgrounds of text and of the rows of tables."""
+
+
+def luminance(colour):
+    """Relative luminance of "#rrggbb" (WCAG 2.2)."""
+    digits = colour.removeprefix("#")
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(*colours):
+    darker, lighter = sorted(map(luminance, colours))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_verdicts_have_the_contrast_that_text_needs_light_and_dark():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21) and round(contrast("#767676", "#ffffff"), 2) == 4.54
+    css = (build._HERE / "static" / "site.css").read_text(encoding="utf-8")
+    light, *dark = re.findall(r"--good: .*?(?=})", css)
+    assert len(dark) == 2 and len({" ".join(one.split()) for one in dark}) == 1  # chosen, and the system's
+    for theme, colours in (("light", light), ("dark", dark[0])):
+        words = dict(re.findall(r"--(good|bad|open|quiet): (#[0-9a-f]{6})", colours))
+        assert len(words) == 4
+        for word, colour in words.items():
+            assert min(contrast(colour, ground) for ground in FURO[theme]) >= 4.5, (theme, word)
