@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import subprocess
 import sys
 
@@ -195,6 +196,42 @@ def test_a_trained_table_is_printed_and_its_runs_are_reused(call, shared_smoke_r
     assert "published" in once and "72.6" in once
     _, again, err = call("table", "acghostnet_t03", "--preset", "smoke")
     assert "10 of 10 runs are finished and reused" in err and again == once
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (TABLE, "Stopped. Finished runs are kept; the same command goes on from here.\n"),
+        (["status"], "Stopped.\n"),
+    ],
+    ids=["table", "status"],
+)
+def test_a_stopped_command_says_what_is_kept(call, monkeypatch, arguments, sentence):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(papers, "run_table", stop)
+    monkeypatch.setattr(runs, "scan", stop)
+    assert call(*arguments) == (130, "", sentence)
+
+
+def test_ctrl_c_ends_a_training_with_one_sentence(folders):
+    model = ["resnet20", "--dataset", "digits", "--set", "width=0.25", "--train-images", "100", "--epochs", "100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "repro", "train", *model],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=repo_root(),
+    )
+    try:
+        assert process.stdout.readline().startswith("epoch 1 ")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert err == "Stopped. A training that is stopped keeps nothing; the same command begins it again.\n"
 
 
 def test_doctor_finds_working_back_ends(call):
