@@ -66,6 +66,16 @@ def test_version_names_the_git_revision(call):
         (["tables", "--tables", "acghostnet_t03", "--preset", "smoke", "--dataset", "fashion-mnist"], "fashion-mnist"),
         (["tables", "--time-limit", "0"], "time_limit=0.0 is not allowed"),
         (["tables", "--seeds", "\u00b2"], "is not a whole number of at least 0"),
+        (["tables", "--seeds", str(2**63)], "at most 9223372036854775807"),
+        (["search", "cells", "--preset", "smoke", "--seed", str(2**63)], "seed=9223372036854775808 is not allowed"),
+        (
+            ["app", "--port", "99999"],
+            "port=99999 is not allowed; it must be a whole number at least 0 and at most 65535",
+        ),
+        (["app", "--port", "-5"], "port=-5 is not allowed"),
+        (["forecast", "acghostnet_t06", "--preset", "smoke", "--gpus", "1 \u00b2"], "gpus='\u00b2' is not allowed"),
+        (["forecast", "acghostnet_t06", "--preset", "smoke", "--price", "nan"], "price=nan is not allowed"),
+        (["forecast", "acghostnet_t06", "--preset", "smoke", "--price", "-1"], "price=-1.0 is not allowed"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -261,7 +271,9 @@ def test_a_board_that_cannot_be_made_leaves_the_runs_to_see(call, monkeypatch):
     assert code == 1 and "No runs yet" in out and "row 3 of criteria.csv is damaged" in out
 
 
-@pytest.mark.parametrize("text", ["-1", "1.5", "a", "1 1", "1 01", "\u00b2"])
+@pytest.mark.parametrize(
+    "text", ["-1", "1.5", "a", "1 1", "1 01", "\u00b2", pytest.param("9" * 5000, id="5000 digits")]
+)
 def test_seeds_that_are_not_distinct_whole_numbers_are_refused(text):
     with pytest.raises(InputError, match="seeds="):
         parse_seeds(text)
