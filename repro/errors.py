@@ -60,6 +60,15 @@ def check_int(parameter: str, value: object, *, minimum: int | None = None, maxi
     return int(value)
 
 
+MAX_SEED = 2**63 - 1
+"""Random generators take 64 bits; half of them leaves room for seeds that are counted on from one."""
+
+
+def check_seed(value: object, parameter: str = "seed") -> int:
+    """Return `value` as an int if it is a whole number from 0 to `MAX_SEED`, else raise InputError."""
+    return check_int(parameter, value, minimum=0, maximum=MAX_SEED)
+
+
 def check_number(
     parameter: str,
     value: object,

@@ -197,7 +197,10 @@ def write_sealed(target: str | os.PathLike, body: bytes) -> Path:
 
 def read_sealed(path: str | os.PathLike) -> bytes:
     """What `write_sealed` wrote; DamagedError if it is not what its digest says, FileNotFoundError if it is absent."""
-    raw = Path(path).read_bytes()
+    try:
+        raw = Path(path).read_bytes()
+    except IsADirectoryError as error:
+        raise DamagedError(f"{Path(path).name} is a folder; name a file.") from error
     line, body = raw[:_SEAL_BYTES], raw[_SEAL_BYTES:]
     if line != _SEAL + hashlib.sha256(body).hexdigest().encode() + b"\n":
         raise DamagedError(f"{Path(path).name} is damaged: its content does not have the digest in its first line.")
@@ -215,6 +218,17 @@ def sealed_json(document: Mapping[str, Any], *, indent: int | None = 1) -> str:
     return json.dumps({**plain, "sha256": _json_digest(plain)}, indent=indent)
 
 
+def json_object(text: str | bytes, name: str) -> dict[str, Any]:
+    """The object that a JSON text holds; DamagedError, with `name` for what the text is, if it holds none."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{name} is damaged: it is no JSON text ({error}).") from error
+    if not isinstance(document, dict):
+        raise DamagedError(f"{name} is damaged: it does not hold an object.")
+    return document
+
+
 def unseal(text: str | bytes, name: str, *, required: bool = False) -> dict[str, Any]:
     """The object that `sealed_json` made a text of, without its digest.
 
@@ -223,12 +237,7 @@ def unseal(text: str | bytes, name: str, *, required: bool = False) -> dict[str,
         required: whether a text without a digest (as older versions wrote) is refused.
     Raises: DamagedError if the text is no JSON object or does not have the digest that it names.
     """
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DamagedError(f"{name} is damaged: it is no JSON text ({error}).") from error
-    if not isinstance(document, dict):
-        raise DamagedError(f"{name} is damaged: it does not hold an object.")
+    document = json_object(text, name)
     digest = document.pop("sha256", None)
     if digest is None and required:
         raise DamagedError(f"{name} carries no digest, so it cannot be checked.")

@@ -28,9 +28,10 @@ from repro.errors import InputError, MissingDataError
 from repro.models import load_weights, save_weights
 from repro.pages import execute as pages
 from repro.papers import tuning
-from repro.paths import pages_root, repo_root, write_text
+from repro.paths import pages_root, repo_root, runs_root, write_text
 from repro.report.records import load_records, save_record
-from repro.runs import RunSpec, execute, find_status, load_result
+from repro.runs import RunSpec, execute, find_status, load_result, scan
+from repro.runs.index import INDEX
 from repro.search import GeneSpace, evolve
 from repro.search.record import Candidate, Generation, read_generations, write_generation
 from repro.train import load_checkpoint, save_checkpoint
@@ -151,6 +152,12 @@ def an_error(folder: Path):
     return spec.folder / "error.json", read
 
 
+def an_index(folder: Path):
+    execute(RunSpec("sums", "tests.runs.run_functions:add_up", SumRecipe(terms=(1, 20)), 0))
+    scan()
+    return runs_root() / INDEX, scan
+
+
 def a_tuning(suffix: str):
     def make(folder: Path):
         rows = pd.DataFrame([("conv", "a", 0, 54.0), ("conv", "b", 0, 50.0)], columns=tuning.COLUMNS)
@@ -241,6 +248,7 @@ KINDS = {
     "cache's record": a_cached_array("meta.json"),
     "remembered sum": a_remembered_sum,
     "error": an_error,
+    "index of runs": an_index,
     "extra frame": a_record("*repeatability*"),
     "tuning": a_tuning(".csv"),
     "tuning's choice": a_tuning(".json"),
@@ -270,6 +278,15 @@ def test_no_flipped_byte_is_read_as_something_else(kind, tmp_path):
         restore(path, whole)
     print(f"{kind}: {PLACES} flips, {told} refused, the others redone or harmless, 0 silent")
     assert same(read(), good)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "vocabulary"])
+def test_a_folder_in_place_of_a_file_is_one_sentence(kind, tmp_path):
+    path, read = KINDS[kind](tmp_path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match=f"^(checkpoint )?{path.name} (is a folder; name a file|cannot be read)"):
+        read()
 
 
 @pytest.mark.parametrize(

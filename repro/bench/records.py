@@ -6,6 +6,7 @@ import csv
 import datetime
 import hashlib
 import io
+import sys
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import pandas as pd
 from filelock import FileLock
 
 from repro.errors import InputError
-from repro.paths import cache_root, records_root, results_root, write_text
+from repro.paths import atomic_path, cache_root, records_root, results_root
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Row:
 
 COLUMNS = tuple(Row.__dataclass_fields__)
 CONTEXT = COLUMNS[COLUMNS.index("preset") : COLUMNS.index("form")]
-_HEAD = ",".join((*COLUMNS, "digest"))
+_HEAD = ",".join((*COLUMNS, "digest")).encode()
 
 
 def folder() -> Path:
@@ -98,17 +99,38 @@ def _text(value: object) -> object:
 def append(group: str, rows: list[Row]) -> Path:
     """Add rows to the file of one group, below those that are there; a kill leaves the old file or the new one.
 
-    Raises: InputError if the file has other columns (then nothing is written).
+    What is damaged stays as it is, apart from a damaged header, which is written anew and told.
+    Raises: InputError if the file has other columns (then nothing is written); `check_files` says so beforehand.
     """
     path = folder() / f"{group}.csv"
     lock = cache_root() / "locks" / f"bench-{group}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
-        before = path.read_text(encoding="utf-8") if path.exists() else _HEAD + "\n"
-        if before.partition("\n")[0] != _HEAD:
-            raise InputError(f"{path.name} has other columns than this version writes; move it away first.")
-        write_text(path, before + "".join(map(_line, rows)))
+        text = _mended(path, told=True) + "".join(map(_line, rows)).encode()
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(text)
     return path
+
+
+def check_files() -> None:
+    """Refuse, before anything is measured, a folder with a file that rows cannot be appended to. Raises: InputError."""
+    for path in sorted(folder().glob("*.csv")):
+        _mended(path)
+
+
+def _mended(path: Path, *, told: bool = False) -> bytes:
+    """What the file holds, with a sound header and an end of its last line; InputError if it has other columns."""
+    before = path.read_bytes() if path.exists() else b""
+    head, _, rows = before.partition(b"\n")
+    if before and head != _HEAD:
+        if not any(_sound(line) for line in rows.splitlines()):
+            raise InputError(f"{path.name} has other columns than this version writes; move it away first.")
+        if told:
+            print(f"The header of {path.name} was damaged; it is written anew.", file=sys.stderr, flush=True)
+        before = rows if len(head) == len(_HEAD) else before  # a longer one may hold the first row
+    elif before:
+        before = rows
+    return b"\n".join(filter(None, [_HEAD, before.removesuffix(b"\n")])) + b"\n"
 
 
 def _line(row: Row) -> str:
@@ -134,20 +156,29 @@ def committed_folder() -> Path:
 def read() -> pd.DataFrame:
     """All records: those that came with the checkout, and your own."""
     files = [path for place in dict.fromkeys((committed_folder(), folder())) for path in sorted(place.glob("*.csv"))]
-    parts = [_checked(path) for path in files]
+    parts = [part for part in map(_checked, files) if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def _sound(line: bytes) -> str:
+    """A line's row without its digest; empty if they do not fit, or its columns are not those of today."""
+    row, _, digest = line.decode("utf-8", errors="replace").rpartition(",")
+    sound = digest == _digest(row) and len(next(csv.reader([row]))) == len(COLUMNS)
+    return row if sound else ""
 
 
 def _checked(path: Path) -> pd.DataFrame:
     """The rows of one file; damaged ones are left out and said."""
-    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()[1:]
-    sound = [row for row, _, digest in (line.rpartition(",") for line in lines) if digest == _digest(row)]
+    lines = [line for line in path.read_bytes().splitlines() if line != _HEAD]
+    sound = list(filter(None, map(_sound, lines)))
     if len(sound) < len(lines):
         warnings.warn(
             f"{path.name}: {len(lines) - len(sound)} damaged rows of benchmark records are left out.",
             RuntimeWarning,
             stacklevel=3,
         )
+    if not sound:
+        return pd.DataFrame(columns=COLUMNS)
     versions = {"commit": str, "torch": str, "triton": str, "numba": str}
     found = pd.read_csv(io.StringIO("\n".join(sound)), names=COLUMNS, dtype=versions)
     return found.assign(form=found["form"].astype(object).fillna(""))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from repro.errors import require
+from repro.errors import check_int, require
 from repro.paths import carried_root, repo_root
 
 ADDRESS = "127.0.0.1"
@@ -52,7 +52,7 @@ def serve(port: Annotated[int, typer.Option(help="Port to use if it is free.")] 
 
     The token is new each time, or the one in $REPRO_APP_TOKEN; it stands on no command line, which others may read.
     """
-    port = free_port(port)
+    port = free_port(check_int("port", port, minimum=0, maximum=65535))
     voila = require("voila.app", extra="notebooks")
     token = os.environ.pop("REPRO_APP_TOKEN", "") or secrets.token_urlsafe(24)
     print(

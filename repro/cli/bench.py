@@ -34,6 +34,8 @@ def bench(
     if setting.device == "cpu":
         say(f"{run.NO_GPU}.")
     keep = run.save if (record if record is not None else not quick) else None
+    if keep:
+        records.check_files()
     outcome = run.run(groups, setting, progress=lambda line: say(escape(line)), keep=keep)
     measured = records.frame(outcome.rows)
     print_summary(measured)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from repro.errors import InputError, check_int
+from repro.errors import InputError, check_int, check_number
 
 
 def forecast(
@@ -23,7 +23,12 @@ def forecast(
     from repro.runs import provenance
 
     check_request(preset, dataset)
-    devices = [check_int("gpus", int(word) if word.isdigit() else word, minimum=1) for word in gpus.split()]
+    devices = [
+        check_int("gpus", int(word) if word.isdecimal() and len(word) < 10 else word, minimum=1)
+        for word in gpus.split()
+    ]
+    if price is not None:
+        check_number("price", price, minimum=0)
     if not devices:
         raise InputError(f"gpus={gpus!r} is not allowed; give whole numbers, for example '1 4 8'.")
     found = forecast(_ids(names, preset), preset, dataset=dataset or None)

@@ -351,14 +351,28 @@ def _mount() -> None:
     app.add_typer(data_app, name="data", help="Fetch, list and verify data sets.")
 
 
+STOPPED = 130
+"""Exit code of Ctrl-C, which Typer makes of KeyboardInterrupt itself."""
+KEPT = dict.fromkeys(
+    ("tables", "table", "tune", "search", "translate"), "Finished runs are kept; the same command goes on from here."
+) | {
+    "train": "A training that is stopped keeps nothing; the same command begins it again.",
+    "bench": "Groups that were finished are kept where rows are recorded; the same command measures all again.",
+}
+"""What a command that is stopped leaves."""
+
+
 def main() -> None:
     """Entry point: known errors end with one sentence and exit code 2, Ctrl-C with 130."""
-    _mount()
     try:
+        _mount()
         app()
     except (InputError, MissingDataError, BackendError) as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("Stopped. Finished runs are kept; the same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as ended:
+        if isinstance(ended, SystemExit) and ended.code != STOPPED:
+            raise
+        command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        print(f"Stopped. {KEPT.get(command, '')}".rstrip(), file=sys.stderr)
+        sys.exit(STOPPED)

@@ -37,7 +37,7 @@ def cells(
 ) -> None:
     """Search cells by gradient in the bit-shift domain; print them as a genotype that the model "cells" takes."""
     from repro import runs
-    from repro.errors import check_int
+    from repro.errors import check_seed
     from repro.models.genotypes import write_genotype
     from repro.papers.autoshiftnet import found
 
@@ -45,7 +45,7 @@ def cells(
     run = found.variant(found.recipe_of(preset, dataset or None), **changes)
     if picture is not None and picture.suffix not in (".svg", ".png", ".pdf"):
         raise InputError(f"picture={str(picture)!r} is not allowed; its name must end in .svg, .png or .pdf.")
-    spec = found.spec(run, check_int("seed", seed, minimum=0))
+    spec = found.spec(run, check_seed(seed))
     outcome = runs.engine("local", fresh=fresh)({"cells": spec})["cells"]
     result = found.found(outcome)
     if result is None or result.genotype is None:
@@ -78,11 +78,11 @@ def translation(
     import pandas as pd
 
     from repro.cli.text import print_frame
-    from repro.errors import check_int
+    from repro.errors import check_seed
     from repro.papers.shiftaddnas import translator
     from repro.papers.shiftaddnas.translations import described
 
-    seed = check_int("seed", seed, minimum=0)
+    seed = check_seed(seed)
     outcome = translator.found(preset, dataset or None, pair, space=space, seed=seed, fresh=fresh)
     networks = outcome.value["found"]
     rows = [{"limit": limit, **{k: v for k, v in each.items() if k != "genome"}} for limit, each in networks.items()]

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from repro.errors import InputError
+from repro.errors import MAX_SEED, InputError
 
 PIPE_WIDTH = 10_000
 GAP = 2
@@ -104,8 +104,10 @@ def parse_seeds(text: str) -> list[int]:
 
     seeds = []
     for word in parse_words("seeds", text):
-        if not (word.isascii() and word.isdigit()):
-            raise InputError(f"seeds={text!r} is not allowed: {word!r} is not a whole number of at least 0.")
+        if not (word.isascii() and word.isdigit() and len(word) <= 19 and int(word) <= MAX_SEED):
+            raise InputError(
+                f"seeds={text!r} is not allowed: {word!r} is not a whole number of at least 0 and at most {MAX_SEED}."
+            )
         seeds.append(int(word))
     if len(set(seeds)) != len(seeds):
         raise InputError(f"seeds={text!r} names a seed twice; give each once.")

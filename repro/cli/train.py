@@ -32,6 +32,21 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
     return options
 
 
+def check_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options if those that every model takes can be what `create` takes, else raise InputError."""
+    if "name" in options:
+        raise InputError(f"set name={options['name']!r} is not allowed; the model's name is the first argument.")
+    keep, operators = options.get("keep", ()), options.get("op_options", {})
+    if not isinstance(keep, str) and not (isinstance(keep, list | tuple) and all(isinstance(k, str) for k in keep)):
+        raise InputError(f"set keep={keep!r} is not allowed; write roles, for example keep=stem,head.")
+    if not isinstance(operators, dict) or not all(isinstance(each, dict) for each in operators.values()):
+        raise InputError(
+            f"set op_options={operators!r} is not allowed; write options by operator, "
+            "for example op_options={'shift': {'bits': 5}}."
+        )
+    return options
+
+
 def train(
     model: Annotated[str, typer.Argument(help="A model of repro.models, for example ghostnet.")],
     options: Annotated[
@@ -60,7 +75,7 @@ def train(
 
     from repro.datasets import REGISTRY
     from repro.datasets.registry import CLASSIFICATION
-    from repro.errors import check_choice, check_int
+    from repro.errors import check_choice, check_int, check_seed
     from repro.models.registry import create
     from repro.papers.data import IMAGENET, DataRecipe, device, load_splits
     from repro.train import TrainRecipe
@@ -86,8 +101,8 @@ def train(
     )
     data = DataRecipe(dataset, train_images=images, test_images=images)
     known = {name: data.facts[name] for name in ("in_channels", "num_classes")}
-    torch.manual_seed(check_int("seed", seed, minimum=0))
-    network = create(model, **(known | parse_options(options or [])))
+    torch.manual_seed(check_seed(seed))
+    network = create(model, **(known | check_options(parse_options(options or []))))
     with process_group() as (rank, _):
         network, splits = network.to(device()), load_splits(data)
         told = {"on_epoch": _print_row} if rank == 0 else {}
@@ -185,10 +200,10 @@ def translate(
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
 ) -> None:
     """Translate with a network of ShiftAddNAS's search (run now if it is not there), weights of its supernet."""
-    from repro.errors import check_int
+    from repro.errors import check_seed
     from repro.papers.shiftaddnas import translator
 
-    outcome = translator.found(preset, dataset or None, pair, seed=check_int("seed", seed, minimum=0))
+    outcome = translator.found(preset, dataset or None, pair, seed=check_seed(seed))
     able = translator.translator(outcome)
     name = network or next(iter(able.networks))
     for sentence in sentences:

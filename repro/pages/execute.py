@@ -24,6 +24,7 @@ from repro.paths import (
     atomic_path,
     carried_root,
     is_installed,
+    json_object,
     pages_root,
     published_root,
     records_root,
@@ -59,7 +60,7 @@ def _metadata() -> dict[str, dict]:
     found = {}
     for path in sorted(notebooks_folder().glob("*.ipynb")):
         try:
-            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("repro", {})
+            found[path.stem] = json_object(path.read_bytes(), path.name)["metadata"].get("repro", {})
         except (ValueError, KeyError, TypeError, AttributeError):  # told when it is executed
             found[path.stem] = {}
     return found
@@ -75,7 +76,7 @@ def list_titles() -> dict[str, str]:
     titles = {}
     for path in sorted(notebooks_folder().glob("*.ipynb")):
         try:
-            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+            cells = json_object(path.read_bytes(), path.name)["cells"]
             titles[path.stem] = "".join(cells[0]["source"]).splitlines()[0].lstrip("# ").strip()
         except (ValueError, LookupError, TypeError):
             titles[path.stem] = "(damaged)"
@@ -147,8 +148,8 @@ def execute(name: str, parameters: Mapping[str, Any], *, fresh: bool = False, pr
 
     check_choice("notebook", name, list_notebooks())
     source = notebooks_folder() / f"{name}.ipynb"
-    text = source.read_text(encoding="utf-8")
     try:
+        text = source.read_text(encoding="utf-8")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             declared = papermill.inspect_notebook(str(source))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from repro.errors import InputError, check_choice, check_int
+from repro.errors import InputError, check_choice, check_seed
 from repro.papers.registry import entry, list_ids
 from repro.papers.table import ARCHITECTURE, PRESETS, Table
 
@@ -29,7 +29,7 @@ def check_seeds(seeds: Iterable[int] | None, default: Sequence[int]) -> list[int
     """Seeds as a list of distinct whole numbers."""
     if isinstance(seeds, str | int):
         raise InputError(f"seeds={seeds!r} is not allowed; give a list of whole numbers, for example [0, 1, 2].")
-    chosen = [check_int("seeds", seed, minimum=0) for seed in (default if seeds is None else seeds)]
+    chosen = [check_seed(seed, "seeds") for seed in (default if seeds is None else seeds)]
     if not chosen or len(set(chosen)) != len(chosen):
         raise InputError(f"seeds={list(chosen)!r} is not allowed; give at least one seed, each once.")
     return chosen

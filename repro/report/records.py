@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from repro.errors import InputError, check_choice
-from repro.paths import records_root, results_root, write_text
+from repro.paths import json_object, records_root, results_root, write_text
 from repro.report.conform import conform
 from repro.report.published import figure_ids, table_ids
 
@@ -92,7 +92,7 @@ def _says_the_same(path: Path, document: Mapping[str, Any]) -> bool:
     Its provenance is then true as it stands, and a reader who regenerates a table finds no changed file.
     """
     try:
-        stored = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        stored = json_object(path.with_suffix(".json").read_bytes(), path.stem)
         text = path.read_text(encoding="utf-8")
         lasting = [
             {key: value for key, value in each["provenance"].items() if key not in _CIRCUMSTANCES}
@@ -164,7 +164,7 @@ def read_record(path: Path) -> Record:
     path = Path(path).with_suffix(".json")
     name = f"{path.parent.name}/{path.name}"
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json_object(path.read_bytes(), path.name)
         text = path.with_suffix(".csv").read_text(encoding="utf-8")
         table_id, provenance, digest = document["table_id"], document["provenance"], document["sha256"]
         texts = {"": (text, digest)}
@@ -175,7 +175,7 @@ def read_record(path: Path) -> Record:
             raise ValueError("it is not a record of this table")
         if document.get("provenance_sha256", _digest(_plain(provenance))) != _digest(_plain(provenance)):
             raise ValueError("its provenance does not have the digest that it names")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"result record {name} cannot be read ({error}); delete it and run the table again."
         ) from error

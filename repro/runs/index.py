@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from repro.errors import InputError
-from repro.paths import runs_root, write_text
+from repro.paths import json_object, runs_root, write_text
 from repro.runs.code import still_means
 from repro.runs.spec import FOLDER
 from repro.runs.store import RunStatus, read_folder
@@ -95,7 +95,7 @@ def _read(path: Path) -> dict[str, dict]:
     """The index, empty unless the text is the one whose digest stands before it."""
     try:
         digest, _, text = path.read_text(encoding="utf-8").partition("\n")
-        return json.loads(text) if digest == _digest(text) else {}
+        return json_object(text, path.name) if digest == _digest(text) else {}
     except (OSError, ValueError):
         return {}
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from repro.errors import InputError, check_int
+from repro.errors import InputError, check_seed
 from repro.paths import runs_root
 from repro.runs.code import code_fingerprint
 
@@ -149,7 +149,7 @@ class RunSpec:
     gpus: float = dataclasses.field(default=0, compare=False)
 
     def __post_init__(self) -> None:
-        check_int("seed", self.seed, minimum=0)
+        check_seed(self.seed)
         if ":" not in self.function:
             raise InputError(f"function={self.function!r} is not allowed; write 'package.module:name'.")
         if not _KIND.fullmatch(self.kind) or any(FOLDER.fullmatch(part) for part in self.kind.split("/")):

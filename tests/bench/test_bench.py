@@ -296,9 +296,42 @@ def test_records_of_the_checkout_are_read_beside_your_own(setting):
 def test_a_record_file_of_other_columns_is_left_alone(setting):
     path = records.append("forward", [_row()])
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="other columns"):
-        records.append("forward", [_row()])
+    for refused in (records.check_files, lambda: records.append("forward", [_row()])):
+        with pytest.raises(InputError, match="other columns"):
+            refused()
     assert path.read_text() == "a,b\n1,2\n"
+
+
+def _flipped(whole: bytes, place: int) -> bytes:
+    return whole[:place] + bytes([whole[place] ^ 128]) + whole[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept"),
+    [
+        (lambda whole: whole[:-7], [1.5]),  # the last row is cut
+        (lambda whole: whole[:-1], [1.5, 2.5]),  # only its newline is
+        (lambda whole: _flipped(whole, len(whole) - 30), [1.5]),  # no UTF-8 any more
+        (lambda whole: _flipped(whole, 3), [1.5, 2.5]),  # in the header
+        (lambda whole: _flipped(whole, whole.index(b"\n")), [2.5]),  # header and first row are one line
+        (lambda whole: b"", []),
+    ],
+    ids=["cut row", "cut newline", "row", "header", "end of header", "empty"],
+)
+@pytest.mark.filterwarnings("ignore:forward.csv. . damaged rows:RuntimeWarning")
+def test_whatever_was_damaged_the_rows_appended_after_it_are_read(damage, kept, setting, capsys):
+    path = records.append("forward", [_row(), _row(ratio=2.5)])
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    records.check_files()
+    records.append("forward", [_row(ratio=3.5), _row(ratio=4.5)])
+    assert list(records.read()["ratio"]) == [*kept, 3.5, 4.5]
+    after = path.read_bytes()
+    assert after.startswith(whole.partition(b"\n")[0] + b"\n")
+    assert all(line in after.splitlines() for line in damage(whole).splitlines()[1:]), "what is damaged stays"
+    header = slice(len(records._HEAD) + 1)
+    told = "header of forward.csv was damaged" in capsys.readouterr().err
+    assert told == (damage(whole)[header] not in (b"", whole[header]))
 
 
 # --- bars and summaries ----------------------------------------------------------------------------------------------

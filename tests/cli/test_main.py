@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import subprocess
 import sys
 
@@ -65,6 +66,16 @@ def test_version_names_the_git_revision(call):
         (["tables", "--tables", "acghostnet_t03", "--preset", "smoke", "--dataset", "fashion-mnist"], "fashion-mnist"),
         (["tables", "--time-limit", "0"], "time_limit=0.0 is not allowed"),
         (["tables", "--seeds", "\u00b2"], "is not a whole number of at least 0"),
+        (["tables", "--seeds", str(2**63)], "at most 9223372036854775807"),
+        (["search", "cells", "--preset", "smoke", "--seed", str(2**63)], "seed=9223372036854775808 is not allowed"),
+        (
+            ["app", "--port", "99999"],
+            "port=99999 is not allowed; it must be a whole number at least 0 and at most 65535",
+        ),
+        (["app", "--port", "-5"], "port=-5 is not allowed"),
+        (["forecast", "acghostnet_t06", "--preset", "smoke", "--gpus", "1 \u00b2"], "gpus='\u00b2' is not allowed"),
+        (["forecast", "acghostnet_t06", "--preset", "smoke", "--price", "nan"], "price=nan is not allowed"),
+        (["forecast", "acghostnet_t06", "--preset", "smoke", "--price", "-1"], "price=-1.0 is not allowed"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -197,6 +208,42 @@ def test_a_trained_table_is_printed_and_its_runs_are_reused(call, shared_smoke_r
     assert "10 of 10 runs are finished and reused" in err and again == once
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (TABLE, "Stopped. Finished runs are kept; the same command goes on from here.\n"),
+        (["status"], "Stopped.\n"),
+    ],
+    ids=["table", "status"],
+)
+def test_a_stopped_command_says_what_is_kept(call, monkeypatch, arguments, sentence):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(papers, "run_table", stop)
+    monkeypatch.setattr(runs, "scan", stop)
+    assert call(*arguments) == (130, "", sentence)
+
+
+def test_ctrl_c_ends_a_training_with_one_sentence(folders):
+    model = ["resnet20", "--dataset", "digits", "--set", "width=0.25", "--train-images", "100", "--epochs", "100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "repro", "train", *model],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=repo_root(),
+    )
+    try:
+        assert process.stdout.readline().startswith("epoch 1 ")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert err == "Stopped. A training that is stopped keeps nothing; the same command begins it again.\n"
+
+
 def test_doctor_finds_working_back_ends(call):
     code, out, err = call("doctor")
     assert code == 0, out + err
@@ -224,7 +271,9 @@ def test_a_board_that_cannot_be_made_leaves_the_runs_to_see(call, monkeypatch):
     assert code == 1 and "No runs yet" in out and "row 3 of criteria.csv is damaged" in out
 
 
-@pytest.mark.parametrize("text", ["-1", "1.5", "a", "1 1", "1 01", "\u00b2"])
+@pytest.mark.parametrize(
+    "text", ["-1", "1.5", "a", "1 1", "1 01", "\u00b2", pytest.param("9" * 5000, id="5000 digits")]
+)
 def test_seeds_that_are_not_distinct_whole_numbers_are_refused(text):
     with pytest.raises(InputError, match="seeds="):
         parse_seeds(text)

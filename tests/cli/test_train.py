@@ -63,6 +63,12 @@ def test_the_interval_of_an_accuracy_is_wilsons():
             ["ghostnet", "--save", "weights.pt"],
             "'weights.pt' is not allowed; name a file that ends in .safetensors",
         ),
+        (["ghostnet", "--dataset", "digits", "--seed", str(2**63)], "seed=9223372036854775808 .* at most 922337203685"),
+        (["ghostnet", "--dataset", "digits", "--set", "name=x"], "name='x' is not allowed; .* the first argument"),
+        (["ghostnet", "--dataset", "digits", "--set", "keep=7"], "keep=7 is not allowed; write roles"),
+        (["ghostnet", "--dataset", "digits", "--set", "keep=(1,)"], r"keep=\(1,\) is not allowed; write roles"),
+        (["ghostnet", "--dataset", "digits", "--set", "op_options=5"], "op_options=5 is not allowed; write options by"),
+        (["ghostnet", "--dataset", "digits", "--set", "op_options={'shift': 3}"], "'shift': 3} is not allowed"),
         (["ghostnet", "--save", "/dev/null/w.safetensors"], "cannot be written .*name another place"),
     ],
 )

@@ -134,10 +134,14 @@ def test_a_kill_before_the_page_is_written_leaves_no_other_page_up_to_date(folde
     assert result.state == "executed" and "it is 8" in result.page.read_text()
 
 
-def test_a_damaged_notebook_is_one_sentence_and_hides_no_other(folders, monkeypatch):
+@pytest.mark.parametrize(
+    "damage", [b'{"cells": [', b"[" * 100_000, b"\xff\xfe", b"[]"], ids=lambda data: repr(data[:4])
+)
+def test_a_damaged_notebook_is_one_sentence_and_hides_no_other(folders, monkeypatch, damage):
     monkeypatch.setattr(notebooks, "notebooks_folder", lambda: folders)
     small_notebook(folders, "n = 1")
-    (folders / "91_damaged.ipynb").write_text('{"cells": [')
+    (folders / "91_damaged.ipynb").write_bytes(damage)
+    assert notebooks.list_titles()["91_damaged"] == "(damaged)"
     assert list(notebooks.list_notebooks()) == ["90_small", "91_damaged"] == notebooks.choose()
     with pytest.raises(InputError, match=r"notebook 91_damaged\.ipynb is damaged"):
         notebooks.execute("91_damaged", {}, progress=False)

@@ -175,6 +175,18 @@ def test_a_damaged_record_is_told_and_stops_no_other(results):
     assert good.exists()
 
 
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"[" * 100_000, b"[1]", b"{}"], ids=lambda data: repr(data[:4]))
+def test_a_record_of_any_bytes_leaves_the_board_to_be_made(results, damage):
+    save_record("acghostnet_t06", frame(), PROVENANCE | {"dataset": "cifar10"})
+    path = save_record("acghostnet_t06", frame(), PROVENANCE).with_suffix(".json")
+    path.write_bytes(damage)
+    with pytest.warns(RuntimeWarning, match=r"record acghostnet_t06/quick-digits\.json cannot be read"):
+        board = status_board()
+    assert len(board) == 69 and list(board.set_index("id").loc[["acghostnet_t06"], "dataset"]) == ["cifar10"]
+    save_record("acghostnet_t06", frame(), PROVENANCE)  # a damaged one is written again
+    assert len(load_records("acghostnet_t06")) == 2
+
+
 @pytest.mark.parametrize("damage", ["no row", "no expression", "no column"])
 def test_a_damaged_criterion_leaves_the_other_claims_to_be_judged(results, monkeypatch, damage):
     save_record("acghostnet_t06", frame(), PROVENANCE)

@@ -1,6 +1,7 @@
 """Event files of a run hold what it logged, read back by TensorBoard's own reader."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +45,27 @@ def test_without_tensorboard_one_sentence_says_what_brings_it(runs, tmp_path, mo
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(InputError, match=r"tensorboard is not installed; it comes with the extra \[export\]"):
         export_events("toy", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "sentence"),
+    [
+        ("metrics.jsonl", b"{", "metrics.jsonl, line 1, is damaged"),
+        ("config.json", b"[" * 100_000, "config.json is damaged"),
+        ("config.json", None, "config.json is missing"),
+    ],
+)
+def test_a_damaged_run_is_told_and_stops_no_other(runs, tmp_path, file, damage, sentence):
+    path = runs[0].folder / file
+    path.unlink() if damage is None else path.write_bytes(damage + b"\n")
+    with pytest.warns(RuntimeWarning, match=f"run toy/sum/{runs[0].folder.name} is left out: {sentence}"):
+        folders = export_events("toy", tmp_path / "events")
+    assert folders == [tmp_path / "events" / "toy" / "sum" / runs[1].folder.name]
+
+
+def test_a_target_that_cannot_be_written_is_one_sentence(runs, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for target in (tmp_path / "file", Path("/dev/null/events")):
+        with pytest.raises(InputError, match=rf"folder='{target}' cannot be written to .*; name another place"):
+            export_events("toy", target)
+    assert (tmp_path / "file").read_text() == "mine"

@@ -141,3 +141,10 @@ def test_a_kind_is_made_of_plain_names(kind):
 def test_uses_is_a_tuple_of_names():
     with pytest.raises(InputError, match=r"uses='repro\.models\.vgg'"):
         spec_of({}, uses="repro.models.vgg")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.0, True], ids=repr)
+def test_a_seed_is_a_whole_number_of_63_bits(seed):
+    assert spec_of({}, seed=2**63 - 1).seed == 2**63 - 1
+    with pytest.raises(InputError, match=f"seed={seed!r} is not allowed; .* at least 0 and at most {2**63 - 1}"):
+        spec_of({}, seed=seed)
