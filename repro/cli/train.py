@@ -33,17 +33,9 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
 
 
 def check_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options if those that every model takes can be what `create` takes, else raise InputError."""
+    """Return the options, or raise InputError if one of them is the model's name."""
     if "name" in options:
         raise InputError(f"set name={options['name']!r} is not allowed; the model's name is the first argument.")
-    keep, operators = options.get("keep", ()), options.get("op_options", {})
-    if not isinstance(keep, str) and not (isinstance(keep, list | tuple) and all(isinstance(k, str) for k in keep)):
-        raise InputError(f"set keep={keep!r} is not allowed; write roles, for example keep=stem,head.")
-    if not isinstance(operators, dict) or not all(isinstance(each, dict) for each in operators.values()):
-        raise InputError(
-            f"set op_options={operators!r} is not allowed; write options by operator, "
-            "for example op_options={'shift': {'bits': 5}}."
-        )
     return options
 
 

@@ -96,7 +96,7 @@ class Builder:
             )
         if isinstance(keep, str):
             keep = (keep,)
-        if keep is not None and not isinstance(keep, Iterable):
+        if not isinstance(keep, Iterable | None) or not all(isinstance(name, str) for name in keep or ()):
             raise InputError(f"keep={keep!r} is not allowed; it must be names of roles or patterns of layer names.")
         given = {} if op_options is None else op_options
         if not isinstance(given, Mapping) or not all(isinstance(options, Mapping) for options in given.values()):

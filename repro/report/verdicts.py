@@ -233,7 +233,7 @@ def _rows_read(name: str, refs: Sequence[Reference]) -> frozenset[int]:
     evaluator = Evaluator({name: published_table(name)}, name)
     read = [(ref, row) for ref in refs if ref.table == name for row in evaluator.rows(name, ref.where)]
     columns = evaluator.tables[name].columns
-    return frozenset(row for ref, row in read if not pd.isna(columns[ref.column][0, row]))
+    return frozenset(row for ref, row in read if ref.column in columns and not pd.isna(columns[ref.column][0, row]))
 
 
 # ------------------------------------------------------------------ words
