@@ -96,7 +96,8 @@ class Builder:
             )
         if isinstance(keep, str):
             keep = (keep,)
-        if not isinstance(keep, Iterable | None) or not all(isinstance(name, str) for name in keep or ()):
+        keep = tuple(keep) if isinstance(keep, Iterable) else keep
+        if keep is not None and not (isinstance(keep, tuple) and all(isinstance(name, str) for name in keep)):
             raise InputError(f"keep={keep!r} is not allowed; it must be names of roles or patterns of layer names.")
         given = {} if op_options is None else op_options
         if not isinstance(given, Mapping) or not all(isinstance(options, Mapping) for options in given.values()):
