@@ -156,6 +156,8 @@ def save_record(
     for name, part in more.items():
         write_text(_beside(path, name), part)
     write_text(path.with_suffix(".json"), json.dumps(document, indent=1, sort_keys=True) + "\n")
+    for former in set(path.parent.glob(f"{path.stem}.*.csv")) - {_beside(path, name) for name in more}:
+        former.unlink()
     return path
 
 

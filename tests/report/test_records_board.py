@@ -119,6 +119,16 @@ def test_the_same_rows_from_clean_code_leave_the_record_as_it_is(results):
     assert json.loads(stored.read_text())["provenance"]["git_revision"] == "fedcba987654"
 
 
+def test_a_frame_that_is_no_longer_kept_goes_with_its_record(results):
+    path = save_record("acghostnet_t06", frame(), PROVENANCE, extra={"former": frame(), "draws": frame()})
+    save_record("acghostnet_t06", frame(), PROVENANCE, extra={"draws": frame()})
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        f"{path.stem}.csv",
+        f"{path.stem}.draws.csv",
+        f"{path.stem}.json",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
