@@ -86,8 +86,8 @@ def test_any_optimizer_sees_the_rescaled_gradient_and_grad_is_put_back(name):
         wrapped.step()
         plain.step()
         assert torch.equal(ours[2].weight.grad, untouched)
-    for mine, theirs in zip(ours.parameters(), by_hand.parameters()):
-        torch.testing.assert_close(mine, theirs)
+    for mine, theirs in zip(ours.parameters(), by_hand.parameters()):  # divisions by small roots magnify rounding
+        torch.testing.assert_close(mine, theirs, rtol=5e-5, atol=5e-5)
 
 
 def test_mode_none_is_the_plain_optimizer_exactly():
