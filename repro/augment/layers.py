@@ -124,19 +124,25 @@ class _Wide(nn.Module):
         """How much smaller than the remapped weights those in memory are; 1 without R."""
         if self.remap is None:
             return 1.0
-        return self.weight.detach().std(correction=0) / self.remap.deviation(self.weight.detach().std(correction=0))
+        _, std = self._statistics()
+        return std / self.remap.deviation(std)
+
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation that R goes by, constants to the gradient."""
+        part = self.raw_target_weight() if getattr(self.remap, "own", False) else self.weight
+        return part.detach().mean(), part.detach().std(correction=0)
 
     def target_weight(self) -> Tensor:
         """The weights that the target part computes with, before rounding: R(W), or W itself.
 
-        R goes by mean and deviation of the whole wide tensor, which no exchange of channels changes (constants to the
-        gradient).
+        R goes by mean and deviation of the whole wide tensor, which no exchange of channels changes, unless it asks for
+        those of the target's part.
         """
         raw = self.raw_target_weight()
         if self.remap is None or self.multiplicative:
             return raw
-        whole = self.weight.detach()
-        return self.remap(raw, mean=whole.mean(), std=whole.std(correction=0))
+        mean, std = self._statistics()
+        return self.remap(raw, mean=mean, std=std)
 
     def forward(self, x: Tensor) -> Tensor:
         inputs, outputs = x.shape[self.dim], x.shape[self.dim] if self.depthwise else self.active

@@ -3,7 +3,8 @@
     R(W) = r(FC(W)),   r = ppf_laplace(cpf_gauss(.))
 
 Weights in memory stay Gaussian and are shared by both parts; R acts at every forward, on the target part. A remap is a
-module `forward(weight, *, mean, std)`; mean and std are those of the whole wide tensor, constants to the gradient.
+module `forward(weight, *, mean, std)`; mean and std are those of the whole wide tensor, constants to the gradient, or
+those of the target's part where the module's attribute `own` is true.
 `remapping(name, …)` gives what `augment(..., remap=…)` takes. Beside the paper's R it knows what table 8 compares with.
 """
 
@@ -32,6 +33,7 @@ class LaplaceRemap(nn.Module):
         added: W + r(W) with b = SMALL std instead: the convolution's weights plus a small Laplace part.
         even: divide the gradient by r's slope instead of multiplying by it, so that a step moves R(W) as it would move
             the weights of a layer without R.
+        own: go by mean and deviation of the target's own weights; see the module's text.
     Raises: InputError for a scale that is not positive.
 
     Why `even`: by the chain rule a step moves R(W) by the square of r's slope, 0.32 of the mean at the middle and 2.8
@@ -40,10 +42,10 @@ class LaplaceRemap(nn.Module):
     square, against 42 % in a Laplace distribution.
     """
 
-    def __init__(self, scale: float | None = None, *, added: bool = False, even: bool = False):
+    def __init__(self, scale: float | None = None, *, added: bool = False, even: bool = False, own: bool = False):
         super().__init__()
         self.scale = None if scale is None else float(check_number("scale", scale, above=0))
-        self.added, self.even = added, even
+        self.added, self.even, self.own = added, even, own
 
     def _scale(self, std: Tensor) -> Tensor | float:
         if self.scale is not None:
@@ -63,7 +65,7 @@ class LaplaceRemap(nn.Module):
         return (std**2 + laplace**2 + 2 * 0.981 * std * laplace).sqrt() if self.added else laplace
 
     def extra_repr(self) -> str:
-        return f"scale={self.scale}" + ", added" * self.added + ", even" * self.even
+        return f"scale={self.scale}" + ", added" * self.added + ", even" * self.even + ", own" * self.own
 
 
 def _spread(mean: Tensor, std: Tensor) -> Tensor:
@@ -248,10 +250,11 @@ class PenaltyOnly(nn.Module):
 
 REMAPPINGS = (
     "laplace", "small_laplace", "quantile", "linear_skip_freeze", "linear_skip_freeze_r", "linear", "kernel",
-    "kernel_from_one", "kl_only", "laplace_even", "scaled",
+    "kernel_from_one", "kl_only", "laplace_even", "scaled", "laplace_own",
 )  # fmt: skip
 """Ours (equation 5), the reading of Sec. 3.3 for shift, fitted FCs ("linear_skip_freeze" alone, "…_r" and "quantile"
-with r behind it), what table 8 compares with; and two controls: r with even steps, and no r at all but its scale."""
+with r behind it), what table 8 compares with; and three controls: r with even steps, no r at all but its scale, and r
+by mean and deviation of the target's own weights."""
 FITTED = {"quantile": QuantileRemap, "linear_skip_freeze": FittedRemap, "linear_skip_freeze_r": FittedRemap}
 ADDER_SCALE = 1 / math.sqrt(2)
 """b of adder weights where none was measured: deviation 1, with which adder layers start."""
@@ -298,6 +301,7 @@ def remapping(
             "kl_only": lambda: PenaltyOnly(),
             "laplace_even": lambda: LaplaceRemap(scale, even=True),
             "scaled": lambda: ScaledRemap(scale),
+            "laplace_own": lambda: LaplaceRemap(scale, own=True),
         }
         return makers[name]()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.utils import fusion
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
@@ -19,7 +21,20 @@ REMAKES = (BasePruningMethod, SpectralNorm, WeightNorm)
 """Hooks of torch that set a layer's weight anew before every forward."""
 
 
-class Conv2dGeometry(nn.Module):
+class WeightedLayer(nn.Module):
+    """A layer whose weight takes no factor: a product folded into it changes what it computes."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """As `nn.Module`; InputError where `torch.nn.utils.fusion` would multiply the weight."""
+        if name == "weight" and sys._getframe(1).f_globals.get("__name__") == fusion.__name__:
+            raise InputError(
+                f"a batch normalisation cannot be fused into a {type(self).__name__}, whose weight is not multiplied; "
+                "keep it behind the layer."
+            )
+        super().__setattr__(name, value)
+
+
+class Conv2dGeometry(WeightedLayer):
     """Argument order, attributes and printed form of `torch.nn.Conv2d`; no parameters of its own but the bias.
 
     Attributes: in_channels, out_channels, groups (int); kernel_size, stride, dilation (int, int); padding (int, int),
@@ -60,7 +75,7 @@ class Conv2dGeometry(nn.Module):
         return text + ("" if self.bias is not None else ", bias=False")
 
 
-class LinearGeometry(nn.Module):
+class LinearGeometry(WeightedLayer):
     """Argument order, attributes and printed form of `torch.nn.Linear`; no parameters of its own but the bias."""
 
     def __init__(self, in_features, out_features, bias, factory):

@@ -299,7 +299,7 @@ def read_genotype(path: str | os.PathLike) -> Genotype:
 
     Raises: InputError for a text that is no JSON object or a malformed genotype; FileNotFoundError without a file.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    text = Path(path).read_bytes().decode("utf-8", errors="replace")
     if not text.lstrip().startswith("{"):
         raise InputError(f"genotype file {Path(path).name} holds no JSON object.")
     return genotype(text)

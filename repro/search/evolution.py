@@ -74,7 +74,7 @@ class GeneSpace:
 
     def check(self, genome: Sequence) -> Genome:
         """Return `genome` as a tuple if it lies in this space, else raise InputError."""
-        if isinstance(genome, str) or len(genome) != len(self.blocks):
+        if isinstance(genome, str) or not isinstance(genome, Sequence) or len(genome) != len(self.blocks):
             raise InputError(f"genome={genome!r} is not allowed; it must have {len(self.blocks)} genes.")
         for name, option, options in zip(self.names, genome, self.blocks):
             if option not in options:
@@ -193,7 +193,8 @@ def evolve(
         checkpoint: file written after every round; if it exists the search goes on from there, to the same end.
     Returns: all rounds. A round is smaller than `population` where no new genome within the limits could be drawn.
     Raises: InputError for a limit that no genome was found to meet (it names the cheapest), a population beyond the
-        space, a score or cost of another length, a cost that is no number, or another search's checkpoint.
+        space, a score or cost that is no function or gives another length, a cost that is no number, or another
+        search's checkpoint.
     """
     check_int("population", population, minimum=2)
     if population > space.size:
@@ -210,6 +211,8 @@ def evolve(
     done = _read(checkpoint, identity, space)
     for one in done:
         searched.remember(one)
+    if len(done) <= rounds:
+        _check_function("score", score)
     while len(done) <= rounds:
         done.append(searched.populate(len(done)))
         if checkpoint is not None:
@@ -219,12 +222,19 @@ def evolve(
     return Evolution(tuple(done[: rounds + 1]))
 
 
+def _check_function(name: str, function: object) -> None:
+    if not callable(function):
+        raise InputError(f"{name}={function!r} is not allowed; it must be a function of a list of genomes.")
+
+
 class _Searched:
     """All genomes scored so far, and how the next ones are drawn."""
 
     def __init__(self, space, score, cost, limit, population, kept, mutation, crossover_share, seed):
         self.space, self.score, self.seed = space, score, seed
         self.cost = dict(cost) if isinstance(cost, Mapping) else {"cost": cost}
+        for name, function in self.cost.items():
+            _check_function(name, function)
         given = limit if isinstance(limit, Mapping) else dict.fromkeys(self.cost, limit)
         if unknown := [name for name in given if name not in self.cost]:
             raise InputError(f"limit has {unknown[0]!r}, which is no cost; costs are: {', '.join(self.cost)}.")

@@ -7,6 +7,7 @@ from scipy import special, stats
 from torch import nn
 
 from repro.augment import REMAPPINGS, augment, gaussian_to_laplacian, laplace_scales, remapping
+from repro.augment.layers import WideConv2d
 from repro.augment.remap import to_laplacian
 from repro.augment.remapping import (
     FITTED,
@@ -223,6 +224,21 @@ def test_penalties():
     kernel = KernelRemap(random=False).double()
     # softmax over so many weights leaves next to nothing to pull on: the released penalty is inert
     assert 0 < float(kernel.penalty(target, W).detach()) < 0.05
+
+
+def test_r_by_the_targets_statistics_gives_what_they_ask_for():
+    """The deviation of R(W) is that of the Laplace distribution also where the target's weights are wider."""
+    torch.manual_seed(0)
+    for op, wanted in (("adder", 2.0 * 2**0.5), ("shift", None)):
+        conv = nn.Conv2d(8, 64, 3)
+        remap = remapping("laplace_own", adder_scale=2.0)("x", op, conv)
+        layer = WideConv2d(conv, op, (24, 192), remap=remap)
+        with torch.no_grad():
+            layer.raw_target_weight().normal_(std=0.5)
+            mapped, own = layer.target_weight(), layer.raw_target_weight().std(correction=0)
+        assert float(own) > 1.5 * float(layer.weight.std())
+        assert float(mapped.std()) == pytest.approx(wanted or float(own), rel=0.05)
+        assert float(layer.memory_scale()) == pytest.approx(float(own) / (wanted or float(own)), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", REMAPPINGS)

@@ -8,6 +8,7 @@ import io
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from repro.errors import InputError
 from repro.layers import (
@@ -189,6 +190,27 @@ def test_factories_pass_options_on():
 def test_bad_input_is_refused_in_one_sentence(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+# --- what torch offers for multiplying layers ------------------------------------------------------------------------
+
+
+def test_a_batch_norm_is_not_fused_into_a_weight_that_is_not_multiplied():
+    conv, norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+    for op in ("adder", "shift"):
+        layer = make_conv2d(op, 3, 4, 3).eval()
+        before = layer.weight.detach().clone()
+        quantised = layer.quantize(1.0) if op == "adder" else layer
+        for each in (layer, quantised):
+            with pytest.raises(InputError, match=f"cannot be fused into a {type(each).__name__}, .* keep it behind"):
+                fuse_conv_bn_eval(each, norm.eval())
+        with pytest.raises(InputError, match=r"cannot be fused into a \w+Linear, "):
+            fuse_linear_bn_eval(make_linear(op, 3, 4).eval(), nn.BatchNorm1d(4).eval())
+        assert torch.equal(layer.weight, before)
+        layer.weight = nn.Parameter(before * 2)  # anyone else may set it
+        assert torch.equal(layer.weight, before * 2)
+    x = torch.randn(1, 3, 5, 5)
+    torch.testing.assert_close(fuse_conv_bn_eval(conv.eval(), norm)(x), norm(conv(x)))
 
 
 # --- export ----------------------------------------------------------------------------------------------------------

@@ -72,3 +72,11 @@ def test_a_malformed_file_is_refused_in_a_sentence(text, sentence, tmp_path):
     file.write_text(text)
     with pytest.raises(InputError, match=sentence):
         read_genotype(file)
+
+
+def test_bytes_that_are_no_text_are_refused_in_a_sentence(tmp_path):
+    file = tmp_path / "cells.json"
+    for body in (b"\xff\xfe", b'{"normal": "\xff"}', CELLS.as_text().encode("utf-16")):
+        file.write_bytes(body)
+        with pytest.raises(InputError):
+            read_genotype(file)

@@ -122,6 +122,20 @@ def test_dead_genomes_are_never_parents():
         nothing.best  # noqa: B018
 
 
+@pytest.mark.parametrize(("change", "name"), [({"cost": None}, "cost"), ({"cost": {"energy": 3}}, "energy")])
+def test_a_cost_that_is_no_function_is_refused(change, name):
+    with pytest.raises(InputError, match=f"^{name}=.* is not allowed; it must be a function of a list of genomes"):
+        evolve(SPACE, rugged, **({"cost": total, "limit": 9} | change), **SMALL)
+
+
+def test_a_score_that_is_no_function_and_a_genome_that_is_no_sequence_are_refused():
+    with pytest.raises(InputError, match=r"^score=None is not allowed"):
+        evolve(SPACE, None, cost=total, limit=9, **SMALL)
+    for genome in (None, 3, "001"):
+        with pytest.raises(InputError, match=r"it must have .* genes"):
+            SPACE.check(genome)
+
+
 def test_among_equals_the_cheaper_is_better():
     found = evolve(SPACE, lambda xs: [1.0] * len(xs), cost=lambda xs: [1 + sum(x) for x in xs], limit=19, **SMALL)
     assert found.best.costs["cost"] == min(s.costs["cost"] for r in found.rounds for s in r.population)

@@ -65,11 +65,13 @@ CONTROLS = {
     "AugShift without HWS": HYBRID,
     "AugShift, W + small Laplace": dataclasses.replace(AUGSHIFT, remap="small_laplace"),
     "AugShift, FC by quantiles": dataclasses.replace(AUGSHIFT, remap="quantile"),
+    "AugShift, r by the target's statistics": dataclasses.replace(AUGSHIFT, remap="laplace_own"),
     "Add with HWS": dataclasses.replace(ADD, remap="laplace"),
     "AugAdd without HWS": dataclasses.replace(AUGADD, remap=None),
     "AugAdd, b of adders' start": dataclasses.replace(AUGADD, adder_scale=ADDER_SCALE),
     "AugAdd, r with even steps": dataclasses.replace(AUGADD, remap="laplace_even"),
     "AugAdd, r's scale alone": dataclasses.replace(AUGADD, remap="scaled"),
+    "AugAdd, r by the target's statistics": dataclasses.replace(AUGADD, remap="laplace_own"),
 }
 """Rows that the paper does not have: what else could explain a gain."""
 
