@@ -340,11 +340,13 @@ def _mount() -> None:
     from repro.cli.search import app as search_app
     from repro.cli.site import site
     from repro.cli.train import train, translate
+    from repro.cli.weights import weights
 
     app.command()(bench)
     app.command()(forecast)
     app.command()(train)
     app.command()(translate)
+    app.command()(weights)
     app.command("app")(serve)
     app.command()(site)
     app.add_typer(search_app, name="search", help="Search networks and print what was found.")
@@ -354,7 +356,8 @@ def _mount() -> None:
 STOPPED = 130
 """Exit code of Ctrl-C, which Typer makes of KeyboardInterrupt itself."""
 KEPT = dict.fromkeys(
-    ("tables", "table", "tune", "search", "translate"), "Finished runs are kept; the same command goes on from here."
+    ("tables", "table", "tune", "search", "translate", "weights"),
+    "Finished runs are kept; the same command goes on from here.",
 ) | {
     "train": "A training that is stopped keeps nothing; the same command begins it again.",
     "bench": "Groups that were finished are kept where rows are recorded; the same command measures all again.",

@@ -15,8 +15,6 @@ import typer
 
 from repro.errors import InputError
 
-LICENCE = "Apache-2.0 (of the weights; the data have their own)"
-
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:
     """{"width": 0.5, "choices": ["CCg1", …]} of "width=0.5" and "choices=CCg1,AAg1"; other words stay words."""
@@ -125,56 +123,15 @@ def _save(network, path: Path, data, recipe, seed: int, splits) -> None:
     from repro.models import save_weights
     from repro.papers.data import data_source
     from repro.papers.jobs import tested
+    from repro.papers.weights import card, card_text, quality
     from repro.paths import write_text
-    from repro.runs import provenance
 
     value = tested(network, splits.test, classes=data.facts["num_classes"], batch_size=recipe.eval_batch_size)
-    card = {
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "data": {**data_source(data), "train_images": len(splits.train)},
-        "recipe": recipe.as_dict(),
-        "seed": seed,
-        "accuracy": accuracy_interval(value["top1_pct"], value["examples"]),
-        "licence": LICENCE,
-        "provenance": provenance(),
-    }
-    save_weights(network, path, card=card)
-    write_text(path.with_suffix(".md"), card_text(network.recipe, card))
+    source = {**data_source(data), "train_images": len(splits.train)}
+    about = card(network, source, {"recipe": recipe.as_dict()}, seed, quality(value))
+    save_weights(network, path, card=about)
+    write_text(path.with_suffix(".md"), card_text(network.recipe, about))
     typer.echo(f"weights: {path}; card: {path.with_suffix('.md').name}")
-
-
-def accuracy_interval(top1_pct: float, examples: int) -> dict[str, Any]:
-    """Top-1 accuracy (percent) on `examples` test images with its 95 % interval over images (Wilson)."""
-    from scipy.stats import binomtest
-
-    right = round(top1_pct * examples / 100)
-    low, high = binomtest(right, examples).proportion_ci(method="wilson")
-    return {"top1_pct": top1_pct, "low_pct": 100 * low, "high_pct": 100 * high, "test_images": examples}
-
-
-def card_text(network: dict[str, Any], card: dict[str, Any]) -> str:
-    """The card as Markdown."""
-    import pandas as pd
-
-    def listed(values: dict[str, Any]) -> str:
-        return ", ".join(f"{name} {value}" for name, value in values.items())
-
-    found, made = card["accuracy"], card["provenance"]
-    options = {name: value for name, value in network.items() if name != "name"}
-    rows = {
-        "network": f"{network['name']} ({listed(options)})",
-        "parameters": card["parameters"],
-        "data": listed(card["data"]),
-        "recipe": listed(card["recipe"]),
-        "seed": card["seed"],
-        "accuracy": f"{found['top1_pct']:.2f} % top-1 on {found['test_images']} test images, 95 % interval over images "
-        f"{found['low_pct']:.2f} to {found['high_pct']:.2f} % (Wilson); one training says nothing of others",
-        "licence": card["licence"],
-        "made by": f"revision {made['git_revision']}{'' if made['git_clean'] else ' (changed)'}, {made['device']}, "
-        f"{listed(made['versions'])}, {made['date']}",
-    }
-    table = pd.DataFrame(rows.items(), columns=["what", "value"]).to_markdown(index=False)
-    return f"# {network['name']}\n\n{table}\n\nIt loads with `repro.models.load_model`.\n"
 
 
 def _print_row(row: dict) -> None:

@@ -7,12 +7,14 @@ numbers that `mobile_spec` computes from a table and a width, and that augmentat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from repro.errors import check_choice, check_int
+from repro.errors import InputError, check_choice, check_int
 from repro.models.build import Builder, SqueezeExcite, activation, check_width, round_channels
 from repro.models.registry import register
 
@@ -47,6 +49,16 @@ class MobileSpec:
     head: int
     hidden: int = 0
     act: str = "relu6"
+
+    @classmethod
+    def of(cls, spec: MobileSpec | Mapping[str, Any]) -> MobileSpec:
+        """A spec as it is, or of the plain values that a weights file holds; InputError for anything else."""
+        if isinstance(spec, cls):
+            return spec
+        try:
+            return cls(**{**spec, "blocks": tuple(BlockSpec(**block) for block in spec["blocks"])})
+        except (TypeError, KeyError) as error:
+            raise InputError(f"spec={spec!r} is not allowed; it must be a MobileSpec or its values by name.") from error
 
 
 @dataclass(frozen=True)
@@ -270,7 +282,7 @@ def _register_family(family: str, name: str, default_width: float, default_head:
         in_channels: int = 3,
         spec: MobileSpec | None = None,
     ) -> MobileNet:
-        spec = mobile_spec(family, width, form, head, expansion) if spec is None else spec
+        spec = mobile_spec(family, width, form, head, expansion) if spec is None else MobileSpec.of(spec)
         return MobileNet(build, spec, num_classes=num_classes, dropout=dropout, in_channels=in_channels)
 
 

@@ -90,7 +90,7 @@ def _register_backbone(family: str) -> None:
         in_channels: int = 3,
         spec: MobileSpec | None = None,
     ) -> SegmentationNet:
-        spec = mobile_spec(family, check_width(width)) if spec is None else spec
+        spec = mobile_spec(family, check_width(width)) if spec is None else MobileSpec.of(spec)
         return SegmentationNet(
             build,
             spec,

@@ -6,6 +6,7 @@ digest of all this that is checked before anything is loaded.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -34,7 +35,7 @@ def save_weights(model: nn.Module, path: str | os.PathLike, *, card: Mapping[str
         raise InputError(f"{type(model).__name__} lies on the meta device and has no weights to save.")
     # Each tensor gets storage of its own: safetensors refuses views of shared storage.
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
-    recipe = json.dumps(getattr(model, "recipe", {}), default=str)
+    recipe = json.dumps(getattr(model, "recipe", {}), default=_plain)
     header = {"format": "2", "recipe": recipe}
     if card is not None:
         header["card"] = json.dumps(dict(card))
@@ -42,6 +43,11 @@ def save_weights(model: nn.Module, path: str | os.PathLike, *, card: Mapping[str
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=header)
     return Path(path)
+
+
+def _plain(value: object) -> object:
+    """A dataclass by its fields, which `create` takes in its place; what else JSON does not know as its text."""
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else str(value)
 
 
 def _digest(header: Mapping[str, str], tensors: dict[str, Tensor]) -> str:
@@ -73,6 +79,11 @@ def load_model(path: str | os.PathLike) -> nn.Module:
     """
     path = Path(path)
     recipe, card, stored = _read(path)
+    if not recipe:
+        raise InputError(
+            f"weights file {path.name} holds a network that create() does not build; build it yourself and use "
+            "load_weights."
+        )
     # A mapping of operators decides every layer; `create` wants no list of those to keep beside it.
     options = {name: value for name, value in recipe.items() if name != "keep" or isinstance(recipe["op"], str)}
     try:
@@ -85,6 +96,12 @@ def load_model(path: str | os.PathLike) -> nn.Module:
     _load(model, path, stored)
     model.card = card
     return model.eval()
+
+
+def read_card(path: str | os.PathLike) -> tuple[dict, dict]:
+    """Recipe and card of a weights file, {} for what it does not have. Raises: as `load_weights`."""
+    recipe, card, _ = _read(Path(path))
+    return recipe, card
 
 
 def _read(path: Path) -> tuple[dict, dict, dict[str, Tensor]]:

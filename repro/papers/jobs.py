@@ -18,6 +18,7 @@ from torch import nn
 from repro.models.registry import create
 from repro.papers.data import DataRecipe, OnDevice, Splits, device, load_splits
 from repro.papers.kinds import spec_of
+from repro.papers.weights import keep_weights
 from repro.report.examples import pack
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.train import TensorData, TrainRecipe
@@ -97,6 +98,7 @@ def train_and_test(
     if job.calibration_images:
         reestimate_batch_norm(model, data.train.input_batches(job.calibration_images, limit=job.calibration_images))
     value = tested(model, data.test, classes=job.data.facts["num_classes"], batch_size=job.train.eval_batch_size)
+    keep_weights(context, model, job, seed, value)
     return model, data, value
 
 

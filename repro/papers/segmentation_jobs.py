@@ -21,6 +21,7 @@ from repro.models.registry import create
 from repro.papers.data import DataRecipe, device
 from repro.papers.kinds import spec_of
 from repro.papers.resampling import resampled_scores
+from repro.papers.weights import keep_weights
 from repro.report.examples import pack_counts, unpack_counts
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.train.evaluate import reestimate_batch_norm
@@ -127,7 +128,10 @@ def train_and_test(
     if job.calibration_images:
         inputs = data.train.input_batches(job.calibration_images, limit=job.calibration_images)
         reestimate_batch_norm(model, (batch.to(device()) for batch in inputs))
-    return model, data, tested(model, data.test, batch_size=job.train.eval_batch_size)
+    value = tested(model, data.test, batch_size=job.train.eval_batch_size)
+    if value["outcome"] != "diverged":
+        keep_weights(context, model, job, seed, value)
+    return model, data, value
 
 
 def tested(model: nn.Module, data: MaskData, *, batch_size: int = 100) -> dict[str, Any]:

@@ -29,16 +29,16 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from repro.errors import BackendError, InputError, require
-from repro.paths import data_root, repo_root, runs_root, write_text
+from repro.paths import atomic_path, data_root, repo_root, runs_root, write_text
 from repro.runs.abstract import Engine
 from repro.runs.executor import Outcome, announce, attempt, finished, outcome_of
 from repro.runs.spec import RunSpec
-from repro.runs.store import LOCK, find_status, load_result, record_failure
+from repro.runs.store import LOCK, WEIGHTS, find_status, load_result, record_failure
 
 RETRIES = 3
 """How often a run begins again whose worker or node died; then it has crashed."""
 
-FILES = ("config.json", "metrics.jsonl", "error.json", "result.json")
+FILES = ("config.json", "metrics.jsonl", "error.json", WEIGHTS, "result.json")
 """What a finished run's folder holds, the result last: it makes the others count."""
 
 LIBRARIES = ("torch", "numpy")
@@ -72,7 +72,7 @@ class Answer:
 
     kind: str
     payload: dict | str
-    files: dict[str, str] | None = None
+    files: dict[str, bytes] | None = None
 
 
 def versions() -> dict[str, str]:
@@ -94,7 +94,7 @@ def work(task: Task) -> Answer:
         os.environ["REPRO_RUNS"] = store
         answer = _done(task)
         folder = task.spec.folder
-        files = {name: (folder / name).read_text(encoding="utf-8") for name in FILES if (folder / name).is_file()}
+        files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
         return dataclasses.replace(answer, files=files)
 
 
@@ -105,7 +105,7 @@ def _done(task: Task) -> Answer:
     return Answer(*attempt(task.spec, task.fresh))
 
 
-def keep_files(spec: RunSpec, files: Mapping[str, str]) -> None:
+def keep_files(spec: RunSpec, files: Mapping[str, bytes]) -> None:
     """Write a run that a node did elsewhere into the store; one that is finished here stays as it is."""
     folder = spec.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,8 @@ def keep_files(spec: RunSpec, files: Mapping[str, str]) -> None:
         if load_result(spec, locked=True) is None:
             for name in FILES:
                 if name in files:
-                    write_text(folder / name, files[name])
+                    with atomic_path(folder / name) as temporary:
+                        temporary.write_bytes(files[name])
             if "result.json" in files:
                 (folder / "error.json").unlink(missing_ok=True)
 

@@ -36,6 +36,8 @@ IGNORED = (
     "repro.cli",
     "repro.widgets",
     "repro.pages",
+    "repro.models.weights",  # how weights are written
+    "repro.papers.weights",
     "repro.models.families",  # in which file a model is: the run names that file in `uses`
     # Finding and decoding data: `RunSpec.data` is the fingerprint of what comes out.
     "repro.datasets.registry",

@@ -6,6 +6,7 @@ Layout of one folder, `<runs root>/<kind>/<identity>-<code>/`:
     metrics.jsonl     one JSON object per epoch (or whatever the run logs), appended as it goes
     result.json       the outcome with provenance and the checksum of the metrics; written last, atomically
     error.json        instead of a result: the traceback of a crashed run
+    weights.safetensors  of the network that was tested, where the run keeps them (`repro.papers.weights`)
     checkpoint/       what the run itself keeps for resuming; removed once the result is written
     .lock             held while a process works on the folder; it stays when the content is set aside
 
@@ -35,6 +36,7 @@ from repro.runs.provenance import provenance
 from repro.runs.spec import FOLDER, RunSpec, agrees, to_plain
 
 LOCK = ".lock"
+WEIGHTS = "weights.safetensors"
 RunState = Literal["done", "diverged", "failed", "running", "partial", "stale", "missing"]
 
 
@@ -57,11 +59,13 @@ class RunContext:
     Attributes:
         folder: the run's folder.
         checkpoint: folder for the run's own resume files (created on first use by the run).
+        weights: file for the weights of the network that was tested.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.checkpoint = folder / "checkpoint"
+        self.weights = folder / WEIGHTS
         self._metrics = folder / "metrics.jsonl"
 
     def log(self, **metrics: Any) -> None:
@@ -237,7 +241,7 @@ def execute(spec: RunSpec, *, fresh: bool = False, begin: Callable[[], None] | N
             if done is not None:
                 return done
         else:
-            for leftover in ("result.json", "metrics.jsonl", "error.json"):
+            for leftover in ("result.json", "metrics.jsonl", "error.json", WEIGHTS):
                 (folder / leftover).unlink(missing_ok=True)
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         return _execute_locked(spec, folder, begin)

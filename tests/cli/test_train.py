@@ -4,12 +4,13 @@ import pytest
 from typer.testing import CliRunner
 
 from repro.cli import main
-from repro.cli.train import accuracy_interval, parse_options
+from repro.cli.train import parse_options
 from repro.errors import InputError
 from repro.models import load_model
 from repro.papers import jobs
 from repro.papers.acghostnet import explorer
 from repro.papers.data import DataRecipe, load_splits
+from repro.papers.weights import accuracy_interval
 
 
 @pytest.fixture(scope="module", autouse=True)

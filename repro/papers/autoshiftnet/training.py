@@ -15,6 +15,7 @@ from repro.models.registry import create
 from repro.papers import jobs
 from repro.papers.data import DataRecipe, device, load_splits
 from repro.papers.kinds import spec_of
+from repro.papers.weights import keep_weights
 from repro.runs import RunContext, RunSpec
 from repro.train import TrainRecipe, fit, reestimate_batch_norm
 from repro.train.distributed import over_processes
@@ -88,4 +89,6 @@ def train_network(job: NetworkJob, seed: int, context: RunContext) -> dict:
     if job.calibration_images:
         reestimate_batch_norm(model, data.train.input_batches(job.calibration_images, limit=job.calibration_images))
     classes, batch = job.data.facts["num_classes"], job.train.eval_batch_size
-    return {**jobs.tested(model, data.test, classes=classes, batch_size=batch), "curve": curve}
+    value = jobs.tested(model, data.test, classes=classes, batch_size=batch)
+    keep_weights(context, model, job, seed, value)
+    return {**value, "curve": curve}

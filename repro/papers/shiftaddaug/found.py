@@ -26,6 +26,7 @@ from repro.papers.shiftaddaug.two_stage import (
     find_target,
     inside_of,
 )
+from repro.papers.weights import keep_weights
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.search import Evolution
 from repro.search.elastic import ElasticNetwork, ElasticSpace, fit_elastic
@@ -203,6 +204,7 @@ def train_found(job: FoundJob, seed: int, context: RunContext) -> dict:
     reestimate_batch_norm(model, data.train.input_batches(256, limit=job.calibration_images))
     batch = job.train.eval_batch_size
     value = jobs.tested(model, data.test, classes=facts["num_classes"], batch_size=batch)
+    keep_weights(context, model, job, seed, value)
     loss = evaluate(model, data.test, batch_size=batch)["loss"]
     return {**value, "test_loss": loss, "laplace_scales": laplace_scales(model, ADDERS)}
 

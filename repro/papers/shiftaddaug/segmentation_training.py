@@ -17,6 +17,7 @@ from repro.papers.segmentation_jobs import diverged, mask_splits, tested
 from repro.papers.shiftaddaug.counts import MODELS
 from repro.papers.shiftaddaug.networks import segmenter
 from repro.papers.shiftaddaug.training import ADDERS, CURVE, TinyJob, augmentation, remap_of
+from repro.papers.weights import keep_weights
 from repro.report.examples import pack_counts
 from repro.runs import RunContext, RunSpec
 from repro.train.evaluate import evaluating, reestimate_batch_norm
@@ -67,7 +68,10 @@ def train_segmenter(job: SegmenterJob, seed: int, context: RunContext) -> dict:
         reestimate_batch_norm(model, (images.to(device()) for images in inputs))
     value = tested(model, data.test, batch_size=batch) | {"curve": curve}
     value["laplace_scales"] = laplace_scales(model, ADDERS)
-    return value if value["outcome"] == "diverged" else value | looked_at(model, data.test, batch_size=batch)
+    if value["outcome"] == "diverged":
+        return value
+    keep_weights(context, model, job, seed, value)
+    return value | looked_at(model, data.test, batch_size=batch)
 
 
 def wide_network(job: SegmenterJob, seed: int) -> AugmentedNetwork:

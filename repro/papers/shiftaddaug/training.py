@@ -28,6 +28,7 @@ from repro.papers.kinds import spec_of
 from repro.papers.shiftaddaug.counts import MODELS
 from repro.papers.shiftaddaug.methods import Method
 from repro.papers.shiftaddaug.networks import tiny
+from repro.papers.weights import keep_weights
 from repro.runs import RunContext, RunSpec
 from repro.train import TrainRecipe
 from repro.train.evaluate import evaluate, reestimate_batch_norm
@@ -88,6 +89,7 @@ def train_tiny(job: TinyJob, seed: int, context: RunContext) -> dict:
     value = jobs.tested(model, data.test, classes=job.data.facts["num_classes"], batch_size=batch)
     value |= {"test_loss": evaluate(model, data.test, batch_size=batch)["loss"], "curve": curve}
     value["laplace_scales"] = laplace_scales(model, ADDERS)
+    keep_weights(context, model, job, seed, value)
     return {**value, "weights": packed_weights(model, saved)}
 
 

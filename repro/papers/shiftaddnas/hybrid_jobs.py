@@ -16,6 +16,7 @@ from repro.papers import jobs
 from repro.papers.data import device, load_splits
 from repro.papers.kinds import spec_of
 from repro.papers.shiftaddnas.sharing import fit_logged
+from repro.papers.weights import keep_weights
 from repro.runs import RunContext, RunSpec
 from repro.train.data import prepare
 from repro.train.evaluate import reestimate_batch_norm
@@ -50,4 +51,7 @@ def train_hybrid(job: HybridJob, seed: int, context: RunContext) -> dict:
         reestimate_batch_norm(network, train.input_batches(job.calibration_images, limit=job.calibration_images))
     shown = dataclasses.replace(job.data, size=job.test_size) if job.test_size else job.data
     test = prepare(load_splits(shown).test, device())
-    return jobs.tested(network, test, classes=job.data.facts["num_classes"], batch_size=job.train.eval_batch_size)
+    classes, batch = job.data.facts["num_classes"], job.train.eval_batch_size
+    value = jobs.tested(network, test, classes=classes, batch_size=batch)
+    keep_weights(context, network, job, seed, value)
+    return value

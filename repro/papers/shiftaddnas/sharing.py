@@ -22,6 +22,7 @@ from repro.papers.data import DataRecipe, device, load_splits
 from repro.papers.kinds import spec_of
 from repro.papers.shiftaddnas.path_search import COSTS, Search, form_of, search_paths
 from repro.papers.weight_distributions import fit_distributions
+from repro.papers.weights import keep_weights
 from repro.runs import RunContext, RunSpec
 from repro.search.hybrid_space import HybridSpace, Level
 from repro.search.hybrid_supernet import HybridNetwork, HybridSupernet, fit_paths
@@ -264,6 +265,7 @@ def train_path(run: PathRun, seed: int, context: RunContext) -> dict:
     reestimate_batch_norm(network, train.input_batches(256, limit=256 * _CALIBRATION["calibration_batches"]))
     size = run.train.eval_batch_size
     value = jobs.tested(network, test, classes=run.data.facts["num_classes"], batch_size=size)
+    keep_weights(context, network, run, seed, value)
     return value | _finite(loss=evaluate(network, test, batch_size=size)["loss"])
 
 

@@ -1,0 +1,170 @@
+"""Weights of the networks behind a table: every training keeps those it tested, and `weights_of` takes them out.
+
+A file says which network it holds and carries a card: how it was trained, on what, how good it is, which licence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from repro.errors import InputError, check_seed
+from repro.models.weights import read_card, save_weights
+from repro.paths import atomic_path, write_text
+from repro.runs import Outcome, RunContext, provenance
+from repro.runs.spec import to_plain
+
+LICENCE = "Apache-2.0 (of the weights; the data have their own)"
+
+
+def keep_weights(context: RunContext, model: nn.Module, job: Any, seed: int, value: Mapping[str, Any]) -> None:
+    """Write the weights of a tested network into its run's folder, with their card.
+
+    Args:
+        job: has data (DataRecipe) and train (a dataclass); its other fields are told as the method.
+        value: what was found in the test, as `quality` reads it.
+    """
+    from repro.papers.data import data_source
+
+    about = {f.name: getattr(job, f.name) for f in dataclasses.fields(job) if f.name not in ("data", "train")}
+    training = {"recipe": to_plain(job.train), "method": to_plain(about)}
+    save_weights(model, context.weights, card=card(model, data_source(job.data), training, seed, quality(value)))
+
+
+def card(
+    model: nn.Module,
+    data: Mapping[str, Any],
+    training: Mapping[str, Any],
+    seed: int,
+    found: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a reader should know of weights, as plain values.
+
+    Args:
+        data: name, fingerprint and source.  training: "recipe" and, of a run, "method".  found: `quality`.
+    """
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "data": dict(data),
+        **training,
+        "seed": seed,
+        "accuracy": dict(found),
+        "licence": LICENCE,
+        "provenance": provenance(),
+    }
+
+
+def quality(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Top-1 accuracy of a classifier (percent) with its 95 % interval over test images, or mean IoU of a segmenter."""
+    if "miou_pct" in value:
+        return {"miou_pct": value["miou_pct"], "test_images": value["examples"]}
+    return accuracy_interval(value["top1_pct"], value["examples"])
+
+
+def accuracy_interval(top1_pct: float, examples: int) -> dict[str, Any]:
+    """Top-1 accuracy (percent) on `examples` test images with its 95 % interval over images (Wilson)."""
+    from scipy.stats import binomtest
+
+    right = round(top1_pct * examples / 100)
+    low, high = binomtest(right, examples).proportion_ci(method="wilson")
+    return {"top1_pct": top1_pct, "low_pct": 100 * low, "high_pct": 100 * high, "test_images": examples}
+
+
+def card_text(network: Mapping[str, Any], card: Mapping[str, Any]) -> str:
+    """The card as Markdown. network: the recipe by which `repro.models.create` builds it, {} if it does not."""
+    import pandas as pd
+
+    def listed(values: Mapping[str, Any]) -> str:
+        return ", ".join(f"{name} {value}" for name, value in values.items())
+
+    found, made = card["accuracy"], card["provenance"]
+    options = {name: value for name, value in network.items() if name != "name"}
+    rows = {
+        "network": f"{network['name']} ({listed(options)})" if network else "built by the code of its table",
+        "parameters": card["parameters"],
+        "data": listed(card["data"]),
+        "recipe": listed(card["recipe"]),
+        **({"method": listed(card["method"])} if "method" in card else {}),
+        "seed": card["seed"],
+        "accuracy": _told(found),
+        "licence": card["licence"],
+        "made by": f"revision {made['git_revision']}{'' if made['git_clean'] else ' (changed)'}, {made['device']}, "
+        f"{listed(made['versions'])}, {made['date']}",
+    }
+    table = pd.DataFrame(rows.items(), columns=["what", "value"]).to_markdown(index=False)
+    loads = "`repro.models.load_model`" if network else "`repro.models.load_weights`, into a network of the same build"
+    return f"# {network.get('name', 'network')}\n\n{table}\n\nIt loads with {loads}.\n"
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    if "miou_pct" in found:
+        return f"{found['miou_pct']:.2f} % mean IoU on {found['test_images']} test images; one training"
+    return (
+        f"{found['top1_pct']:.2f} % top-1 on {found['test_images']} test images, 95 % interval over images "
+        f"{found['low_pct']:.2f} to {found['high_pct']:.2f} % (Wilson); one training says nothing of others"
+    )
+
+
+class _Noting:
+    """Does a table's runs and notes under which key each was asked for."""
+
+    def __init__(self, run) -> None:
+        self.run = run
+        self.outcomes: dict[str, Outcome] = {}
+
+    def __call__(self, specs):
+        done = self.run(specs)
+        for key, outcome in done.items():
+            parts = key if isinstance(key, tuple) else (key,)
+            words = [str(part) for part in parts if not isinstance(part, int) or isinstance(part, bool)]
+            self.outcomes.setdefault(slug("-".join(words)), outcome)
+        return done
+
+
+def slug(text: str) -> str:
+    """A text as part of a file's name: small letters, digits and single hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def weights_of(
+    table_id: str, folder: Path, *, preset: str = "quick", dataset: str | None = None, seed: int = 0, **options
+) -> list[Path]:
+    """Weights and cards of the networks of a table, in files `<table>-<row>-<data set>.safetensors` and `.md`.
+
+    Runs that are missing are done now, as `run_table` would.
+
+    Args:
+        folder: where to, made if it is not there.
+        seed: of the trainings.
+        options: as `repro.runs.engine`.
+    Returns: the files of weights, sorted.
+    Raises: InputError as `run_table`, and for a table none of whose runs holds weights; damaged weights are named.
+    """
+    from repro import runs
+    from repro.papers.registry import entry
+
+    table = entry(table_id)
+    if table.trained is None:
+        raise InputError(f"table={table_id!r} is not allowed; nothing in it is trained.")
+    recipe, chosen = table.recipe(table_id, preset, dataset)
+    noted = _Noting(runs.engine(options.pop("engine", "local"), **options))
+    table.trained(recipe, [check_seed(seed)], noted)
+    written = []
+    for name, outcome in noted.outcomes.items():
+        kept = RunContext(outcome.spec.folder).weights
+        if outcome.ok and kept.is_file():
+            network, about = read_card(kept)
+            target = folder / f"{table_id}-{name}-{chosen}{f'-seed{seed}' if seed else ''}.safetensors"
+            with atomic_path(target) as temporary:
+                shutil.copyfile(kept, temporary)
+            write_text(target.with_suffix(".md"), card_text(network, about))
+            written.append(target)
+    if not written:
+        raise InputError(f"table={table_id!r} is not allowed; none of its runs of preset {preset} holds weights.")
+    return sorted(written)
