@@ -16,7 +16,7 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from repro.errors import InputError
@@ -41,7 +41,7 @@ def save_weights(model: nn.Module, path: str | os.PathLike, *, card: Mapping[str
         header["card"] = json.dumps(dict(card))
     header["sha256"] = _digest(header, tensors)
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+        temporary.write_bytes(save(tensors, metadata=header))
     return Path(path)
 
 
