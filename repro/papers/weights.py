@@ -76,30 +76,42 @@ def accuracy_interval(top1_pct: float, examples: int) -> dict[str, Any]:
     return {"top1_pct": top1_pct, "low_pct": 100 * low, "high_pct": 100 * high, "test_images": examples}
 
 
-def card_text(network: Mapping[str, Any], card: Mapping[str, Any]) -> str:
-    """The card as Markdown. network: the recipe by which `repro.models.create` builds it, {} if it does not."""
-    import pandas as pd
+LONGEST = 100
+"""Characters of an option that a card's text repeats; a longer one is in the file alone."""
+
+
+def card_text(network: Mapping[str, Any], card: Mapping[str, Any], *, scale: str = "") -> str:
+    """The card as Markdown.
+
+    Args:
+        network: the recipe by which `repro.models.create` builds it, {} if it does not.
+        card: as `card` makes it.
+        scale: how far the training is from the paper's.
+    """
 
     def listed(values: Mapping[str, Any]) -> str:
-        return ", ".join(f"{name} {value}" for name, value in values.items())
+        texts = {name: str(value) for name, value in values.items()}
+        return ", ".join(f"{name} {text if len(text) <= LONGEST else '(in the file)'}" for name, text in texts.items())
 
-    found, made = card["accuracy"], card["provenance"]
+    made, method = card["provenance"], dict(card.get("method", {}))
+    ways = method.pop("method", {})  # a way of training by name of its parts
     options = {name: value for name, value in network.items() if name != "name"}
     rows = {
         "network": f"{network['name']} ({listed(options)})" if network else "built by the code of its table",
         "parameters": card["parameters"],
-        "data": listed(card["data"]),
+        "data": ", ".join(f"{name} {value}" for name, value in card["data"].items()),
         "recipe": listed(card["recipe"]),
-        **({"method": listed(card["method"])} if "method" in card else {}),
+        "method": listed(method | (ways if isinstance(ways, Mapping) else {"method": ways})),
+        "scale": scale,
         "seed": card["seed"],
-        "accuracy": _told(found),
+        "accuracy": _told(card["accuracy"]),
         "licence": card["licence"],
         "made by": f"revision {made['git_revision']}{'' if made['git_clean'] else ' (changed)'}, {made['device']}, "
         f"{listed(made['versions'])}, {made['date']}",
     }
-    table = pd.DataFrame(rows.items(), columns=["what", "value"]).to_markdown(index=False)
+    lines = [f"- {name}: {text}" for name, text in rows.items() if text != ""]
     loads = "`repro.models.load_model`" if network else "`repro.models.load_weights`, into a network of the same build"
-    return f"# {network.get('name', 'network')}\n\n{table}\n\nIt loads with {loads}.\n"
+    return f"# {network.get('name', 'network')}\n\n" + "\n".join(lines) + f"\n\nIt loads with {loads}.\n"
 
 
 def _told(found: Mapping[str, Any]) -> str:
@@ -163,7 +175,7 @@ def weights_of(
             target = folder / f"{table_id}-{name}-{chosen}{f'-seed{seed}' if seed else ''}.safetensors"
             with atomic_path(target) as temporary:
                 shutil.copyfile(kept, temporary)
-            write_text(target.with_suffix(".md"), card_text(network, about))
+            write_text(target.with_suffix(".md"), card_text(network, about, scale=table.scale.get(preset, "")))
             written.append(target)
     if not written:
         raise InputError(f"table={table_id!r} is not allowed; none of its runs of preset {preset} holds weights.")

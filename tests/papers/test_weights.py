@@ -43,6 +43,7 @@ def test_every_network_of_a_table_comes_with_a_card_and_is_the_one_that_was_test
         assert model.card["seed"] == 0 and model.card["data"]["dataset"] == "glyphs"
         text = path.with_suffix(".md").read_text()
         assert f"{found['top1_pct']:.2f} % top-1 on 100 test images" in text and "Apache-2.0" in text
+        assert "says nothing about the claims" in text and "spec (in the file)" in text and "op shift" in text
         again = create("mobilenet_v2", weights=path)  # its small form is part of the file
         x = next(test.input_batches(2))
         assert torch.equal(again(x), model(x))
