@@ -12,7 +12,7 @@ from repro.ops import reference, round_to_power_of_two
 from repro.papers.shiftaddnas.sharing import PAPER_SPACE
 from repro.search.evolution import evolve
 from repro.search.hybrid_space import HybridSpace, Level
-from repro.search.hybrid_supernet import HybridNetwork, HybridSupernet, entrances_of, fit_paths
+from repro.search.hybrid_supernet import HybridNetwork, HybridSupernet, PathTrainer, entrances_of, fit_paths
 from repro.search.inherit import evaluate_paths
 from repro.search.weight_sharing import WeightSharing
 from repro.train import TensorData, TrainRecipe
@@ -257,6 +257,16 @@ def test_training_resumes_bit_for_bit(name, tmp_path):
     assert any("pool" in key for key in changed) and any("kernels" in key for key in changed)
     with pytest.raises(InputError, match="was written with another sharing"):
         fit_paths(supernet("naive"), data(), RECIPE, seed=3, checkpoint=tmp_path / "training")
+
+
+def test_filters_are_decayed_norms_and_factors_are_not():
+    net = supernet("HWS")
+    groups = PathTrainer(net, RECIPE, examples=48, seed=0).optimizer.param_groups
+    decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+    named = dict(net.named_parameters())
+    assert {decay[id(each)] for name, each in named.items() if ".pool." in name} == {0.05}
+    free = [name for name, each in named.items() if decay[id(each)] == 0]
+    assert {name for name in named if name.endswith("alpha") or ".norm." in name} <= set(free)
 
 
 def test_another_optimiser_is_refused():

@@ -10,10 +10,11 @@ import torch
 
 from repro.errors import InputError
 from repro.papers.data import load_splits
-from repro.papers.shiftaddnas import f02, f06, fbnet_space, recipes, sharing, t06, t07
+from repro.papers.shiftaddnas import f02, f06, fbnet_space, networks, recipes, sharing, t06, t07
 from repro.papers.shiftaddnas.kernel_view import kernel_explorer
 from repro.papers.shiftaddnas.path_search import COSTS, Search, dearest, path_costs, search_paths
 from repro.papers.tuning import tuning_of
+from repro.runs import Outcome
 from repro.runs.store import RunContext
 from repro.search.hybrid_space import HybridSpace, Level
 from repro.search.hybrid_supernet import HybridNetwork, HybridSupernet
@@ -221,6 +222,32 @@ def test_figure_6_trains_all_networks_on_the_same_images_for_as_many_epochs():
         assert {job.train.epochs for job in jobs} == {recipe.sharing.found.epochs} and {job.data for job in jobs} == {
             recipe.sharing.data
         }
+
+
+def test_figure_6_has_known_networks_and_those_found_here_each_with_its_energy():
+    recipe, path = f06.RECIPES["smoke", "digits"], RECIPE.ranked()[0]
+
+    def run(specs):
+        done = {}
+        for key, spec in specs.items():
+            value = {"outcome": "done", "top1_pct": 80.0 + key[1], "examples": 0, "correct": {}}
+            if spec.kind == "shiftaddnas_supernet":
+                costs = {"macs_m": 1.0, "energy_uj": 2000.0, "latency_us": 3000.0}
+                value = {"found": {"path": list(path), "loss": 0.5, **costs, "limits": {"macs_m": 1.0}}}
+            elif spec.kind == "shiftaddnas_path":
+                assert spec.recipe.path == path and spec.recipe.train == recipe.sharing.found
+                value["top1_pct"] = 90.0
+            done[key] = Outcome(spec, "done", value, {})
+        return done
+
+    frame = f06.trained(recipe, [0, 1], run)
+    found, known = (frame[(frame["family"] == f06.FOUND) == mine] for mine in (True, False))
+    assert set(found["model"]) == {f"found {way}" for way in sharing.PRINTED} and len(found) == 4
+    assert (found[["energy_mj", "latency_ms", "top1_pct"]] == [2.0, 3.0, 90.0]).all(axis=None)
+    assert known["model"].tolist() == ["ShiftAddNAS-T0"] * 2 and known["top1_pct"].tolist() == [80.0, 81.0]
+    assert (known["energy_mj"] == networks.energy(recipe.networks.job("ShiftAddNAS-T0"))["energy_mj"]).all()
+    (drawing,) = f06.draw(frame)
+    assert "energy" in drawing.figure.axes[0].get_xlabel() and "accuracy" in drawing.figure.axes[0].get_ylabel()
 
 
 def test_the_kernel_view_shows_what_was_chosen():
