@@ -84,6 +84,23 @@ def test_the_first_sentences_are_a_text_of_their_own(root):
         text.first(3)
 
 
+def test_wmt14_is_read_from_files_that_the_user_brings(tmp_path):
+    for pair, foreign in (("en-de", "de"), ("en-fr", "fr")):
+        folder = tmp_path / f"wmt14-{pair}"
+        folder.mkdir()
+        for split, rows in (("train", 3), ("test", 2)):
+            for language in ("en", foreign):
+                lines = [f"{split} {language} {row}" for row in range(rows)]
+                (folder / f"{split}.{language}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        train, test = (
+            load_parallel(folder.name, split, tmp_path, languages=("en", foreign)) for split in ("train", "test")
+        )
+        assert train.of(foreign) == tuple(f"train {foreign} {row}" for row in range(3)) and len(test) == 2
+        assert train.provenance["complete"] and not test.provenance["complete"]  # newstest2014 has 3,003 sentences
+    with pytest.raises(InputError, match="languages='fr' is not known"):
+        load_parallel("wmt14-en-de", "train", tmp_path, languages=("en", "fr"))
+
+
 def test_the_grammar_needs_no_file_and_keeps_test_sentences_out_of_training(tmp_path):
     splits = {
         split: load_parallel("grammar", split, tmp_path, languages=("en", "de", "fr")) for split in ("train", "test")

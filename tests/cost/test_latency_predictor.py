@@ -56,6 +56,12 @@ def test_it_is_within_five_percent_on_networks_it_has_not_seen(networks):
     assert error == pytest.approx(100 * np.mean(np.abs(predicted / latencies[-40:] - 1)))
 
 
+def test_it_has_three_hidden_layers_of_the_width_that_is_asked_for(networks):
+    predictor = LatencyPredictor(width=3).fit(networks[0][:12], networks[1][:12])
+    shapes = [weights.shape for weights in predictor._model[-1].coefs_]
+    assert shapes == [(networks[0].shape[1], 3), (3, 3), (3, 3), (3, 1)]
+
+
 def test_unit_and_seed_decide_what_they_say(networks):
     features, latencies = networks[0][:30], networks[1][:30]
     first, same = (LatencyPredictor(width=4).fit(features, latencies).predict(features) for _ in range(2))

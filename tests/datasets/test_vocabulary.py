@@ -27,6 +27,17 @@ def test_decoding_gives_back_what_was_encoded(vocabulary, sentences):
     assert vocabulary.decode([BEGIN, *ids, END, 7, PAD]) == sentence and vocabulary.decode([]) == ""
 
 
+def test_the_most_frequent_pairs_are_joined_first():
+    """Byte-pair encoding by hand: of _ab _ab _ab _ac the pair _a comes four times, then _a b three times."""
+    text = ["ab ab ab ac"]
+    joined = []
+    for size in (8, 9, 10):  # four characters and the four pieces of every vocabulary, then a merge each
+        known = Vocabulary.learn(text, size)
+        joined.append([len(known.encode(word)) for word in ("ab", "ac")])
+        assert len(known) == size
+    assert joined == [[3, 3], [2, 2], [1, 2]]
+
+
 def test_what_it_cannot_spell_is_unknown(vocabulary):
     assert UNKNOWN in vocabulary.encode("日本")
 

@@ -1,5 +1,8 @@
 """Every model with every operator: a training step at toy size, odd inputs, and what is special to a family."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,11 +10,14 @@ import torch.nn.functional as F
 from repro.errors import InputError
 from repro.layers import AdderConv2d, ShiftConv2d
 from repro.models import create, list_models
+from repro.models.build import Builder
 from repro.models.cells import drop_path
 from repro.models.genotypes import AMOEBANET, OPERATIONS, Genotype, genotype
 from repro.models.mobile import mobile_spec
 from repro.models.segmentation import dilated
-from repro.models.translation_configs import DECODER_TYPES, SPACE, translation_config
+from repro.models.translation import LightBranch
+from repro.models.translation_configs import CROSS_LAYERS, DECODER_TYPES, LIGHT_TYPES, SPACE, translation_config
+from repro.ops import round_to_power_of_two
 
 CONFIG = {
     "encoder_ffn": (16,) * 4,
@@ -238,6 +244,58 @@ def test_decoder_does_not_see_the_future_nor_padding():
     assert torch.allclose(scores[:, :3], other[:, :3], atol=1e-5)
     assert not torch.allclose(scores[:, 3:], other[:, 3:], atol=1e-5)
     assert torch.allclose(scores[:1], model(source[:1, :5], target[:1]), atol=1e-5)
+
+
+def by_hand(branch, x, light: str, left: int) -> np.ndarray:
+    """A light branch in float64, word by word; `left`: how many words before its own a kernel sees."""
+
+    def linear(layer, values):
+        weight = layer.weight.detach()
+        if light == "shiftadd":
+            weight = round_to_power_of_two(weight, layer.weight_bits)
+        return values @ weight.double().numpy().T + layer.bias.detach().double().numpy()
+
+    values, gates = np.split(linear(branch.linear1, x), 2, axis=-1)
+    gated = values / (1 + np.exp(-gates))
+    kernels = branch.mixing.weight.detach().double().numpy().reshape(branch.heads, -1)
+    bias = 0.0 if branch.mixing.bias is None else branch.mixing.bias.detach().double().numpy()
+    count, words, width = gated.shape
+    mixed = np.zeros_like(gated)
+    for place, tap in itertools.product(range(words), range(kernels.shape[1])):
+        seen = place + tap - left
+        word = gated[:, seen] if 0 <= seen < words else np.zeros((count, width))
+        weight = np.repeat(kernels[:, tap], width // branch.heads)  # channels of a head share its kernel
+        mixed[:, place] += word * weight if light == "conv" else -np.abs(word - weight)
+    mixed += np.repeat(np.broadcast_to(bias, branch.heads), width // branch.heads)
+    if light != "conv":
+        mixed = (mixed - mixed.mean(-1, keepdims=True)) / np.sqrt(mixed.var(-1, keepdims=True) + branch.norm.eps)
+    return linear(branch.linear2, mixed)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("light", LIGHT_TYPES)
+def test_a_light_branch_computes_its_operators_word_by_word(light, causal):
+    """Linear, gate, convolution (or adder) over time with a kernel per head, linear (or shift)."""
+    torch.manual_seed(0)
+    branch = LightBranch(Builder(), light, 6, heads=2, kernel=3, causal=causal).eval()
+    for layer in (branch.linear1, branch.mixing, branch.linear2):
+        for parameter in layer.parameters():
+            torch.nn.init.normal_(parameter)
+    x = torch.randn(2, 5, 6)
+    expected = by_hand(branch, x.double().numpy(), light, left=2 if causal else 1)
+    tolerance = 5e-3 if light == "shiftadd" else 1e-5  # inputs of shift layers are 16.16 numbers
+    np.testing.assert_allclose(branch(x).detach().numpy(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("code", "layers"), CROSS_LAYERS.items())
+def test_a_decoder_layer_attends_to_as_many_of_the_last_encoder_layers_as_it_says(code, layers):
+    config = {**CONFIG, "decoder_ffn": (16,), "self_heads": (2,), "cross_heads": (2,), "cross": (code,)}
+    model = make_translation(config={**config, "decoder_types": ("attention",)})
+    outputs, padding = model.encode(torch.randint(1, 11, (2, 4)))
+    leaves = [torch.randn_like(each, requires_grad=True) for each in outputs]
+    model.decode(torch.randint(1, 13, (2, 3)), leaves, padding).square().sum().backward()
+    seen = [leaf.grad is not None and bool(leaf.grad.any()) for leaf in leaves]
+    assert seen == [False] * (4 - layers) + [True] * layers
 
 
 def test_tokens_outside_the_vocabulary_are_one_sentence():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 
 import pytest
@@ -124,6 +125,24 @@ def test_the_published_networks_lie_in_the_space_of_the_paper():
     assert len(names) > 3
     with pytest.raises(InputError, match="qkv=1024 is not allowed; all networks of this space have 512"):
         space.genome(CONFIGS["transformer-big"])
+
+
+def networks_of(space):
+    """How many different networks a space has, by its options alone: a layer that is not there chooses nothing."""
+    encoder = len(space.encoder_types) * len(space.ffn) * len(space.heads)
+    decoder = len(space.decoder_types) * len(space.ffn) * len(space.heads) ** 2 * len(space.cross)
+    sides = ((encoder, space.encoder_layers), (decoder, space.decoder_layers))
+    return math.prod(len(space.embed) * sum(each**depth for depth in depths) for each, depths in sides)
+
+
+def test_the_papers_space_has_2e28_networks_and_genomes_stand_for_each_once():
+    whole = TranslationSpace()
+    assert networks_of(whole) == 3 * 84**6 * 3 * sum(432**depth for depth in range(1, 7))
+    assert f"{networks_of(whole):.0e}" == "2e+28"  # the paper says about 1e14
+    choices = {"embed": (8,), "ffn": (16, 8), "heads": (2,), "encoder_types": ("attention", "conv")}
+    small = dataclasses.replace(SPACE, **choices, encoder_layers=(1,), cross=(-1,), decoder_types=("attention",))
+    networks = {small.normal(genome) for genome in small.genes.all_genomes()}
+    assert len(networks) == networks_of(small) == 4 * (2 + 4) and small.genes.size > len(networks)
 
 
 def test_every_option_is_drawn_and_draws_follow_the_generator():

@@ -1,6 +1,7 @@
 """Paths of a hybrid supernet: which there are, that one computes what its network does, and that training resumes."""
 
 import collections
+import dataclasses
 
 import pytest
 import torch
@@ -11,10 +12,11 @@ from repro.ops import reference, round_to_power_of_two
 from repro.papers.shiftaddnas.sharing import PAPER_SPACE
 from repro.search.evolution import evolve
 from repro.search.hybrid_space import HybridSpace, Level
-from repro.search.hybrid_supernet import HybridNetwork, HybridSupernet, entrances_of, fit_paths
+from repro.search.hybrid_supernet import HybridNetwork, HybridSupernet, PathTrainer, entrances_of, fit_paths
 from repro.search.inherit import evaluate_paths
 from repro.search.weight_sharing import WeightSharing
 from repro.train import TensorData, TrainRecipe
+from repro.train.data import generator_for
 
 SPACE = HybridSpace((Level(4, 1, 2, "CS+", stride=1), Level(4, 1, 2)), layers=3)
 RECIPE = TrainRecipe(epochs=2, batch_size=16, lr=5e-3, optimizer="adam", adaptive="none", weight_decay=0.05)
@@ -127,6 +129,72 @@ def test_operators_take_from_one_pool_what_the_paper_says():
     assert not len(own.pool) and len({id(weight) for weight in three}) == 3
 
 
+def test_each_layer_and_resolution_has_a_pool_of_its_own_and_each_operator_its_depthwise_filters_and_norms():
+    cells = {
+        (layer, level): cell for layer, cells in enumerate(supernet("HWS").layers) for level, cell in cells.items()
+    }
+    assert set(cells) == {(0, "0"), (1, "0"), (1, "1"), (2, "1")}
+    pools = [tensor for cell in cells.values() for tensor in cell.pool.values()]
+    assert len({tensor.data_ptr() for tensor in pools}) == len(pools)
+    for (_, level), cell in cells.items():
+        assert set(cell.choices) == {"conv", "shift", "adder"} | ({"attention"} if level == "1" else set())
+        shared = {name for name in cell.pool}
+        assert {"conv_conv", "leave_conv"} < shared and not [name for name in shared if "position" in name]
+        owned = {name: dict(cell.choices[name].named_parameters()) for name in ("conv", "shift", "adder")}
+        for own in owned.values():
+            depthwise = [name for name in own if name.endswith("position.conv.weight")]
+            assert len(depthwise) == len(cell.choices["conv"].enter)
+            assert {"conv.norm.weight", "leave.norm.bias"} < set(own) and "conv.conv.weight" not in own
+        assert owned["conv"].keys() == owned["shift"].keys() == owned["adder"].keys()
+        pointers = [tensor.data_ptr() for own in owned.values() for tensor in own.values()]
+        assert len(set(pointers)) == len(pointers)
+
+
+def test_every_step_draws_a_path_and_trains_its_weights_alone(monkeypatch):
+    net, drawn = supernet("HWS"), []
+    with torch.no_grad():
+        for norm in last_norms(net):
+            norm.weight.fill_(1.0)  # else nothing inside a block has a gradient
+    choose = net.set_path
+    monkeypatch.setattr(net, "set_path", lambda path: drawn.append(path) or choose(path))
+    before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+    one = dataclasses.replace(RECIPE, epochs=1, batch_size=48)
+    fit_paths(net, data(), one, seed=3)
+    (path,) = drawn
+    mine = ["stem.", "classifier."]
+    for layer, block in enumerate(path):
+        cell, operator = f"layers.{layer}.{block[:-1]}.", net.cell(layer, block)[1]
+        mine += [f"{cell}choices.{operator}.", *([] if operator == "attention" else [f"{cell}pool."])]
+        mine += [f"{cell}kernels."] if operator == "adder" else []
+    changed = [name for name, parameter in net.named_parameters() if not torch.equal(parameter, before[name])]
+    assert not [name for name in changed if not name.startswith(tuple(mine))]
+    assert not [place for place in mine if not any(name.startswith(place) for name in changed)]
+    drawn.clear()
+    fit_paths(net, data(), RECIPE, seed=3)
+    generators = [generator_for("paths", 3, epoch) for epoch in range(2)]
+    assert drawn == [SPACE.sample(generator) for generator in generators for _ in range(3)]
+    assert len(set(drawn)) > 3
+
+
+def test_the_divergence_counts_by_its_weight_and_moves_the_pool():
+    """Where the last gamma is 0 the images give the filters inside a block no gradient: what moves them is it alone."""
+    path, told, moved = ("0C", "1+", "1C"), {}, {}
+    for weight in (0.0, 0.25, 1.0):
+        torch.manual_seed(0)
+        sharing = WeightSharing(pieces=20, weight=weight)
+        space = HybridSpace(tuple(dataclasses.replace(level, operators="C") for level in SPACE.levels), layers=3)
+        told[weight] = HybridSupernet(SPACE, sharing, in_channels=1, num_classes=3)
+        told[weight].set_path(path)
+        net = HybridSupernet(space, sharing, in_channels=1, num_classes=3)
+        before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+        fit_paths(net, data(), dataclasses.replace(RECIPE, epochs=1, batch_size=48, weight_decay=0.0), seed=0)
+        inside = [name for name in before if name.endswith("pool.conv_conv")]
+        moved[weight] = [name for name in inside if not torch.equal(net.get_parameter(name), before[name])]
+    whole = told[1.0].divergence()
+    torch.testing.assert_close(told[0.25].divergence(), 0.25 * whole)
+    assert whole > 0 and not moved[0.0] and len(moved[1.0]) == 3
+
+
 def test_gradients_reach_the_pool_from_every_operator_and_the_factors_from_adders():
     net = supernet("HWS")
     cell, _ = net.cell(1, "1C")
@@ -189,6 +257,16 @@ def test_training_resumes_bit_for_bit(name, tmp_path):
     assert any("pool" in key for key in changed) and any("kernels" in key for key in changed)
     with pytest.raises(InputError, match="was written with another sharing"):
         fit_paths(supernet("naive"), data(), RECIPE, seed=3, checkpoint=tmp_path / "training")
+
+
+def test_filters_are_decayed_norms_and_factors_are_not():
+    net = supernet("HWS")
+    groups = PathTrainer(net, RECIPE, examples=48, seed=0).optimizer.param_groups
+    decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+    named = dict(net.named_parameters())
+    assert {decay[id(each)] for name, each in named.items() if ".pool." in name} == {0.05}
+    free = [name for name, each in named.items() if decay[id(each)] == 0]
+    assert {name for name in named if name.endswith("alpha") or ".norm." in name} <= set(free)
 
 
 def test_another_optimiser_is_refused():

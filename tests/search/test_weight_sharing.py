@@ -103,6 +103,38 @@ def test_the_entropy_form_is_near_zero_on_its_target_only_and_leads_there(family
         assert divergence_of(weight - 5 * weight.grad, family, "entropy") < before
 
 
+def test_lambda_is_the_scale_that_the_divergence_asks_for():
+    wide = laplace_quantiles(4000, 2.0)
+    apart = math.log(1 / 2) + 2 - 1  # D(Laplace(0, 2) || Laplace(0, 1))
+    for form in ("entropy", "closed"):
+        assert divergence_of(wide, "laplace", form, scale=2.0).item() == pytest.approx(0, abs=0.03)
+        assert divergence_of(wide, "laplace", form, scale=1.0).item() == pytest.approx(apart, abs=0.03)
+    samples = {}
+    for scale in (1.0, 2.0):
+        torch.manual_seed(0)
+        samples[scale] = divergence_of(wide, "laplace", "softmax", scale=scale)
+    assert samples[1.0] != samples[2.0]
+
+
+def test_operators_are_asked_for_their_own_distribution():
+    """Convolutions for a Gaussian (of a pool at He's scale for its shape alone), adders for a Laplacian, shift none."""
+    weight = 0.3 * torch.randn(8, 6, 3, 3, generator=torch.Generator().manual_seed(0))
+    he, unit, wide = WeightSharing(start="he"), WeightSharing(), WeightSharing(scale=2.0)
+    shape = divergence_of(weight / weight.std(correction=0), "gaussian", "entropy")
+    for factor in (1.0, 5.0):
+        torch.testing.assert_close(he.term(factor * weight, "conv"), shape)
+        torch.testing.assert_close(
+            unit.term(factor * weight, "conv"), divergence_of(factor * weight, "gaussian", "entropy")
+        )
+    assert abs(unit.term(5 * weight, "conv") - unit.term(weight, "conv")) > 0.1
+    for sharing in (he, unit, wide):
+        expected = divergence_of(weight, "laplace", "entropy", sharing.scale)
+        torch.testing.assert_close(sharing.term(weight, "adder"), expected)
+        assert sharing.term(weight, "shift") is None
+    released = WeightSharing(remap="released", factors="random", divergence="softmax")
+    assert released.term(weight, "adder") > 0 and released.term(weight, "conv") is None
+
+
 def test_the_released_softmax_divergence_is_inert():
     """Its gradient is below a thousandth of the entropy form's, and equal weights please it more than Laplace ones."""
     count = 4096

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
@@ -27,6 +28,19 @@ def test_marks_are_tokens_and_case_counts():
     assert bleu(["Hello, big wide world."], ["Hello , big wide world ."]) == pytest.approx(100)
     # 5 of 6, 4 of 5, 3 of 4, 2 of 3
     assert bleu(["hello, big wide world."], ["Hello, big wide world."]) == pytest.approx(100 * (1 / 3) ** 0.25)
+
+
+def test_a_corpus_scores_what_sacrebleu_gives_with_its_defaults():
+    """13a tokens of detokenised text, one reference, exponential smoothing; also where no 4-gram matches."""
+    sacrebleu = pytest.importorskip("sacrebleu")
+    draw = random.Random(0)
+    words = "The the cat, cat dog dog's 3.5 1,000 well-known (big) 'Hello' & end. Über 5% $7 sat".split()
+    for count in (1, 2, 30):
+        references = [" ".join(draw.choices(words, k=draw.randint(1, 12))) for _ in range(count)]
+        hypotheses = [" ".join(w if draw.random() < 0.7 else draw.choice(words) for w in r.split()) for r in references]
+        expected = sacrebleu.corpus_bleu(hypotheses, [references])
+        assert bleu(hypotheses, references) == pytest.approx(expected.score, abs=1e-9)
+    assert bleu(["the cat"], ["the dog"]) == pytest.approx(sacrebleu.corpus_bleu(["the cat"], [["the dog"]]).score)
 
 
 def test_the_interval_holds_the_score_shrinks_with_sentences_and_follows_its_seed():

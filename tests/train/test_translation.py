@@ -13,7 +13,14 @@ from repro.errors import InputError
 from repro.models import create
 from repro.models.translation import xavier
 from repro.train.text import TokenPairs
-from repro.train.translation import TranslationRecipe, fit_translation, token_loss, translation_loss, warmed_up_rate
+from repro.train.translation import (
+    TranslationRecipe,
+    TranslationTrainer,
+    fit_translation,
+    token_loss,
+    translation_loss,
+    warmed_up_rate,
+)
 
 CONFIG = {
     "encoder_ffn": (16,),
@@ -48,6 +55,14 @@ def test_the_loss_spreads_a_share_over_all_words_and_leaves_out_the_filling():
     log_p = scores - scores.exp().sum(-1, keepdim=True).log()
     each = [0.9 * log_p[n, t, words[n, t]] + 0.1 * log_p[n, t].mean() for n, t in ((0, 0), (0, 1), (1, 0))]
     torch.testing.assert_close(token_loss(scores, words, 0.1), -torch.stack(each).mean())
+
+
+def test_adam_has_the_papers_decays_or_those_that_are_asked_for():
+    for recipe, betas in ((TranslationRecipe(), (0.9, 0.98)), (TranslationRecipe(betas=(0.8, 0.9)), (0.8, 0.9))):
+        optimizer = TranslationTrainer(network(), recipe, data=reversal(), seed=0).optimizer
+        assert type(optimizer.inner) is torch.optim.Adam
+        assert [group["betas"] for group in optimizer.param_groups] == [betas]
+    assert TranslationRecipe().label_smoothing == 0.1
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "inverse_sqrt"])
@@ -131,8 +146,10 @@ def test_batches_that_make_one_update_are_one_batch_of_all_their_tokens():
     train = reversal(count=12)
     one, many = network(dropout=0.0), network(dropout=0.0)
     recipe = TranslationRecipe(epochs=2, batch_tokens=48, lr=0.02, warmup=4)
-    alone = fit_translation(one, train, None, recipe, seed=0)
-    parts = fit_translation(many, train, None, dataclasses.replace(recipe, batch_tokens=16, accumulate=3), seed=0)
+    alone, chosen = fit_translation(one, train, None, recipe, seed=0), []
+    smaller = dataclasses.replace(recipe, batch_tokens=16, accumulate=3)
+    parts = fit_translation(many, train, None, smaller, seed=0, choose=lambda _: chosen.append(1))
+    assert len(chosen) == 2  # a supernet draws a network once for an update, whatever its batches
     assert [row["steps"] for row in parts.rows] == [row["steps"] for row in alone.rows] == [1, 1]
     for mine, theirs in zip(alone.rows, parts.rows):
         assert theirs["train_loss"] == pytest.approx(mine["train_loss"], rel=1e-4)

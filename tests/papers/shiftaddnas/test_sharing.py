@@ -1,20 +1,25 @@
 """Searched paths keep their limits, supernet runs resume, and the page's view shows the kernel that was chosen."""
 
 import dataclasses
+import itertools
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from repro.errors import InputError
 from repro.papers.data import load_splits
-from repro.papers.shiftaddnas import recipes, sharing, t07
+from repro.papers.shiftaddnas import f02, f06, fbnet_space, networks, recipes, sharing, t06, t07
 from repro.papers.shiftaddnas.kernel_view import kernel_explorer
 from repro.papers.shiftaddnas.path_search import COSTS, Search, dearest, path_costs, search_paths
 from repro.papers.tuning import tuning_of
+from repro.runs import Outcome
 from repro.runs.store import RunContext
 from repro.search.hybrid_space import HybridSpace, Level
-from repro.search.hybrid_supernet import HybridNetwork
+from repro.search.hybrid_supernet import HybridNetwork, HybridSupernet
+from repro.train import History
+from repro.train.data import prepare
 
 RECIPE = recipes.RECIPES["smoke", "digits"]
 
@@ -99,6 +104,150 @@ def test_ranked_paths_are_fixed_and_all_ways_of_sharing_rank_the_same():
     assert len({spec.recipe.paths for spec in specs.values()}) == 1
     assert len({spec.identity for spec in specs.values()}) == len(sharing.MODES)
     assert {mode for (mode, _), spec in specs.items() if spec.recipe.search} == set(sharing.PRINTED)
+
+
+def judged_by(splits, monkeypatch, module):
+    """Networks that are judged get the loss 1 on held-out images, 2 on test and 3 on training images; no training.
+
+    Returns what was judged: (paths, name of the images, name of those that batch norm was re-estimated with).
+    """
+    known = {name: prepare(getattr(splits, name)).images for name in ("held_out", "test", "train")}
+    seen = []
+
+    def name_of(images):
+        return next(name for name, each in known.items() if torch.equal(images.images, each))
+
+    def evaluate_paths(supernet, paths, data, *, calibration, **_):
+        where = name_of(data)
+        seen.append((tuple(paths), where, name_of(calibration)))
+        loss = 1.0 + list(known).index(where)
+        return [{"path": path, "accuracy_pct": 10 * loss, "loss": loss} for path in paths]
+
+    monkeypatch.setattr(module, "evaluate_paths", evaluate_paths)
+    monkeypatch.setattr(module, "fit_logged", lambda *_: History())
+    return seen
+
+
+def test_the_ranking_and_the_search_go_by_held_out_images_and_test_images_choose_nothing(tmp_path, monkeypatch):
+    run = sharing.supernet_specs(RECIPE, ["w/ HWS"], [0])["w/ HWS", 0].recipe
+    seen = judged_by(load_splits(run.data), monkeypatch, sharing)
+    value = sharing.train_supernet(run, 0, RunContext(tmp_path / "run"))
+    assert {calibration for _, _, calibration in seen} == {"train"}
+    assert [paths for paths, where, _ in seen if where != "held_out"] == [run.paths]  # once, for the record
+    assert len([where for _, where, _ in seen if where == "held_out"]) > 1 and value["found"]["loss"] == 1.0
+    assert {(each["loss"], each["test_loss"]) for each in value["scores"].values()} == {(1.0, 2.0)}
+    assert value["top1_pct"] == 10.0
+
+
+def test_a_search_of_the_fbnet_space_goes_by_held_out_images(tmp_path, monkeypatch):
+    run = fbnet_space.RECIPES["smoke", "digits"].spec("All", 0).recipe
+    seen = judged_by(load_splits(run.data), monkeypatch, fbnet_space)
+    assert fbnet_space.search(run, 0, RunContext(tmp_path / "run"))["found"]["loss"] == 1.0
+    assert {(where, calibration) for _, where, calibration in seen} == {("held_out", "train")}
+
+
+def test_ways_of_sharing_are_what_their_names_say():
+    ways = sharing.MODES
+    for mode, control in t06.CONTROLS.items():  # with T and without, and in nothing else
+        assert dataclasses.replace(ways[mode], remap=ways[control].remap) == ways[control] != ways[mode]
+        assert ways[mode].remap == "transform" and ways[mode].divergence == ways[control].divergence == "none"
+    assert ways["one factor"].remap == "constant" and ways["naive, N(0, 1)"].remap == "none"
+    naive = ways["w/ Naive WS"]
+    assert (naive.start, naive.remap, naive.divergence) == ("he", "none", "none")
+    assert dataclasses.replace(naive, start="unit") == ways["naive, N(0, 1)"]
+    hws = ways["w/ HWS"]
+    assert (hws.start, hws.remap, hws.pieces, hws.divergence, hws.weight, hws.scale) == (
+        *("unit", "transform", 200, "entropy", 1.0, 1.0),
+    )
+    assert dataclasses.replace(hws, divergence="none") == ways["HWS w/o KL"]
+    assert {way.factors for way in ways.values() if way.remap == "transform"} >= {"ones", "fitted"}
+    assert {way.divergence for way in ways.values()} == {"none", "entropy", "closed", "softmax"}
+    assert not ways["w/o WS"].shared and all(way.shared for name, way in ways.items() if name != "w/o WS")
+    assert set(sharing.PRINTED) | set(t06.CONTROLS) | set(t06.CONTROLS.values()) <= set(ways)
+
+
+def test_what_is_shown_of_a_supernet_is_what_its_operators_compute_with():
+    """Figure 4: equation 8 by hand. Figures 3 and 7: the pool, powers of two of it, and T of it."""
+    torch.manual_seed(0)
+    way = dataclasses.replace(sharing.MODES["w/ HWS"], pieces=20)
+    net = HybridSupernet(RECIPE.space, way, in_channels=1, num_classes=10)
+    cells = {(layer, level): net.layers[layer][str(level)] for layer, level in sharing.middle_cells(RECIPE.space)}
+    shown, curves = sharing.shown_weights(net), {row["level"]: row for row in sharing.kernels_of(net)}
+    assert set(curves) == {0, 1}
+    for (layer, level), cell in cells.items():
+        kernel = cell.kernels["conv_conv"]
+        torch.nn.init.normal_(kernel.alpha)
+        pool = cell.pool["conv_conv"].detach().double().numpy().ravel()
+        falling = np.sort(pool)[::-1]
+        pieces = np.array_split(falling, 20)
+        mapped = np.concatenate([a * each for a, each in zip(kernel.alpha.detach().double().numpy(), pieces)])
+        curve = next(row for row in sharing.kernels_of(net) if row["level"] == level)
+        np.testing.assert_allclose(curve["pool"], falling, rtol=1e-6)
+        np.testing.assert_allclose(curve["remapped"], mapped, rtol=1e-5)
+        np.testing.assert_allclose(curve["share"], np.linspace(0, 1, falling.size), atol=1e-6)
+        np.testing.assert_allclose(shown[layer, level, "conv"], pool, rtol=1e-6)
+        exponents = np.log2(np.abs(shown[layer, level, "shift"]))
+        assert (exponents == exponents.round()).all()
+        now = sharing.shown_weights(net)[layer, level, "adder"]
+        np.testing.assert_allclose(np.sort(now), np.sort(mapped), rtol=1e-5)
+    own = HybridSupernet(RECIPE.space, sharing.MODES["w/o WS"], in_channels=1, num_classes=10)
+    assert sharing.kernels_of(own) == [] and set(sharing.shown_weights(own)) == set(shown)
+
+
+def test_the_supernets_choices_are_those_of_every_division_of_table_2():
+    """Figure 2, counted anew: which resolutions a layer may have, and whether it may halve the map."""
+    ranges = ((1, 4), (1, 4), (3, 7), (4, 9))
+    splits = [each for each in itertools.product(*(range(a, b + 1) for a, b in ranges)) if sum(each) == 16]
+    wanted: dict[tuple[int, int], set[bool]] = {}
+    for split in splits:
+        sides = [side for side, count in zip((56, 28, 14, 7), split) for _ in range(count)]
+        for layer, side in enumerate(sides):
+            wanted.setdefault((layer, side), set()).add(layer == 0 or sides[layer - 1] != side)
+    frame = f02.computed()
+    found = frame.drop_duplicates(["layer", "resolution"]).set_index(["layer", "resolution"])["first"]
+    assert found.to_dict() == {place: any(first) for place, first in wanted.items()}
+    sets = frame.groupby("resolution")["op"].agg(set).to_dict()
+    assert sets[56] == sets[28] == {"conv", "shift", "adder"} and sets[7] == {"attention", "conv"}
+    assert sets[14] == {"attention", "conv", "shift", "adder"} and f"{len(splits)} ways" in frame.attrs["convention"]
+    shared, own = f02.params_m("w/ Naive WS"), f02.params_m("w/o WS")
+    assert shared < own and all(f"{number:.1f}" in frame.attrs["convention"] for number in (shared, own))
+    (drawing,) = f02.draw(frame)
+    assert len(drawing.figure.axes[1].patches) == len(frame)
+
+
+def test_figure_6_trains_all_networks_on_the_same_images_for_as_many_epochs():
+    for (preset, dataset), recipe in f06.RECIPES.items():
+        assert recipe.networks.data == recipe.sharing.data == recipes.RECIPES[preset, dataset].data
+        jobs = [recipe.networks.job(row) for row in recipe.networks.rows]
+        assert {job.train.epochs for job in jobs} == {recipe.sharing.found.epochs} and {job.data for job in jobs} == {
+            recipe.sharing.data
+        }
+
+
+def test_figure_6_has_known_networks_and_those_found_here_each_with_its_energy():
+    recipe, path = f06.RECIPES["smoke", "digits"], RECIPE.ranked()[0]
+
+    def run(specs):
+        done = {}
+        for key, spec in specs.items():
+            value = {"outcome": "done", "top1_pct": 80.0 + key[1], "examples": 0, "correct": {}}
+            if spec.kind == "shiftaddnas_supernet":
+                costs = {"macs_m": 1.0, "energy_uj": 2000.0, "latency_us": 3000.0}
+                value = {"found": {"path": list(path), "loss": 0.5, **costs, "limits": {"macs_m": 1.0}}}
+            elif spec.kind == "shiftaddnas_path":
+                assert spec.recipe.path == path and spec.recipe.train == recipe.sharing.found
+                value["top1_pct"] = 90.0
+            done[key] = Outcome(spec, "done", value, {})
+        return done
+
+    frame = f06.trained(recipe, [0, 1], run)
+    found, known = (frame[(frame["family"] == f06.FOUND) == mine] for mine in (True, False))
+    assert set(found["model"]) == {f"found {way}" for way in sharing.PRINTED} and len(found) == 4
+    assert (found[["energy_mj", "latency_ms", "top1_pct"]] == [2.0, 3.0, 90.0]).all(axis=None)
+    assert known["model"].tolist() == ["ShiftAddNAS-T0"] * 2 and known["top1_pct"].tolist() == [80.0, 81.0]
+    assert (known["energy_mj"] == networks.energy(recipe.networks.job("ShiftAddNAS-T0"))["energy_mj"]).all()
+    (drawing,) = f06.draw(frame)
+    assert "energy" in drawing.figure.axes[0].get_xlabel() and "accuracy" in drawing.figure.axes[0].get_ylabel()
 
 
 def test_the_kernel_view_shows_what_was_chosen():

@@ -4,8 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from repro.papers.shiftaddnas import recipes, t06
+from repro.papers.shiftaddnas.path_search import COSTS
+from repro.papers.shiftaddnas.sharing import PRINTED
 from repro.runs import Outcome
 
 MODES = ("w/o WS", "w/ Naive WS", "naive, N(0, 1)", "one factor", "T fitted", "HWS w/o KL", "w/ HWS")
@@ -54,7 +57,51 @@ def test_a_supernet_is_compared_with_single_trainings_as_their_ceiling_is(frame)
     assert told == pytest.approx(alone.corrwith(mine).mean())
     between = alone.corr().to_numpy()[np.triu_indices(3, 1)].mean()
     assert extra["repeatability"]["pearson_r"].item() == pytest.approx(between)
+    released = extra["points"].query("mode == 'w/o WS' and seed == 1").set_index("path")["loss"].loc[alone.index]
+    told = extra["modes"].set_index(["mode", "seed"]).loc[("T fitted", 1)]
+    assert told["kendall_tau_against_own"] == pytest.approx(stats.kendalltau(mine, released).statistic)
+    assert told["spearman_rho_against_own"] == pytest.approx(stats.spearmanr(mine, released).statistic)
     own = extra["modes"].set_index("mode").loc["w/o WS"]
     assert (own[["kendall_tau_against_own", "pearson_r_against_own", "spearman_rho_against_own"]] > 0.999).all(
         axis=None
     )
+
+
+def test_every_way_of_sharing_has_tau_with_an_interval_and_all_have_one_ceiling(frame):
+    extra = frame.attrs["extra"]
+    spans = extra["intervals"].query("column == 'kendall_tau'").set_index("name")
+    taus = extra["modes"].groupby("mode")["kendall_tau"].mean()
+    assert set(spans.index) == set(taus.index) == set(MODES)
+    assert np.isfinite(extra["repeatability"]["kendall_tau"].item())
+    taus = taus.loc[spans.index]
+    assert (spans["low"] < taus).all() and (taus < spans["high"]).all()
+    shown = frame.copy()
+    shown.attrs = frame.attrs | {"dataset": "digits"}
+    (drawing,) = t06.draw(shown)
+    marked = [text.get_text() for text in drawing.figure.axes[0].get_yticklabels()]
+    assert marked == list(reversed(MODES))
+
+
+def test_what_the_printed_ways_search_out_is_trained_alone():
+    path, alone = RECIPE.ranked()[0], {}
+
+    def searching(specs):
+        winners = {key for key, spec in specs.items() if key[0] in PRINTED and spec.kind == "shiftaddnas_path"}
+        done = run({key: spec for key, spec in specs.items() if key not in winners})
+        for key, spec in specs.items():
+            if key in winners:
+                alone[key] = spec.recipe
+                value = {"outcome": "done", "top1_pct": 90.0 + key[1], "examples": 0, "correct": {}}
+                done[key] = Outcome(spec, "done", value, {})
+            elif key[0] in PRINTED:
+                costs = dict.fromkeys(COSTS, 2.5)
+                found = {"path": list(path), "loss": 0.5, **costs, "limits": {"macs_m": 3.0}}
+                done[key] = dataclasses.replace(done[key], value=done[key].value | {"found": found})
+        return done
+
+    frame = t06.trained(RECIPE, [0, 1], searching)
+    assert set(alone) == {(mode, seed) for mode in PRINTED for seed in (0, 1)}
+    assert {(job.path, job.train) for job in alone.values()} == {(path, RECIPE.found)}
+    assert frame.set_index(["method", "seed"])["top1_pct"].to_dict() == {key: 90.0 + key[1] for key in alone}
+    found = frame.attrs["extra"]["found"]
+    assert len(found) == 4 and (found[[*COSTS]] == 2.5).all(axis=None) and (found["macs_m_limit"] == 3.0).all()

@@ -7,7 +7,9 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
+from repro.cost import translation_cost
 from repro.errors import DamagedError, InputError, MissingDataError
 from repro.models.translation_configs import ATTENTION
 from repro.papers.shiftaddnas import t03, translating, translation_search, translator
@@ -18,6 +20,8 @@ from repro.papers.text_data import TextRecipe, load_text
 from repro.report import judge
 from repro.report.examples import pack_counts
 from repro.runs import Outcome, RunContext
+from repro.train import History
+from repro.train.loop import DIVERGED
 from repro.train.translation import translation_loss
 
 SMOKE = RECIPES["smoke", "grammar"].pair("en-de")
@@ -58,8 +62,6 @@ def test_networks_that_are_found_keep_both_limits(searched):
 
 
 def translation_cost_of_reference():
-    from repro.cost import translation_cost
-
     return translation_cost(reference(SMOKE.search.space), accounting="corrected")
 
 
@@ -93,6 +95,52 @@ def test_the_predictor_is_within_5_percent_on_networks_that_it_has_not_seen():
     )
     with pytest.raises(InputError, match="known_networks=9 is not allowed; 1 networks of the space were drawn"):
         latency_predictor(space, 9, seed=0)
+
+
+@pytest.mark.parametrize("slope", [1.0, -1.0], ids=["small is better", "large is better"])
+def test_a_search_goes_by_the_loss_of_validation_sentences_and_by_nothing_else(slope, tmp_path, monkeypatch):
+    """Losses differ by a millionth or less, in favour of few FLOPs or of many: any reward of FLOPs would show."""
+    run, text = dataclasses.replace(SMOKE.search, limits=(0.9,)), load_text(SMOKE.search.data)
+    read, judged = [], {}
+
+    def loss(network, pairs):
+        config = run.space.config(network.active) if hasattr(network, "active") else network.config
+        value = 1.0 + slope * 1e-6 * translation_cost(config).flops / translation_cost(reference(run.space)).flops
+        read.append(pairs.source)
+        if hasattr(network, "active"):
+            judged[network.active] = value
+        return value
+
+    def translate(network, sentences, *_, **__):
+        read.append(sentences)
+        return list(sentences)
+
+    monkeypatch.setattr(translation_search, "translation_loss", loss)
+    monkeypatch.setattr(translation_search, "translate", translate)
+    monkeypatch.setattr(translation_search, "fit_translation", lambda *_, **__: History())
+    (found,) = translation_search.search(run, 0, RunContext(tmp_path))["found"].values()
+    assert len(set(judged.values())) > 3 and judged[tuple(found["genome"])] == min(judged.values())
+    validation = text.validation.source
+    assert set(read) == {validation, validation[: run.scored_sentences], text.validation_text[0]}
+    assert not set(text.test_text[0]) & set(text.validation_text[0])
+
+
+@pytest.mark.parametrize(("row", "bits"), [(9, 8), (1, 32)])
+def test_rows_of_8_bits_are_trained_with_8_bits_and_the_others_with_none(row, bits, tmp_path, monkeypatch):
+    made = []
+
+    def fit(model, *_, **__):
+        made.append(model)
+        return History(outcome=DIVERGED)
+
+    monkeypatch.setattr(translating, "fit_translation", fit)
+    for shared in (True, False):
+        job = dataclasses.replace(SMOKE.job(row, SMOKE.fixed(row)), share_embeddings=shared)
+        assert job.bits == bits and translating.train_translation(job, 0, RunContext(tmp_path))["bleu"] is None
+        layers = {n: m for n, m in made[-1].named_modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)}
+        rounded = {name for name, layer in layers.items() if hasattr(layer, "input_range")}
+        assert len(layers) > 10 and rounded == (set(layers) - {"classifier"} if bits == 8 else set())
+        assert {layers[name].parametrizations.weight[0].bits for name in rounded} == ({8} if bits == 8 else set())
 
 
 def test_a_limit_that_no_network_meets_is_told_before_training(tmp_path):
@@ -158,6 +206,7 @@ def test_the_engine_judges_corpus_bleu():
 
 
 def test_generated_sentences_decide_no_claim():
+    assert TextRecipe("grammar").source["source"] == "generated sentences of a small grammar; nobody said them"
     assert status("c10", {1: 0.6, 4: 0.8}, dataset="grammar") not in ("reproduced", "not reproduced")
 
 
@@ -266,6 +315,12 @@ def test_the_explorer_shows_a_translation_and_says_what_is_wrong_beside_it(searc
     explorer.network.value = list(able.networks)[-1]
     chosen = able.facts(explorer.network.value)
     assert json_points(explorer)[1] == [chosen["energy_mj"]]
+    shown = (
+        f"{1e3 * chosen['latency_ms']:.1f}",
+        f"{1e3 * chosen['energy_mj']:.1f}",
+        f"{chosen['validation_bleu']:.1f}",
+    )
+    assert all(f">{number}<" in explorer.readout.value for number in shown)
     explorer.sentence.value = " "
     assert "sentence is empty" in explorer.sentence_message.value
 
