@@ -105,7 +105,14 @@ def search(run: FBNetRun, seed: int, context: RunContext) -> dict:
         "rounds", the best loss after each}.
     Raises: InputError for a limit that no path meets.
     """
-    splits, space = load_splits(run.data), run.space
+    space = run.space
+    limits = {
+        "cost": {"macs_m": lambda paths: [operations(space, run.data, path)["macs_m"] for path in paths]},
+        "limit": run.search.limits["macs_m"] * largest(space, run.data),
+    }
+    # A limit that no path meets is told before anything is trained.
+    evolve(space.paths, lambda paths: [0.0] * len(paths), **limits, population=2, rounds=0, seed=seed)
+    splits = load_splits(run.data)
     train, held_out = (prepare(part, device()) for part in (splits.train, splits.held_out))
     torch.manual_seed(seed)
     supernet = FBNetSupernet(space, WeightSharing(), **form_of(run.data)).to(device())
@@ -118,12 +125,10 @@ def search(run: FBNetRun, seed: int, context: RunContext) -> dict:
         judged = evaluate_paths(supernet, paths, held_out, calibration=train, batch_size=run.train.eval_batch_size)
         return [-each["loss"] for each in judged]
 
-    limit = run.search.limits["macs_m"] * largest(space, run.data)
     found = evolve(
         space.paths,
         score,
-        cost={"macs_m": lambda paths: [operations(space, run.data, path)["macs_m"] for path in paths]},
-        limit=limit,
+        **limits,
         population=run.search.population,
         rounds=run.search.rounds,
         parents=run.search.parents,
@@ -133,7 +138,13 @@ def search(run: FBNetRun, seed: int, context: RunContext) -> dict:
     )
     best = found.best
     rounds = [-max(each.score for each in done.population if each.place is not None) for done in found.rounds]
-    about = {"path": list(best.genome), "loss": -best.score, **best.costs, "limit_macs_m": limit, "rounds": rounds}
+    about = {
+        "path": list(best.genome),
+        "loss": -best.score,
+        **best.costs,
+        "limit_macs_m": limits["limit"],
+        "rounds": rounds,
+    }
     return {"outcome": "done", **value, "found": about}
 
 

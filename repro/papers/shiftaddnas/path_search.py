@@ -72,6 +72,26 @@ def dearest(space: HybridSpace, data: DataRecipe) -> dict[str, float]:
     return {name: max(each[name] for each in priced) for name in COSTS}
 
 
+def limits_of(space: HybridSpace, data: DataRecipe, search: Search) -> dict[str, float]:
+    """The limits of a search in the costs' units. Raises: InputError for an unknown cost."""
+    most = dearest(space, data)
+    return {name: share * most[check_choice("limit", name, COSTS)] for name, share in search.limits.items()}
+
+
+def _prices(space: HybridSpace, data: DataRecipe) -> dict[str, Callable[[list], list[float]]]:
+    def price(name: str):
+        return lambda genomes: [path_costs(space, data, space.path(genome))[name] for genome in genomes]
+
+    return {name: price(name) for name in COSTS}
+
+
+def check_limits(space: HybridSpace, data: DataRecipe, search: Search) -> None:
+    """InputError for a limit that no path meets, or one of an unknown cost: told before anything is trained."""
+    limits = limits_of(space, data, search)
+    prices = _prices(space, data)
+    evolve(space.genes, lambda paths: [0.0] * len(paths), cost=prices, limit=limits, population=2, rounds=0, seed=0)
+
+
 def search_paths(
     space: HybridSpace,
     data: DataRecipe,
@@ -89,16 +109,11 @@ def search_paths(
         "best", the `BEST` paths with the lowest losses, the first one first.
     Raises: InputError for a limit that no path meets, or one of an unknown cost.
     """
-    most = dearest(space, data)
-    limits = {name: share * most[check_choice("limit", name, COSTS)] for name, share in search.limits.items()}
-
-    def price(name: str):
-        return lambda genomes: [path_costs(space, data, space.path(genome))[name] for genome in genomes]
-
+    limits = limits_of(space, data, search)
     found = evolve(
         space.genes,
         lambda genomes: [-value for value in loss([space.path(genome) for genome in genomes])],
-        cost={name: price(name) for name in COSTS},
+        cost=_prices(space, data),
         limit=limits,
         population=search.population,
         rounds=search.rounds,

@@ -20,7 +20,7 @@ from repro.ops import round_to_power_of_two
 from repro.papers import jobs
 from repro.papers.data import DataRecipe, device, load_splits
 from repro.papers.kinds import spec_of
-from repro.papers.shiftaddnas.path_search import COSTS, Search, form_of, search_paths
+from repro.papers.shiftaddnas.path_search import COSTS, Search, check_limits, form_of, search_paths
 from repro.papers.weight_distributions import fit_distributions
 from repro.papers.weights import keep_weights
 from repro.runs import RunContext, RunSpec
@@ -206,6 +206,8 @@ def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
     A search sees the held-out training images only. Test images are looked at for the record: `test_loss` and
     `test_accuracy_pct` choose nothing.
     """
+    if run.search is not None:
+        check_limits(run.space, run.data, run.search)
     splits = load_splits(run.data)
     train, held_out, test = (prepare(part, device()) for part in (splits.train, splits.held_out, splits.test))
     torch.manual_seed(seed)

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from repro.errors import InputError
 from repro.papers import entry
 from repro.papers.shiftaddnas import fbnet_space, recipes
 from repro.papers.shiftaddnas.fbnet_space import SETS, largest, operations
@@ -34,6 +35,14 @@ def test_a_search_keeps_the_limit_and_ends_with_the_same_value_after_a_stop(tmp_
     assert found["macs_m"] <= found["limit_macs_m"] == pytest.approx(0.6 * largest(run.space, run.data))
     assert found["macs_m"] == operations(run.space, run.data, tuple(found["path"]))["macs_m"]
     assert found["loss"] == min(found["rounds"]) and len(found["rounds"]) == 2
+
+
+def test_a_limit_that_no_path_meets_is_told_before_a_supernet_is_trained(tmp_path):
+    run = RECIPE.spec("All", 0).recipe
+    run = dataclasses.replace(run, search=dataclasses.replace(run.search, limits={"macs_m": 1e-6}))
+    with pytest.raises(InputError, match=r"limit macs_m=.* is met by no genome"):
+        fbnet_space.search(run, 0, RunContext(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def by_hand(specs):

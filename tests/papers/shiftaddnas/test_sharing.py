@@ -98,6 +98,14 @@ def test_a_supernet_run_that_was_killed_ends_with_the_same_value(tmp_path):
     assert all(0 < row["correlation_with_start"] < 1 for row in whole["weights"])
 
 
+def test_a_limit_that_no_path_meets_is_told_before_a_supernet_is_trained(tmp_path):
+    run = sharing.supernet_specs(RECIPE, ["w/ HWS"], [0])["w/ HWS", 0].recipe
+    run = dataclasses.replace(run, search=dataclasses.replace(run.search, limits={"energy_uj": 1e-6}))
+    with pytest.raises(InputError, match=r"limit energy_uj=.* is met by no genome of the space"):
+        sharing.train_supernet(run, 0, RunContext(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_ranked_paths_are_fixed_and_all_ways_of_sharing_rank_the_same():
     assert RECIPE.ranked() == RECIPE.ranked() and len(set(RECIPE.ranked())) == RECIPE.paths
     specs = sharing.supernet_specs(RECIPE, sharing.MODES, [0])  # those that only study runs, too
