@@ -132,6 +132,23 @@ def test_differences_are_of_the_same_seed(frames):
     )
 
 
+def test_the_curve_of_rates_is_measured_on_held_out_images_in_both_domains(study):
+    """What a user of shift layers most needs: accuracy against the sum of the rates, for two lengths."""
+    frames, asked = study
+    recipe, curve = NETWORKS["study", "cifar10"], frames["autoshiftnet_t03"].attrs["extra"]["rates"]
+    assert set(curve["domain"]) == {"R", "BS"} and set(curve["lr"]) == set(recipe.rates)
+    assert set(curve["epochs"]) == {1, 6} and len(curve) == 2 * 2 * 5 * 3
+    assert curve["rate_sum"].tolist() == pytest.approx(
+        (20 * curve["lr"] / 2).tolist()
+    )  # 2 epochs of 10 steps are given
+    rated = [spec.recipe for spec in asked["t03"] if getattr(spec.recipe, "data", None).tested_on == "held out"]
+    assert len(rated) == len(curve) and {job.train.optimizer for job in rated} == {"radam"}
+    assert all(job.data.held_out == 0.2 and job.model == "resnet20" for job in rated)
+    parts = {drawing.part: drawing.figure for drawing in entry("autoshiftnet_t03").draw(frames["autoshiftnet_t03"])}
+    assert [len(axes.lines) for axes in parts["rates"].axes] == [2, 2]
+    assert all(axes.get_xlabel() == "sum of the learning rates" for axes in parts["rates"].axes)
+
+
 def test_schemes_are_those_of_table_4_and_both_readings_of_the_l2_term_are_beside_them(study):
     printed = published("autoshiftnet_t04").set_index("id")
     for scheme, fields in t04.SCHEMES.items():
