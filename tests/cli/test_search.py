@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from repro import runs
 from repro.errors import InputError
 from repro.models import create
 from repro.models.genotypes import genotype, read_genotype
 from repro.papers.autoshiftnet import found
 from repro.papers.autoshiftnet.recipes import SEARCHES
+from repro.runs import Outcome
 
 
 @pytest.fixture
@@ -26,6 +28,27 @@ def test_a_search_prints_cells_that_the_network_takes_and_is_not_done_twice(call
     code, again, _ = call("--preset", "smoke", "--out", str(file), "--picture", str(picture))
     assert code == 0 and again == out and read_genotype(file) == genotype(out.strip())
     assert "normal cell" in picture.read_text() or picture.stat().st_size > 5000
+
+
+def test_options_reach_the_search(call, monkeypatch):
+    asked = []
+
+    def engine(*_, fresh):
+        def run(specs):
+            asked.append((specs["cells"], fresh))
+            return {key: Outcome(spec, "failed", message="killed") for key, spec in specs.items()}
+
+        return run
+
+    monkeypatch.setattr(runs, "engine", engine)
+    options = {"strategy": "darts", "space": "real", "reset": "own", "l2": "paper", "seed": "3"}
+    arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+    code, _, err = call("--preset", "smoke", *arguments, "--fresh")
+    assert code == 1 and err == "The search found no cells: killed\n"
+    ((spec, fresh),) = asked
+    search = spec.recipe.search
+    assert (search.strategy, search.space, search.reset, search.l2) == ("darts", "real", "own", "paper")
+    assert spec.seed == 3 and fresh
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,37 @@ def test_cells_of_other_methods_have_their_size(name):
             assert params / 1e6 == pytest.approx(size, abs=0.0055)
 
 
+# The same cells in shorthand, noted apart from the module's: s skip, 3 and 5 separable, d dilated, mx and av pools, and
+# the input; nodes by commas.
+NOTED = {
+    "gdas": ("s0 s1, s0 5.2, 3.3 s0, 5.4 3.3", "5.0 3.1, 5.2 5.1, d5.2 3.1, 5.0 5.1"),
+    "p_darts": ("s0 d3.1, s0 3.1, 3.1 3.3, 3.0 d5.4", "av0 5.1, 3.0 d5.2, mx0 d3.1, d3.1 d5.3"),
+    "pc_darts": ("3.1 s0, 3.0 d3.1, 5.0 3.1, av0 d3.1", "5.1 mx0, 5.1 5.2, 3.0 3.3, 3.1 3.2"),
+    "darts_minus_cifar10": ("3.0 5.1, 3.1 d3.2, s1 3.0, s1 3.0", "3.0 mx1, s2 mx0, s2 s3, s2 s3"),
+    "darts_minus_cifar100": ("d5.0 d3.1, 3.1 d3.0, d5.0 d3.1, 3.1 d5.0", "mx0 5.1, s2 5.0, s2 s3, s2 s3"),
+    "dots_cifar10": ("s0 3.1, 3.0 3.1, 3.0 3.1, s1 d3.3", "3.0 3.1, mx0 mx1, mx0 d5.3, mx0 d5.4"),
+    "dots_cifar100": ("3.0 3.1, s0 3.1, 3.1 3.3, 3.1 d3.4", "av0 av1, 5.0 5.1, 3.0 d5.3, 3.3 d3.4"),
+    "dots_imagenet": ("d5.0 s1, s0 3.1, 3.0 3.1, 3.0 5.1", "5.0 3.1, 3.0 5.1, mx0 d5.3, 3.0 mx1"),
+}
+LETTERS = {"s": "skip_connect", "mx": "max_pool_3x3", "av": "avg_pool_3x3"}
+
+
+@pytest.mark.parametrize("name", NOTED)
+def test_cells_of_other_methods_are_those_of_their_lists(name):
+    for cell, text in zip(("normal", "reduce"), NOTED[name]):
+        nodes = [tuple(edge(word) for word in node.split()) for node in text.split(", ")]
+        assert NAMED[name].nodes(cell) == [tuple(sorted(node, key=lambda pair: pair[::-1])) for node in nodes]
+
+
+def edge(word: str) -> tuple[str, int]:
+    """ "d5.2" or "mx0" as (operation, input)."""
+    kind, source = word.rstrip("01234."), int(word[-1])
+    if kind in LETTERS:
+        return LETTERS[kind], source
+    size = word[-3]
+    return f"{'dil' if kind.startswith('d') else 'sep'}_conv_{size}x{size}", source
+
+
 def test_what_is_no_genotype_is_refused_in_a_sentence():
     for value in (3, None, ["darts_v1"]):
         with pytest.raises(InputError, match=f"^genotype={re.escape(repr(value))} is not known; allowed are: "):

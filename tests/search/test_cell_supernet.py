@@ -196,6 +196,65 @@ def test_every_layer_with_weights_is_in_the_shift_domain_and_norms_inside_cells_
     assert small.kinds == ["normal", "reduce", "reduce"]
 
 
+def test_edges_are_batched_by_source_and_all_weights_lie_in_one_tensor_of_p_and_one_of_s():
+    architecture = OperationWeights(4)
+    options = {"generator": seeded(), "in_channels": 1, "layers": 8, "channels": 2, "nodes": 4, "num_classes": 3}
+    net = CellSupernet(all_operations(4), architecture, **options)
+    assert [place for place, kind in enumerate(net.kinds) if kind == "reduce"] == [2, 5]
+    assert [cell.out_channels // 4 for cell in net.cells] == [
+        2,
+        2,
+        4,
+        4,
+        4,
+        8,
+        8,
+        8,
+    ]  # a reduction doubles the channels
+    for cell in net.cells:
+        for operation in OPERATIONS[1:]:
+            sizes = [group.edges for group in cell.groups if group.operation == operation]
+            assert sizes == [4, 4, 3, 2, 1]  # five convolutions for 14 edges
+    other = {id(p) for p in architecture.parameters()}
+    large = [name for name, value in net.named_parameters() if value.ndim == 1 and value.numel() > 100]
+    assert large == ["flat.shift", "flat.sign"]
+    assert {value.ndim for value in net.parameters() if id(value) not in other} == {1}  # norms, a bias, P and S
+    assert sum(net.flat.sizes) == net.flat.shift.numel() == net.flat.sign.numel()
+
+
+@pytest.mark.parametrize("space", ["shift", "real"])
+def test_the_network_is_stem_cells_norm_pooling_and_classifier(space):
+    """In float64 by the library's functions, cells as tested above; each cell reads the two before it."""
+    architecture = OperationWeights(1)
+    options = {"generator": seeded(), "in_channels": 2, "layers": 3, "channels": 2, "nodes": 1, "num_classes": 3}
+    net = CellSupernet(all_operations(1), architecture, space=space, **options).double()
+    with torch.no_grad():
+        net.stem_norm.weight.uniform_(0.5, 1.5, generator=seeded(1)), net.classifier_bias.normal_(generator=seeded(2))
+        architecture.normal.normal_(generator=seeded(3)), architecture.reduce.normal_(generator=seeded(4))
+
+    def rounded(values: torch.Tensor) -> torch.Tensor:
+        return values if space == "real" else (values * 2.0**16).round() / 2.0**16
+
+    def normed(values: torch.Tensor, norm: torch.nn.BatchNorm2d) -> torch.Tensor:
+        mean, variance = values.mean((0, 2, 3)), values.var((0, 2, 3), correction=0)
+        shape = (1, -1, 1, 1)
+        scaled = (values - mean.view(shape)) / (variance + norm.eps).sqrt().view(shape)
+        return scaled * norm.weight.view(shape) + norm.bias.view(shape)
+
+    x = torch.rand(4, 2, 8, 8, dtype=torch.float64, generator=seeded(5))
+    weights = net.flat()
+    before = state = normed(F.conv2d(rounded(x), weights[0], padding=1), net.stem_norm)
+    for kind, cell in zip(("normal", "reduce", "reduce"), net.cells):
+        alphas = getattr(architecture, kind)
+        mixed = torch.cat([alphas[:, :4].softmax(1), alphas[:, 4:].softmax(1)], dim=1)
+        before, state = state, cell(before, state, mixed, weights)
+    pooled = normed(state, net.last_norm).clamp(min=0).sum((2, 3)) / (state.shape[2] * state.shape[3])
+    expected = rounded(pooled) @ weights[-1].T + net.classifier_bias
+    torch.testing.assert_close(net(x), expected, rtol=1e-9, atol=1e-9)
+    powers = {0.0, *(sign * 2.0**p for sign in (-1, 1) for p in range(-14, 1))}
+    assert {*torch.cat([w.flatten() for w in weights]).tolist()} <= powers or space == "real"
+
+
 def test_two_kept_operations_an_edge_make_the_network_of_step_two():
     kept = {kind: [("none", "sep_conv_3x3"), ("skip_connect", "dil_conv_5x5")] for kind in ("normal", "reduce")}
     weights = TopologyWeights(1, kept)

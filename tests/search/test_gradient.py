@@ -58,7 +58,18 @@ def run(recipe: CellSearchRecipe = TINY, **options) -> CellSearch:
 
 def begun(recipe: CellSearchRecipe) -> _Step:
     """The first step of a search, nothing trained."""
-    return _Step(_Search(recipe, DATA, HELD_OUT, seed=0, num_classes=None, folder=None, device="cpu"), "operations")
+    return at(recipe, "operations")
+
+
+def at(recipe: CellSearchRecipe, name: str, seed: int = 0) -> _Step:
+    """A step of a search, nothing trained; on every edge a skip and a convolution are kept."""
+    search = _Search(recipe, DATA, HELD_OUT, seed=seed, num_classes=None, folder=None, device="cpu")
+    search.result.kept = {kind: [("skip_connect", "sep_conv_3x3")] * 5 for kind in ("normal", "reduce")}
+    return _Step(search, name)
+
+
+def contents(images: torch.Tensor) -> set[bytes]:
+    return {image.numpy().tobytes() for image in images}
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +93,20 @@ def test_the_rate_begins_again_with_step_two(reset, rates):
     assert {epoch: round(search_rate(recipe, epoch), 4) for epoch in rates} == rates
 
 
+def test_the_settings_are_the_papers():
+    """Sec. 5.1 and appendix A as printed; Adam's betas as in DARTS, then DOTS."""
+    printed = {
+        **{"layers": 8, "channels": 16, "nodes": 4, "batch_size": 128, "lr": 0.01, "weight_decay": 3e-4},
+        **{"architecture_lr": 3e-4, "architecture_decay": 1e-3, "temperatures": (10.0, 0.02), "shift_range": None},
+        **{"strategy": "two steps", "space": "shift", "weight_bits": 5, "activation_bits": (16, 16)},
+    }
+    assert {name: getattr(PAPER, name) for name in printed} == printed
+    assert {step: sum(epochs) for step, epochs in PAPER.steps.items()} == {"operations": 30, "topology": 40}
+    for step, first in (("operations", 0.5), ("topology", 0.9)):
+        (group,) = at(TINY, step).adam.param_groups
+        assert (group["lr"], group["betas"], group["weight_decay"]) == (TINY.architecture_lr, (first, 0.999), 1e-3)
+
+
 def test_darts_has_the_rates_of_step_one():
     darts = dataclasses.replace(PAPER, strategy="darts")
     assert darts.epochs == 30
@@ -101,6 +126,78 @@ def test_halves_are_fixed_disjoint_and_in_proportion():
     first, second = halves(data)
     assert sorted([*first.images.flatten().tolist(), *second.images.flatten().tolist()]) == list(range(30))
     assert first.labels.bincount().tolist() == second.labels.bincount().tolist() == [5, 5, 5]
+
+
+def test_halves_are_the_same_whatever_the_seed():
+    one, other = (at(TINY, "operations", seed).search for seed in (0, 1))
+    assert torch.equal(one.first.images, other.first.images) and torch.equal(one.second.images, other.second.images)
+    weights = [at(TINY, "operations", seed).supernet.flat.shift for seed in (0, 1)]
+    assert not torch.equal(*weights)
+
+
+def test_each_phase_trains_its_parts_on_its_images_at_its_rate_and_temperature(monkeypatch):
+    """Alphas before weights, on the other half; weights on the first half; in step two all at once, on all images."""
+    seen, weights_step, architecture_step = [], _Step._step, _Step._architecture_step
+
+    def note(step: _Step, part: str, batch) -> None:
+        temperature = getattr(step.architecture, "temperature", None)
+        rates = {group["lr"] for group in step.optimizer.param_groups}
+        seen.append((len(step.search.result.rows), step.name, part, contents(batch.inputs), rates, temperature))
+
+    def weights(step, batch, together):
+        note(step, "all" if together else "weights", batch)
+        return weights_step(step, batch, together)
+
+    def architecture(step, batch):
+        note(step, "architecture", batch)
+        return architecture_step(step, batch)
+
+    monkeypatch.setattr(_Step, "_step", weights)
+    monkeypatch.setattr(_Step, "_architecture_step", architecture)
+    recipe = dataclasses.replace(TINY, crop_padding=0, flip=False, batch_size=4)
+    run(recipe)
+    first, second = (contents(half.images) for half in halves(DATA))
+    phases = [
+        ("operations", ["weights"], {"weights": first}, None),
+        ("operations", ["architecture", "weights"], {"weights": first, "architecture": second}, None),
+        ("topology", ["weights"], {"weights": first}, 1.0),
+        ("topology", ["all"], {"all": first | second}, 10.0),
+        ("topology", ["all"], {"all": first | second}, 0.02),
+    ]
+    for epoch, (step, order, images, temperature) in enumerate(phases):
+        mine = [entry for entry in seen if entry[0] == epoch]
+        assert [part for _, _, part, *_ in mine] == order * (len(mine) // len(order))
+        assert {entry[1] for entry in mine} == {step} and {entry[5] for entry in mine} == {temperature}
+        for part, expected in images.items():
+            assert set().union(*(entry[3] for entry in mine if entry[2] == part)) == expected
+        assert all(entry[4] == {search_rate(recipe, epoch)} for entry in mine)
+
+
+def test_the_topology_is_searched_in_one_level():
+    """Weights, betas and balances follow the slopes of one loss, on one batch, and all of them step."""
+    step = at(dataclasses.replace(TINY, l2="none"), "topology")
+    step.architecture.temperature = 2.0
+    batch = next(iter(step.search.batches(step.search.train, "any")))
+    searched = dict(step.architecture.named_parameters())
+    loss = torch.nn.functional.cross_entropy(step.supernet(batch.inputs), batch.labels)
+    slopes = torch.autograd.grad(loss, [*searched.values(), step.supernet.flat.shift])
+    before = {name: value.detach().clone() for name, value in step.supernet.named_parameters()}
+    step._step(batch, together=True)
+    for parameter, slope in zip((*searched.values(), step.supernet.flat.shift), slopes):
+        torch.testing.assert_close(parameter.grad, slope, rtol=1e-4, atol=1e-7)
+    for name, (parameter, slope) in zip(searched, zip(searched.values(), slopes)):
+        clear = slope.abs() > 1e-5
+        assert clear.any(), name
+        torch.testing.assert_close(parameter[clear], -TINY.architecture_lr * slope[clear].sign(), rtol=0.02, atol=0)
+    assert not torch.equal(step.supernet.flat.shift, before["flat.shift"])
+
+
+def test_step_two_begins_with_new_weights_and_what_the_recipe_says_of_edges():
+    one, two = (at(dataclasses.replace(TINY, normalize=True, balance_scale=0.25), name) for name in TINY.steps)
+    stem = one.supernet.flat.sizes[0]
+    assert not torch.equal(one.supernet.flat.shift[:stem], two.supernet.flat.shift[:stem])
+    assert (two.architecture.normalize, two.architecture.balance_scale) == (True, 0.25)
+    assert two.architecture.edge_weights("normal")[:2].tolist() == [0.5, 0.5]  # 1 / N(c)
 
 
 def test_a_search_has_a_row_an_epoch_and_cells_that_the_network_takes(found):
@@ -174,6 +271,25 @@ def test_darts_in_the_same_space_and_real_weights():
     assert result.genotype == result.genotype_at(1) and len(result.genotype.reduce) == 4
 
 
+def test_darts_searches_the_shift_space_with_one_softmax():
+    two_steps, darts = begun(TINY), begun(dataclasses.replace(TINY, strategy="darts"))
+    assert darts.supernet.flat.space == "shift" and darts.supernet.flat.shapes == two_steps.supernet.flat.shapes
+    for step, total in ((two_steps, 2), (darts, 1)):  # a softmax in each of two groups, or one over all eight
+        mixed = step.architecture.coefficients("normal")
+        assert mixed.shape == (5, 8) and mixed.sum(1).tolist() == pytest.approx([total] * 5)
+
+
+def test_the_l2_term_joins_the_loss_with_half_the_decay():
+    slopes = {}
+    for l2 in ("code", "none"):
+        step = begun(dataclasses.replace(TINY, l2=l2, weight_decay=0.5))
+        shift = step.supernet.flat.shift.detach().double()
+        step._step(next(iter(step.search.batches(step.search.first, "any"))), together=False)
+        slopes[l2] = step.supernet.flat.shift.grad
+    expected = 0.5 / 2 * 2 * math.log(2) * 4.0**shift  # of (decay / 2) (2^P)^2
+    torch.testing.assert_close((slopes["code"] - slopes["none"]).double(), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_the_forms_of_the_l2_term_pull_exponents_where_they_say():
     rows = {}
     for l2 in ("code", "paper", "conventional", "none"):
@@ -192,12 +308,15 @@ def same(rows: list[dict], others: list[dict]) -> bool:
     return [{**row, "seconds": 0} for row in rows] == [{**row, "seconds": 0} for row in others]
 
 
-def test_a_search_goes_on_bit_for_bit_from_either_step(found, tmp_path):
-    for stop in (1, 4):
-        part = run(folder=tmp_path, stop_after=stop)
+def test_a_search_goes_on_bit_for_bit_after_any_epoch_and_trains_none_twice(found, tmp_path):
+    trained = []
+    options = {"folder": tmp_path, "on_epoch": lambda row: trained.append(row["epoch"])}
+    for stop in range(1, 5):
+        part = run(**options, stop_after=stop)
         assert (part.outcome, len(part.rows), part.genotype) == ("stopped", stop, None)
-    result = run(folder=tmp_path)
-    assert same(result.rows, found.rows) and result.genotype == found.genotype
+        assert trained == [*range(1, stop + 1)]
+    result = run(**options)
+    assert trained == [1, 2, 3, 4, 5] and same(result.rows, found.rows) and result.genotype == found.genotype
     other = dataclasses.replace(TINY, lr=0.2)
     with pytest.raises(InputError, match=r"operations.pt was written with another recipe; give a new place"):
         run(other, folder=tmp_path)

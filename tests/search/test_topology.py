@@ -39,6 +39,12 @@ def test_pairs_are_in_the_order_of_their_later_edge():
     torch.testing.assert_close(topology_weights(only, 4), torch.tensor([1.0, 0, 0, 1]))
 
 
+def test_by_default_the_temperature_is_one_and_weights_of_a_node_sum_to_two():
+    beta = torch.tensor([0.3, -1.0, 2.0], dtype=torch.float64)
+    expected = by_hand(beta.tolist(), 3, 1.0, normalize=False)
+    assert topology_weights(beta, 3).tolist() == pytest.approx(expected, rel=1e-13)
+
+
 def test_the_gradient_is_that_of_the_formula():
     beta = torch.randn(6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda b: topology_weights(b, 4, temperature=0.7, normalize=True), beta)

@@ -35,7 +35,7 @@ def tiny():
     return nn.Sequential(conv, nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
 
 
-@pytest.mark.parametrize("form", ["code", "conventional", "none"])
+@pytest.mark.parametrize("form", ["code", "paper", "conventional", "none"])
 def test_a_step_descends_loss_and_l2_and_puts_p_back(form):
     model = tiny()
     other = copy.deepcopy(model)
@@ -56,6 +56,22 @@ def test_a_step_descends_loss_and_l2_and_puts_p_back(form):
         torch.testing.assert_close(mine, wanted, rtol=1e-4, atol=1e-5)
     shifts = torch.cat([layer.shift.flatten() for layer in shift_modules(model)])
     assert shifts.min() >= -14 and shifts.max() <= 0
+
+
+def test_momentum_alone_does_not_carry_p_out_of_what_the_bits_hold():
+    """Steps that would leave the range end on its edge, the later ones by momentum; S has no range."""
+    model = tiny()
+    trainer = ShiftTrainer(model, dataclasses.replace(RECIPE, lr=6.0), l2="none", examples=8, seed=0)
+    carried = []
+    trainer.optimizer.register_step_pre_hook(lambda *_: carried.append([x.shift.detach().clone() for x in layers]))
+    layers = list(shift_modules(model))
+    for slope in (1.0, 1.0, -1.0, -1.0, 0.0, 0.0):
+        for layer in layers:
+            layer.shift.grad, layer.sign.grad = torch.full_like(layer.shift, slope), torch.full_like(layer.sign, -1.0)
+        trainer.optimizer.step()
+        assert all(-14 <= layer.shift.min() and layer.shift.max() <= 0 for layer in layers)
+    reached = torch.cat([shift.flatten() for step in carried for shift in step])
+    assert reached.min() == -14 and max(layer.sign.max() for layer in layers) > 1
 
 
 def test_the_second_classifier_adds_its_loss_and_paths_are_dropped_more_as_epochs_pass():

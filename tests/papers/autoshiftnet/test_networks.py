@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import types
+import dataclasses
 
 import numpy as np
 import pytest
@@ -10,13 +10,26 @@ import pytest
 from repro.errors import InputError
 from repro.models.genotypes import NAMED
 from repro.papers import entry, kinds, tuning
-from repro.papers.autoshiftnet import training
+from repro.papers.autoshiftnet import found, t04, training
 from repro.papers.autoshiftnet.networks import network
-from repro.papers.autoshiftnet.recipes import CNN_ROWS, NAS_ROWS, NETWORKS, TUNED
+from repro.papers.autoshiftnet.recipes import (
+    CIFAR_TRAINING,
+    CNN_ROWS,
+    IMAGENET_TRAINING,
+    NAS_ROWS,
+    NETWORKS,
+    NO_L2,
+    REAL_SPACE,
+    ROUNDED_L2,
+    SEARCHES,
+    TUNED,
+)
+from repro.papers.data import load_splits
 from repro.report import judge, judge_all
 from repro.report.examples import pack, unpack
 from repro.report.published import published
-from repro.runs import Outcome
+from repro.runs import Outcome, RunContext
+from repro.search.gradient import CellSearch
 
 TRAINED = ["t01", "t02", "t03", "t04", "t07", "f03", "f05", "f06"]
 CURVE = [
@@ -119,6 +132,108 @@ def test_differences_are_of_the_same_seed(frames):
     )
 
 
+def test_the_curve_of_rates_is_measured_on_held_out_images_in_both_domains(study):
+    """What a user of shift layers most needs: accuracy against the sum of the rates, for two lengths."""
+    frames, asked = study
+    recipe, curve = NETWORKS["study", "cifar10"], frames["autoshiftnet_t03"].attrs["extra"]["rates"]
+    assert set(curve["domain"]) == {"R", "BS"} and set(curve["lr"]) == set(recipe.rates)
+    assert set(curve["epochs"]) == {1, 6} and len(curve) == 2 * 2 * 5 * 3
+    assert curve["rate_sum"].tolist() == pytest.approx(
+        (20 * curve["lr"] / 2).tolist()
+    )  # 2 epochs of 10 steps are given
+    rated = [spec.recipe for spec in asked["t03"] if getattr(spec.recipe, "data", None).tested_on == "held out"]
+    assert len(rated) == len(curve) and {job.train.optimizer for job in rated} == {"radam"}
+    assert all(job.data.held_out == 0.2 and job.model == "resnet20" for job in rated)
+    parts = {drawing.part: drawing.figure for drawing in entry("autoshiftnet_t03").draw(frames["autoshiftnet_t03"])}
+    assert [len(axes.lines) for axes in parts["rates"].axes] == [2, 2]
+    assert all(axes.get_xlabel() == "sum of the learning rates" for axes in parts["rates"].axes)
+
+
+def test_schemes_are_those_of_table_4_and_both_readings_of_the_l2_term_are_beside_them(study):
+    printed = published("autoshiftnet_t04").set_index("id")
+    for scheme, fields in t04.SCHEMES.items():
+        l2 = {1: "code", 0: "conventional"}[printed.loc[scheme, "l2r"]]
+        reset = {1: "whole", 0: "none"}[printed.loc[scheme, "lrr"]]
+        assert fields == {"l2": l2, "reset": reset}
+    searches = [spec.recipe.search for spec in study[1]["t04"] if spec.kind == "autoshiftnet_search"]
+    asked = {(search.l2, search.reset, search.space) for search in searches}
+    schemes = {(fields["l2"], fields["reset"], "shift") for fields in t04.SCHEMES.values()}
+    further = {ROUNDED_L2: ("paper", "whole", "shift"), NO_L2: ("none", "whole", "shift")}
+    further[REAL_SPACE] = ("code", "whole", "real")
+    assert asked == schemes | {*further.values()} and set(NETWORKS["study", "cifar10"].variants) == set(further)
+
+
+def test_figure_3_searches_one_space_by_two_strategies_and_counts_the_skips_of_each_search(study):
+    frames, asked = study
+    searches = [spec.recipe.search for spec in asked["f03"] if spec.kind == "autoshiftnet_search"]
+    assert {(search.strategy, search.space) for search in searches} == {
+        ("darts", "shift"),
+        ("two steps", "shift"),
+        ("two steps", "real"),
+    }
+    about = frames["autoshiftnet_f03"].attrs["extra"]["accuracies"].set_index(["strategy", "seed"])
+    for (_, seed), row in about.iterrows():
+        cells = NAMED["darts_v1"] if row.name[0] == "DARTS" else NAMED[("dots_cifar10", "gdas")[seed % 2]]
+        assert row["skips_normal"] == [op for op, _ in cells.normal].count("skip_connect")
+        assert row["skips_reduction"] == [op for op, _ in cells.reduce].count("skip_connect")
+    assert about["skips_normal"].groupby("strategy").apply(list).to_dict() == {
+        "DARTS": [3, 3, 3],
+        "topology": [2, 4, 2],
+    }
+
+
+def test_figure_5_has_every_epoch_of_the_trainings_of_the_best_row(study):
+    frames, asked = study
+    frame = frames["autoshiftnet_f05"]
+    assert set(frame["column"]) == {"cifar10", "cifar100"} and set(frame["seed"]) == {100, 101, 102}
+    assert frame.groupby(["column", "seed"])["epoch"].apply(list).map(tuple).unique().tolist() == [(1, 2)]
+    best = {str(spec.recipe) for spec in asked["t01"] if spec.seed >= 100}
+    assert best == {str(spec.recipe) for spec in asked["f05"] if spec.seed >= 100}
+
+
+def test_the_settings_at_paper_are_printed():
+    """Sec. 5.1 and 5.2, appendix B; figure 6's batches."""
+    cifar = {"epochs": 200, "batch_size": 128, "optimizer": "radam", "lr": 0.01, "weight_decay": 3e-4, "cutout": 16}
+    image = {"epochs": 90, "batch_size": 1024, "optimizer": "radam", "lr": 0.01, "weight_decay": 3e-4}
+    image |= {"warmup_epochs": 5, "label_smoothing": 0.1}
+    for recipe, printed in ((CIFAR_TRAINING, cifar), (IMAGENET_TRAINING, image)):
+        assert {name: getattr(recipe, name) for name in printed} == printed and recipe.schedule == "cosine"
+    at_paper = NETWORKS["paper", "cifar10"]
+    assert (at_paper.drop_path, list(at_paper.data), set(at_paper.searches)) == (
+        0.2,
+        [*at_paper.searches],
+        {*at_paper.data},
+    )
+    assert all(found.recipe_of("paper", column) == search for column, search in at_paper.searches.items())
+    for name in ("t02", "t07", "f06"):
+        recipe = entry(f"autoshiftnet_{name}").recipes["paper", "imagenet"]
+        assert recipe.data["imagenet"].facts["side"] == 224
+        assert recipe.train.batch_size == (256 if name == "f06" else 1024)
+
+
+def test_a_search_judges_its_supernet_on_training_images_that_train_nothing_and_never_on_test_images(
+    tmp_path, monkeypatch
+):
+    given = {}
+
+    def search_cells(recipe, train_data, held_out, **options):
+        given.update(train=train_data, held_out=held_out)
+        return CellSearch(recipe)
+
+    monkeypatch.setattr(found, "search_cells", search_cells)
+    recipe = SEARCHES["quick", "digits"]
+    found.search(recipe, 0, RunContext(tmp_path))
+    splits = load_splits(recipe.data)
+    every = load_splits(dataclasses.replace(recipe.data, held_out=0.0)).train
+
+    def contents(data):
+        return {image.numpy().tobytes() for image in data.images}
+
+    train, held_out, test = (contents(data) for data in (given["train"], given["held_out"], splits.test))
+    assert train | held_out == contents(every) and not train & held_out and not (train | held_out) & test
+    assert len(given["held_out"]) == round(0.2 * len(every))
+
+
 def test_every_claim_that_a_study_may_judge_is_judged(frames):
     verdicts = judge_all(frames, "autoshiftnet").set_index("claim_id")
     found = verdicts["status"].to_dict()
@@ -179,13 +294,14 @@ def test_both_domains_differ_in_their_layers_and_settings_only():
 
 
 def test_a_network_of_p_and_s_is_trained_tested_and_resumed(tmp_path):
-    rows = []
-    context = types.SimpleNamespace(checkpoint=tmp_path, log=lambda **row: rows.append(row))
+    context = RunContext(tmp_path)
     job = NETWORKS["smoke", "digits"].job("DOTS", "cifar10", curve=True)
     first = training.train_network(job, 0, context)
     assert first["examples"] == 60 and first["outcome"] in ("done", "dead")
     assert first["curve"][0]["test_accuracy_pct"] == pytest.approx(first["top1_pct"])
-    assert training.train_network(job, 0, context) == first and len(rows) == 1
+    assert context.weights.is_file()
+    again = training.train_network(job, 0, context)
+    assert again == first and len(context.metrics()) == 1
 
 
 def test_what_is_tuned_is_each_domain_and_kind_of_network():
