@@ -365,9 +365,20 @@ KEPT = dict.fromkeys(
 """What a command that is stopped leaves."""
 
 
+def _check_folders() -> None:
+    """InputError for a variable whose folder begins in the home of somebody whom this machine does not know."""
+    for name, value in sorted(os.environ.items()):
+        if name.startswith("REPRO_") and value.startswith("~"):
+            try:
+                Path(value).expanduser()
+            except RuntimeError as error:
+                raise InputError(f"{name}={value!r} is not allowed; there is no such home folder.") from error
+
+
 def main() -> None:
     """Entry point: known errors end with one sentence and exit code 2, Ctrl-C with 130."""
     try:
+        _check_folders()
         _mount()
         app()
     except (InputError, MissingDataError, BackendError) as error:

@@ -85,6 +85,18 @@ def test_bad_input_gives_one_sentence_and_exit_code_2(call, arguments, message):
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("variable", ["REPRO_DATA", "REPRO_RUNS", "REPRO_OUTPUT"])
+def test_a_folder_in_an_unknown_home_is_one_sentence(call, monkeypatch, variable):
+    monkeypatch.setenv(variable, "~nobody-of-this-name/x")
+    code, _, err = call("data", "list")
+    assert (
+        code == 2
+        and err == f"Error: {variable}='~nobody-of-this-name/x' is not allowed; there is no such home folder.\n"
+    )
+    monkeypatch.setenv(variable, "~/x")
+    assert call("--version")[0] == 0
+
+
 def test_impossible_jobs_are_refused_before_anything_starts(call, monkeypatch):
     monkeypatch.setenv("JOBS", "0")
     code, out, err = call("tables", "--preset", "smoke")

@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -100,6 +101,48 @@ def test_a_node_with_other_code_does_no_run(tmp_path):
 def test_an_address_where_no_cluster_answers_is_refused_at_once(address):
     with pytest.raises(InputError, match=f"RAY_ADDRESS='{address}' is not allowed: no Ray cluster answers there"):
         on_cluster.check_answers(address)
+
+
+class BareNode:
+    """Stands in for Ray, with one node, where asking it for its versions gives `answer`."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def nodes(self):
+        return [{"NodeID": "1", "NodeManagerHostname": "attic", "Alive": True}]
+
+    def remote(self, **_):
+        return lambda function: self
+
+    def options(self, **_):
+        return SimpleNamespace(remote=lambda: None)
+
+    def get(self, _):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (ImportError("trace\nNo module named 'torch'"), "Node attic cannot run this package (No module named 'torch')"),
+        (on_cluster.versions() | {"torch": "1.0"}, "Node attic has torch 1.0 where the driver has "),
+    ],
+    ids=["a package is absent", "other versions"],
+)
+def test_a_node_that_cannot_do_the_runs_is_named_and_local_work_goes_on(answer, sentence, monkeypatch):
+    place = SimpleNamespace(NodeAffinitySchedulingStrategy=lambda node, soft: None)
+    monkeypatch.setitem(sys.modules, "ray.util.scheduling_strategies", place)
+    monkeypatch.setattr(on_cluster, "_import_ray", lambda: BareNode(answer))
+    there = engine("ray")
+    monkeypatch.setattr(there, "_connect", there._check_nodes)
+    with pytest.raises(BackendError) as told:
+        there({"a": spec_of(0)})
+    assert str(told.value).startswith(sentence) and "\n" not in str(told.value)
+    assert find_status(spec_of(0)).state == "missing"
+    assert engine("local", workers=1)({"a": spec_of(0)})["a"].value == {"total": 6}
 
 
 def _driver(folder):
