@@ -56,7 +56,15 @@ def home_root() -> Path:
 
 
 def _configured(variable: str) -> Path | None:
-    return Path(os.environ[variable]).expanduser() if os.environ.get(variable) else None
+    return _expanded(variable, os.environ[variable]) if os.environ.get(variable) else None
+
+
+def _expanded(name: str, value: object) -> Path:
+    """A folder with ~ written out; InputError for what is none."""
+    try:
+        return Path(value).expanduser()  # type: ignore[arg-type]
+    except (TypeError, RuntimeError) as error:
+        raise InputError(f"{name}={value!r} is not allowed ({error}); name a folder.") from error
 
 
 def _folder(variable: str, default: str) -> Path:
@@ -65,7 +73,7 @@ def _folder(variable: str, default: str) -> Path:
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
     """Where data sets lie: the argument, else $REPRO_DATA, else data/raw."""
-    return Path(root).expanduser() if root is not None else _folder("REPRO_DATA", "data/raw")
+    return _expanded("root", root) if root is not None else _folder("REPRO_DATA", "data/raw")
 
 
 def cache_root() -> Path:

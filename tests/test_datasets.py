@@ -618,6 +618,14 @@ def test_halves_are_stratified_disjoint_and_complete():
     assert sorted(both) == sorted(data.images.flatten(1).tolist())
     assert (torch.bincount(first.labels) - torch.bincount(second.labels)).abs().max() <= 2
     assert split_half(data, seed=4)[0].fingerprint != first.fingerprint
+    with pytest.raises(InputError, match="dataset is a str; it must be one that"):
+        split_half("digits")
+
+
+@pytest.mark.parametrize("root", [5, "~nobody-of-this-name/x"])
+def test_a_root_that_is_no_folder_is_refused(root):
+    with pytest.raises(InputError, match=f"root={root!r} is not allowed .*name a folder"):
+        load("cifar10", "train", root=root)
 
 
 @settings(deadline=None, derandomize=True, max_examples=30)

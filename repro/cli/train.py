@@ -23,6 +23,8 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
         name, sign, text = pair.partition("=")
         if not sign or not name:
             raise InputError(f"set={pair!r} is not allowed; write name=value, for example width=0.5.")
+        if name in options:
+            raise InputError(f"set={pair!r} is not allowed; {name} was set before.")
         try:
             options[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError):

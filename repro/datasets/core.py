@@ -132,6 +132,8 @@ def split_half(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
     The first half has the extra image if the number is odd. Splits are called e.g. "train/half-0" and "train/half-1".
     """
     check_int("seed", seed, minimum=0)
+    if not isinstance(dataset, Dataset):
+        raise InputError(f"dataset is a {type(dataset).__name__}; it must be one that repro.datasets.load gave.")
     order = stratified_order(dataset.labels.numpy() if dataset.labels.ndim == 1 else np.zeros(len(dataset)), seed)
     middle = (len(order) + 1) // 2
     parts = (np.sort(order[:middle]), np.sort(order[middle:]))

@@ -44,6 +44,11 @@ class Vocabulary:
         from sentencepiece import SentencePieceTrainer
 
         check_int("size", size, minimum=5)
+        if isinstance(sentences, str):
+            raise InputError(f"sentences={sentences[:40]!r} is not allowed; give a list of sentences.")
+        sentences = list(sentences)
+        if odd := [type(sentence).__name__ for sentence in sentences if not isinstance(sentence, str)]:
+            raise InputError(f"sentences holds a {odd[0]}; each must be a text.")
         sentences = [sentence for sentence in sentences if sentence.strip()]
         if not sentences:
             raise InputError("sentences holds no text; a vocabulary needs some.")

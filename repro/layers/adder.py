@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from repro.errors import check_flag
 from repro.layers.geometry import Conv2dGeometry, LinearGeometry, conv_arguments, like, reset_bias, take_over
 from repro.layers.quantized import quantize_adder
 from repro.ops import adder_conv2d, adder_linear
@@ -105,7 +106,7 @@ class AdderLinear(_Adder, LinearGeometry):
 
 @torch.no_grad()
 def _copy(source: nn.Module, layer: nn.Module, copy_weight: bool) -> nn.Module:
-    if copy_weight:
+    if check_flag("copy_weight", copy_weight):
         take_over(layer.weight, source.weight)
         take_over(layer.bias, source.bias)
     return layer.train(source.training)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
-from repro.errors import InputError, check_choice, nearest
+from repro.errors import InputError, check_choice, check_flag, nearest
 from repro.layers.adder import AdderConv2d, AdderLinear
 from repro.layers.factory import CONV2D, LINEAR, OPERATORS, check_op_options
 from repro.layers.geometry import REMAKES
@@ -96,7 +96,7 @@ def convert(
         raise InputError(f"option {next(iter(op_options))!r} is not known to to='conv'; it takes none.")
     rules = list(skip) if isinstance(skip, (list, tuple, set, frozenset)) else [skip]
     _check_skip(model, rules)
-    if not inplace:
+    if not check_flag("inplace", inplace):
         model = copy.deepcopy(model, _computed_tensors(model))
     found, replaced = [], {}
     for name, module in list(model.named_modules()):

@@ -14,7 +14,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from repro.errors import InputError, check_choice, check_int
+from repro.errors import InputError, check_choice, check_flag, check_int
 from repro.ops import dispatch
 
 REMAKES = (BasePruningMethod, SpectralNorm, WeightNorm)
@@ -53,7 +53,7 @@ class Conv2dGeometry(WeightedLayer):
             self.padding = check_choice("padding", padding, ("same", "valid"))
         else:
             self.padding = dispatch.pair("padding", padding, 0)
-        if bias:
+        if check_flag("bias", bias):
             self.bias = nn.Parameter(torch.empty(self.out_channels, **factory))
         else:
             self.register_parameter("bias", None)
@@ -82,7 +82,7 @@ class LinearGeometry(WeightedLayer):
         super().__init__()
         self.in_features = check_int("in_features", in_features, minimum=1)
         self.out_features = check_int("out_features", out_features, minimum=1)
-        if bias:
+        if check_flag("bias", bias):
             self.bias = nn.Parameter(torch.empty(self.out_features, **factory))
         else:
             self.register_parameter("bias", None)

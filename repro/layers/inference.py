@@ -15,6 +15,12 @@ from repro.layers.shift import ShiftConv2d, ShiftLinear
 
 
 @torch.no_grad()
+def _check_module(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        what = model.__name__ if isinstance(model, type) else type(model).__name__
+        raise InputError(f"model={what} is not allowed; it must be a torch.nn.Module, built.")
+
+
 def quantize_adders(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
     """Replace every adder layer of `model` by its 8-bit form, inputs' ranges taken from `batches`; in place.
 
@@ -25,6 +31,7 @@ def quantize_adders(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
     Raises: InputError, with nothing replaced, if there are no batches, a layer was never reached by them, or its input
         holds NaN or infinity.
     """
+    _check_module(model)
     if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
         raise InputError(f"batches is a {type(batches).__name__}; it must be an iterable of batches, such as a list.")
     layers = {m: name for name, m in model.named_modules() if isinstance(m, (AdderConv2d, AdderLinear))}
@@ -61,5 +68,6 @@ def quantize_adders(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
 
 def quantize_shifts(model: nn.Module, arithmetic: str = "product") -> nn.Module:
     """Replace every shift layer of `model` by its packed form, in place; returns the model (or the new layer)."""
+    _check_module(model)
     shifts = [module for module in model.modules() if isinstance(module, (ShiftConv2d, ShiftLinear))]
     return replace_layers(model, {layer: layer.quantize(arithmetic) for layer in shifts})

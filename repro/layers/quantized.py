@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from repro.errors import InputError
+from repro.errors import InputError, check_number
 from repro.layers.geometry import Conv2dGeometry, LinearGeometry, as_evaluated, conv_arguments
 from repro.ops.inference import LEVELS, adder_conv2d_int8, adder_linear_int8, to_int8
 
@@ -69,9 +69,11 @@ def quantize_adder(layer: nn.Module, input_abs_max: float | None = None, sample:
     """The 8-bit layer of an `AdderConv2d` or `AdderLinear`; see `AdderConv2d.quantize`."""
     if (input_abs_max is None) == (sample is None):
         raise InputError("give quantize() exactly one of input_abs_max and sample.")
-    largest = abs_max("sample", sample) if sample is not None else float(input_abs_max)
-    if not 0 <= largest < math.inf:
-        raise InputError(f"input_abs_max={largest!r} is not allowed; it must be a finite number, at least 0.")
+    if sample is None:
+        number = input_abs_max.item() if isinstance(input_abs_max, Tensor) else input_abs_max
+        largest = check_number("input_abs_max", number, minimum=0)
+    else:
+        largest = abs_max("sample", sample)
     with as_evaluated(layer):
         scale = max(largest, abs_max("weight", layer.weight)) / LEVELS
         quantized = QuantizedAdderConv2d if isinstance(layer, Conv2dGeometry) else QuantizedAdderLinear

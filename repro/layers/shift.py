@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from repro.errors import check_choice
+from repro.errors import check_choice, check_flag
 from repro.layers.geometry import (
     Conv2dGeometry,
     LinearGeometry,
@@ -47,7 +47,7 @@ class _Shift(nn.Module):
         self.mode = check_choice("mode", mode, MODES)
         self.weight_bits = weight_bits
         self.activation_bits = check_fixed_point(activation_bits)
-        self.stochastic = bool(stochastic)
+        self.stochastic = check_flag("stochastic", stochastic)
         self.gradient = check_choice("gradient", gradient, ("paper", "chain"))
         self.backend = backend
         for name in ("weight",) if mode == "q" else ("shift", "sign"):

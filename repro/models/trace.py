@@ -418,6 +418,8 @@ def trace(model: nn.Module, input_size) -> list[Layer]:
     Returns: `Layer` records in evaluation mode (auxiliary heads that only training uses do not run).
     Raises: InputError when the sizes do not fit the model.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model is a {type(model).__name__}; it must be a torch.nn.Module.")
     inputs = _inputs(input_size)
     values = [*model.named_parameters(), *model.named_buffers()]
     state = {name: _without_data(value) for name, value in values if value.device.type != "meta"}

@@ -30,6 +30,8 @@ def save_weights(model: nn.Module, path: str | os.PathLike, *, card: Mapping[str
     Args:
         card: what a reader should know of the weights (training, data, accuracy, licence), as plain JSON values.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model is a {type(model).__name__}; it must be a torch.nn.Module.")
     state = model.state_dict()
     if any(value.is_meta for value in state.values()):
         raise InputError(f"{type(model).__name__} lies on the meta device and has no weights to save.")
@@ -38,7 +40,10 @@ def save_weights(model: nn.Module, path: str | os.PathLike, *, card: Mapping[str
     recipe = json.dumps(getattr(model, "recipe", {}), default=_plain)
     header = {"format": "2", "recipe": recipe}
     if card is not None:
-        header["card"] = json.dumps(dict(card))
+        try:
+            header["card"] = json.dumps(dict(card))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"card is not allowed ({error}); it must hold plain JSON values.") from error
     header["sha256"] = _digest(header, tensors)
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=header))
@@ -65,7 +70,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike, *, prefix: str | tup
         prefix: read only tensors whose name starts so, e.g. ("stem.", "blocks.") for another head; "" reads all.
     Raises: FileNotFoundError; InputError, with nothing changed, if the file is damaged or names or shapes differ.
     """
-    path = Path(path)
+    path = _named(path)
     recipe, _, stored = _read(path)
     _load(model, path, stored, prefix)
     return recipe
@@ -77,7 +82,7 @@ def load_model(path: str | os.PathLike) -> nn.Module:
     `model.recipe` says how `repro.models.create` builds it, `model.card` what `save_weights` was given ({} if nothing).
     Raises: FileNotFoundError; InputError if the file is damaged or its network is none of `list_models()`.
     """
-    path = Path(path)
+    path = _named(path)
     recipe, card, stored = _read(path)
     if not recipe:
         raise InputError(
@@ -102,6 +107,12 @@ def read_card(path: str | os.PathLike) -> tuple[dict, dict]:
     """Recipe and card of a weights file, {} for what it does not have. Raises: as `load_weights`."""
     recipe, card, _ = _read(Path(path))
     return recipe, card
+
+
+def _named(path: str | os.PathLike) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"path={path!r} is not allowed; name a file.")
+    return Path(path)
 
 
 def _read(path: Path) -> tuple[dict, dict, dict[str, Tensor]]:

@@ -119,6 +119,8 @@ def check_floating(parameter: str, tensor: Tensor) -> None:
         raise InputError(
             f"{parameter}.dtype={tensor.dtype} is not supported; allowed are float16, bfloat16, float32 and float64."
         )
+    if tensor.is_nested:
+        raise InputError(f"{parameter} is a nested tensor; give a padded one, {parameter}.to_padded_tensor(0.0).")
     if tensor.layout is not torch.strided:
         raise InputError(f"{parameter}.layout={tensor.layout} is not supported; give {parameter}.to_dense().")
 
@@ -132,6 +134,8 @@ def check_images(x: Tensor, channels: int) -> None:
 def check_same(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     """Raise InputError unless weight and bias share dtype and device with x, and bias is one value per filter."""
     for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise InputError(f"{name} is a {type(tensor).__name__}; it must be a torch.Tensor.")
         if tensor is not None and (tensor.dtype != x.dtype or tensor.device != x.device):
             raise InputError(
                 f"{name} is {tensor.dtype} on {tensor.device}, x is {x.dtype} on {x.device}; both must be the same."
@@ -147,17 +151,22 @@ def memory_format(x: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
+MAX_EXTENT = 2**20
+"""Largest stride, padding or dilation: beyond any image, and below what kernels count in 32 bits."""
+
+
 def pair(parameter: str, value: int | Sequence[int], minimum: int) -> tuple[int, int]:
-    """(int, int) from an int or two ints, each at least `minimum`."""
-    if type(value) is int and value >= minimum:
+    """(int, int) from an int or two ints, each at least `minimum` and at most MAX_EXTENT."""
+    if type(value) is int and minimum <= value <= MAX_EXTENT:
         return value, value
-    if type(value) is tuple and len(value) == 2 and all(type(v) is int and v >= minimum for v in value):
+    if type(value) is tuple and len(value) == 2 and all(type(v) is int and minimum <= v <= MAX_EXTENT for v in value):
         return value
+    bounds = {"minimum": minimum, "maximum": MAX_EXTENT}
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
             raise InputError(f"{parameter}={value!r} is not allowed; it must be one whole number or two.")
-        return tuple(check_int(f"{parameter}[{i}]", v, minimum=minimum) for i, v in enumerate(value))
-    checked = check_int(parameter, value, minimum=minimum)
+        return tuple(check_int(f"{parameter}[{i}]", v, **bounds) for i, v in enumerate(value))
+    checked = check_int(parameter, value, **bounds)
     return checked, checked
 
 

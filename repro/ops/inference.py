@@ -137,10 +137,12 @@ def _exact_sums(product, integers: Tensor, packed: Tensor, shape, weight_bits: i
 def _floats(y: Tensor, bias: Tensor | None, weight_bits: int, fraction_bits: int, dtype: torch.dtype) -> Tensor:
     """Sums of the integer path, bias added in their scale, as numbers of `dtype`; channels are y's second axis."""
     scale = 2.0 ** (shift_exponents(weight_bits)[0] - fraction_bits)
-    if bias is not None:
-        held = (bias.double() / scale).to(torch.int64)  # exact: the bias was rounded to 2^-f
-        y = y + held.view(-1, *(1,) * (y.ndim - 2))
-    return (y.double() * scale).to(dtype)
+    if bias is None:
+        return (y.double() * scale).to(dtype)
+    axes = (-1, *(1,) * (y.ndim - 2))
+    held = (bias.double() / scale).nan_to_num(0.0).to(torch.int64)  # exact: the bias was rounded to 2^-f
+    y = ((y + held.view(axes)).double() * scale).to(dtype)
+    return y.masked_fill_(bias.isnan().view(axes), torch.nan)
 
 
 def _shift_conv2d(x, packed, bias, shape, stride, padding, dilation, groups, weight_bits, format, arithmetic, backend):

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from repro.codes import fixed_point_bounds
-from repro.errors import InputError, check_choice, check_int
+from repro.errors import InputError, check_choice, check_flag, check_int
 from repro.ops import dispatch, reference
 
 MIN_WEIGHT_BITS, MAX_WEIGHT_BITS = 2, 8
@@ -146,7 +146,9 @@ def round_to_power_of_two(
     """
     p_min, p_max = shift_exponents(weight_bits)
     dispatch.check_floating("weight", weight)
-    if stochastic:
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise InputError(f"generator is a {type(generator).__name__}; it must be a torch.Generator or None.")
+    if check_flag("stochastic", stochastic):
         if torch._C._functorch.peek_interpreter_stack() is not None:
             raise InputError(
                 "stochastic=True is not allowed inside transforms of torch.func; use stochastic=False there."

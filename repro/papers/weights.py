@@ -6,8 +6,10 @@ A file says which network it holds and carries a card: how it was trained, on wh
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -134,13 +136,21 @@ class _Noting:
         done = self.run(specs)
         for key, outcome in done.items():
             parts = key if isinstance(key, tuple) else (key,)
-            words = [str(part) for part in parts if not isinstance(part, int) or isinstance(part, bool)]
-            self.outcomes.setdefault(slug("-".join(words)), outcome)
+            # The seed comes last in a key; it is the same for all.
+            words = parts[:-1] if type(parts[-1]) is int and parts[-1] == outcome.spec.seed else parts
+            self.outcomes[_told_apart(slug("-".join(map(str, words))), outcome, self.outcomes)] = outcome
         return done
 
 
+def _told_apart(name: str, outcome: Outcome, known: Mapping[str, Outcome]) -> str:
+    """`name`, or with a number behind it where it stands for another run already."""
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(each for each in names if each not in known or known[each].spec.folder == outcome.spec.folder)
+
+
 def slug(text: str) -> str:
-    """A text as part of a file's name: small letters, digits and single hyphens."""
+    """A text as part of a file's name: small letters, digits and single hyphens; an arrow upwards is "up"."""
+    text = text.replace("↑", " up")
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
@@ -167,12 +177,15 @@ def weights_of(
     recipe, chosen = table.recipe(table_id, preset, dataset)
     noted = _Noting(runs.engine(options.pop("engine", "local"), **options))
     table.trained(recipe, [check_seed(seed)], noted)
-    written = []
+    written, failed = [], [outcome for outcome in noted.outcomes.values() if not outcome.ok]
+    for outcome in failed:
+        print(f"No weights of a run of kind {outcome.spec.kind}: {outcome.state}, {outcome.message}", file=sys.stderr)
     for name, outcome in noted.outcomes.items():
         kept = RunContext(outcome.spec.folder).weights
         if outcome.ok and kept.is_file():
             network, about = read_card(kept)
-            target = folder / f"{table_id}-{name}-{chosen}{f'-seed{seed}' if seed else ''}.safetensors"
+            words = (table_id, name, chosen, f"seed{seed}" if seed else "")
+            target = folder / f"{'-'.join(filter(None, words))}.safetensors"
             with atomic_path(target) as temporary:
                 shutil.copyfile(kept, temporary)
             write_text(target.with_suffix(".md"), card_text(network, about, scale=table.scale.get(preset, "")))

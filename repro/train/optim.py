@@ -17,13 +17,14 @@ up first, and `.grad` reads the same after the step as before it.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from repro.errors import InputError, check_choice
+from repro.errors import InputError, check_choice, check_number
 
 MODES = ("adder", "all", "none")
 
@@ -115,8 +116,14 @@ class AdaptiveLR(torch.optim.Optimizer):
     def __init__(self, optimizer: torch.optim.Optimizer, model: nn.Module, *, mode: str = "adder", eta: float = 1 / 15):
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise InputError(f"optimizer is a {type(optimizer).__name__}; it must be a torch.optim.Optimizer.")
-        if not isinstance(eta, int | float) or not 0 < eta < math.inf:
-            raise InputError(f"eta={eta!r} is not allowed; it must be a positive number.")
+        if inspect.signature(optimizer.step).parameters["closure"].default is inspect.Parameter.empty:
+            raise InputError(
+                f"optimizer is a {type(optimizer).__name__}, which evaluates a closure several times a step; gradients "
+                "are rescaled once a step, so take one that does without."
+            )
+        if not isinstance(model, nn.Module):
+            raise InputError(f"model is a {type(model).__name__}; it must be a torch.nn.Module.")
+        check_number("eta", eta, above=0)
         layers = rescaled_layers(model, mode)
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         absent = [name for name, p in layers.items() if p.requires_grad and id(p) not in held]

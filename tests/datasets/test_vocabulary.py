@@ -56,6 +56,15 @@ def test_it_is_stored_whole_or_refused(vocabulary, tmp_path):
         Vocabulary.load(path)
 
 
+@pytest.mark.parametrize(
+    ("sentences", "message"),
+    [("ein hund", "sentences='ein hund' .*list of sentences"), (["ein hund", None], "holds a NoneType; .*a text")],
+)
+def test_what_is_no_list_of_texts_is_refused(sentences, message):
+    with pytest.raises(InputError, match=message):
+        Vocabulary.learn(sentences, 30)
+
+
 def test_impossible_vocabularies_are_one_sentence(vocabulary):
     with pytest.raises(InputError, match="sentences holds no text"):
         Vocabulary.learn(["", "  "], 20)

@@ -19,10 +19,20 @@ from repro.layers import (
     ShiftAddLinear,
     ShiftConv2d,
     ShiftLinear,
+    convert,
     make_conv2d,
     make_linear,
+    quantize_adders,
+    quantize_shifts,
 )
-from repro.ops import adder_conv2d, adder_linear, shift_conv2d, shift_linear, shift_values
+from repro.ops import (
+    adder_conv2d,
+    adder_linear,
+    round_to_power_of_two,
+    shift_conv2d,
+    shift_linear,
+    shift_values,
+)
 
 GEOMETRY = {"stride": 2, "padding": (1, 0), "dilation": (1, 2), "groups": 2}
 LAYERS = {
@@ -185,6 +195,20 @@ def test_factories_pass_options_on():
         (lambda: AdderConv2d(0, 3, 3), "in_channels=0"),
         (lambda: AdderConv2d(1, 1, 3, padding="full"), "padding='full'"),
         (lambda: AdderLinear(1.5, 1), "in_features=1.5"),
+        (lambda: AdderConv2d(3, 4, 3, bias="no"), "bias='no' .*True or False"),
+        (lambda: ShiftLinear(3, 4, stochastic="no"), "stochastic='no' .*True or False"),
+        (lambda: AdderConv2d.from_float(nn.Conv2d(1, 1, 1), copy_weight="no"), "copy_weight='no'"),
+        (lambda: convert(nn.Conv2d(1, 1, 1), "shift", inplace="no"), "inplace='no' .*True or False"),
+        (lambda: AdderLinear(2, 2).quantize("3"), "input_abs_max='3' .*finite number at least 0"),
+        (lambda: AdderLinear(2, 2).quantize(True), "input_abs_max=True"),
+        (lambda: quantize_adders(nn.Linear, [torch.ones(1)]), "model=Linear is not allowed; .*built"),
+        (lambda: quantize_shifts(None), "model=NoneType"),
+        (lambda: AdderConv2d(1, 1, 1, stride=10**20), "stride=1000.* at most 1048576"),
+        (lambda: ShiftConv2d(1, 1, 1, padding=(0, 2**31)), r"padding\[1\]=2147483648"),
+        (lambda: adder_conv2d(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 1, 1), 0.5), "bias is a float; .*torch.Tensor"),
+        (lambda: adder_linear(torch.nested.nested_tensor([torch.ones(2)]), torch.ones(1, 2)), "x is a nested tensor"),
+        (lambda: round_to_power_of_two(torch.ones(2), stochastic="no"), "stochastic='no'"),
+        (lambda: round_to_power_of_two(torch.ones(2), stochastic=True, generator=5), "generator is a int"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(call, message):

@@ -46,6 +46,16 @@ def test_packed_conv2d_computes_what_the_shift_layer_does(geometry, weight_bits,
     torch.testing.assert_close(packed(x), layer(x).detach())
 
 
+@pytest.mark.parametrize("arithmetic", ["product", "fixed"])
+def test_a_bias_of_nan_stays_nan(arithmetic):
+    for layer, x in ((ShiftLinear(3, 2), torch.ones(1, 3)), (ShiftConv2d(3, 2, 1), torch.ones(1, 3, 2, 2))):
+        with torch.no_grad():
+            layer.bias[0] = torch.nan
+        y, known = layer.quantize(arithmetic)(x), layer(x).detach()
+        assert y[:, 0].isnan().all()
+        torch.testing.assert_close(y[:, 1], known[:, 1])
+
+
 @backend_params()
 @pytest.mark.parametrize("mode", ["q", "ps"])
 def test_packed_linear_computes_what_the_shift_layer_does(mode, backend):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from repro.cost import model_cost
 from repro.errors import InputError
 from repro.layers import AdderConv2d, AdderLinear, ShiftAddConv2d, ShiftConv2d, ShiftLinear
 from repro.models import (
@@ -299,3 +300,18 @@ def test_summary_says_when_the_input_does_not_fit():
 def test_options_of_operators_of_a_wrong_kind_are_one_sentence(options, named):
     with pytest.raises(InputError, match=f"^{named}.* is not allowed; it must be"):
         create("resnet20", **options)
+
+
+def test_weights_want_a_network_a_file_and_a_plain_card(tmp_path):
+    with pytest.raises(InputError, match="model is a NoneType"):
+        save_weights(None, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match=r"card is not allowed .*plain JSON"):
+        save_weights(nn.Linear(1, 1), tmp_path / "x.safetensors", card={"made": object()})
+    with pytest.raises(InputError, match="path=5 is not allowed; name a file"):
+        load_model(5)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_network_has_no_cost():
+    with pytest.raises(InputError, match=r"model is a NoneType; it must be a torch\.nn\.Module"):
+        model_cost(None, (3, 32, 32))

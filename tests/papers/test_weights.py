@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -14,7 +16,7 @@ from repro.models import create, load_model
 from repro.papers import jobs
 from repro.papers.data import load_splits
 from repro.papers.shiftaddaug.recipes import presets
-from repro.papers.weights import quality, slug, weights_of
+from repro.papers.weights import _Noting, quality, slug, weights_of
 from repro.runs import store
 
 
@@ -83,6 +85,36 @@ def test_runs_without_weights_are_told(table, tmp_path, monkeypatch):
         path.unlink()
     with pytest.raises(InputError, match="none of its runs of preset smoke holds weights"):
         weights_of("shiftaddaug_t04", tmp_path, preset="smoke")
+
+
+class Asked:
+    """Runs that are done as asked, without doing anything."""
+
+    def __call__(self, specs):
+        return {key: SimpleNamespace(spec=spec, ok=True) for key, spec in specs.items()}
+
+
+def test_every_run_has_a_name_of_its_own():
+    noted = _Noting(Asked())
+    specs = {key: SimpleNamespace(folder=place, seed=0) for place, key in enumerate([(32, 0), (128, 0), ("T0", 0), 0])}
+    noted(specs)
+    noted({("T0↑", 0): SimpleNamespace(folder=9, seed=0), ("t0", 0): SimpleNamespace(folder=8, seed=0)})
+    noted({("T0", 0): SimpleNamespace(folder=2, seed=0)})  # the same run again
+    folders = {name: outcome.spec.folder for name, outcome in noted.outcomes.items()}
+    assert folders == {"32": 0, "128": 1, "t0": 2, "": 3, "t0-up": 9, "t0-2": 8}
+
+
+def test_a_run_that_failed_is_told(table, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("repro.runs.engine", lambda name, **options: lambda specs: failing(specs))
+
+    def failing(specs):
+        done = {key: SimpleNamespace(spec=spec, ok=True, state="done", message="") for key, spec in specs.items()}
+        first = next(iter(done))
+        return done | {first: SimpleNamespace(spec=specs[first], ok=False, state="failed", message="MemoryError")}
+
+    monkeypatch.setattr("repro.papers.shiftaddaug.comparing.method_rows", lambda *_, **__: pd.DataFrame())
+    assert len(weights_of("shiftaddaug_t04", tmp_path, preset="smoke")) == 1
+    assert "No weights of a run of kind tiny: failed, MemoryError" in capsys.readouterr().err
 
 
 def test_rows_become_names_of_files():

@@ -178,6 +178,18 @@ def test_bad_settings_are_named(options, sentence):
         AdaptiveLR(torch.optim.SGD(model.parameters(), lr=0.1), model, **options)
 
 
+def test_what_is_no_model_number_or_fitting_optimizer_is_refused():
+    model = nn.Sequential(AdderConv2d(1, 1, 1))
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(InputError, match="model is a NoneType"):
+        AdaptiveLR(sgd, None)
+    for eta in (True, "0.1", 0, math.inf):
+        with pytest.raises(InputError, match=f"eta={eta!r} is not allowed"):
+            AdaptiveLR(sgd, model, eta=eta)
+    with pytest.raises(InputError, match="optimizer is a LBFGS, which evaluates a closure several times"):
+        AdaptiveLR(torch.optim.LBFGS(model.parameters()), model)
+
+
 def test_an_optimizer_of_another_model_is_refused():
     with pytest.raises(InputError, match=r"does not hold 2\.weight"):
         AdaptiveLR(torch.optim.SGD(small_network().parameters(), lr=0.1), small_network())
