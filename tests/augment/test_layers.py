@@ -10,6 +10,7 @@ from repro.augment.layers import WideBatchNorm2d, WideConv2d, WideLinear
 from repro.augment.network import OPS
 from repro.augment.remapping import LaplaceRemap
 from repro.errors import InputError
+from repro.layers import MixedConv2d
 
 
 def powers(weight):
@@ -136,6 +137,35 @@ def test_the_same_operator_around_computes_the_whole_layer():
     rows = x.permute(0, 2, 3, 1).reshape(-1, 5).numpy()
     wanted = product(fixed(rows), powers(layer.weight[..., 0, 0].detach().numpy()))
     np.testing.assert_allclose(layer(x).permute(0, 2, 3, 1).reshape(-1, 6).detach().numpy(), wanted, atol=1e-9)
+
+
+def test_shift_filters_and_ordinary_ones_are_one_convolution(monkeypatch):
+    """The fused path of `MixedConv2d`, whatever the active slices, and its numbers at full width."""
+    mixed = MixedConv2d("shift", (3, 2), (4, 5), 3, padding=1, bias=True, weight_bits=5).double()
+    layer = WideConv2d(nn.Conv2d(3, 4, 3, padding=1), "shift", (5, 9)).double()
+    with torch.no_grad():
+        layer.weight[:4, :3], layer.weight[:4, 3:], layer.weight[4:] = mixed.target.weight, mixed.cross, mixed.augmented
+        layer.bias.zero_()[:4] = mixed.target.bias.uniform_()
+    x = inputs_of(2, 5, 6, 6, alone=False)
+    calls, original = [], functional.conv2d
+    monkeypatch.setattr(functional, "conv2d", lambda *args, **options: calls.append(1) or original(*args, **options))
+    for inputs, outputs in ((5, 9), (4, 6), (5, 4), (3, 9)):
+        layer.active = outputs
+        calls.clear()
+        y = layer(x[:, :inputs])
+        assert len(calls) == 1 and y.shape[1] == outputs
+    monkeypatch.undo()
+    layer.active = 9
+    torch.testing.assert_close(layer(x), mixed(x), rtol=0, atol=1e-12)
+
+
+def test_both_parts_start_by_the_fan_in_of_the_widest_layer():
+    torch.manual_seed(3)
+    layer = WideConv2d(nn.Conv2d(30, 40, 3), "shift", (90, 80))
+    bound = (90 * 9) ** -0.5
+    own, rest = layer.raw_target_weight(), layer.weight[40:]
+    for part in (own, rest):
+        assert 0.999 * bound < part.abs().max() <= bound and abs(part.std() / bound - 3**-0.5) < 0.01
 
 
 def test_gradients_reach_every_active_weight_and_no_other():

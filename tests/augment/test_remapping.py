@@ -35,6 +35,17 @@ def test_r_is_the_laplace_quantile_of_the_gaussian_probability(scale):
     assert float(found.std(correction=0)) == pytest.approx(float(LaplaceRemap(scale).deviation(W.std())), rel=0.05)
 
 
+def test_the_small_laplace_part_is_added_to_the_weights():
+    """Sec. 3.3: a shift weight is the convolution's "plus a Laplace distribution with a small variance", b = 0.1 s."""
+    mean, std = float(W.mean()), float(W.std(correction=0))
+    wanted = W.numpy() + stats.laplace(0, 0.1 * std).ppf(stats.norm(mean, std).cdf(W.numpy()))
+    remap = remapping("small_laplace")("x", "shift", nn.Conv2d(1, 1, 1))
+    np.testing.assert_allclose(remap(W, **STATISTICS).numpy(), wanted, rtol=1e-9, atol=1e-9)
+    assert float(remap.deviation(STATISTICS["std"])) == pytest.approx(wanted.std(), rel=0.005)
+    adder = remapping("small_laplace", adder_scale=0.7)("x", "adder", nn.Conv2d(1, 1, 1))
+    assert torch.equal(adder(W, **STATISTICS), LaplaceRemap(0.7)(W, **STATISTICS))
+
+
 def test_r_is_finite_far_out_and_its_gradient_is_that_of_a_difference():
     far = torch.tensor([-60.0, -12.0, 0.0, 12.0, 60.0], dtype=torch.float32)
     remapped = gaussian_to_laplacian(far, 1.0, mean=0.0, std=1.0)
@@ -224,6 +235,40 @@ def test_penalties():
     kernel = KernelRemap(random=False).double()
     # softmax over so many weights leaves next to nothing to pull on: the released penalty is inert
     assert 0 < float(kernel.penalty(target, W).detach()) < 0.05
+
+
+@pytest.mark.parametrize("taps", [1, 9])
+def test_the_linear_remap_is_a_trained_map_over_the_taps_of_a_filter(taps):
+    torch.manual_seed(0)
+    weight = torch.randn(6, 4, 3, 3) if taps == 9 else torch.randn(6, 4)
+    remap = remapping("linear")("x", "shift", nn.Conv2d(4, 6, 3) if taps == 9 else nn.Linear(4, 6))
+    matrix, offset = (parameter.detach().double().numpy() for parameter in remap.parameters())
+    assert matrix.shape == (taps, taps) and abs(matrix).max() <= taps**-0.5  # torch's own start
+    wanted = np.einsum("oit,st->ois", weight.double().numpy().reshape(6, 4, taps), matrix) + offset
+    np.testing.assert_allclose(remap(weight, **STATISTICS).detach().numpy().reshape(6, 4, taps), wanted, atol=1e-6)
+
+
+def test_the_kernel_scales_runs_of_the_sorted_weights_and_its_penalty_is_the_released_one():
+    """ShiftAddNAS, equation 8: d runs of equal length in descending order, each times its factor."""
+    torch.manual_seed(0)
+    remap = remapping("kernel")("x", "shift", nn.Conv2d(1, 1, 1)).double()
+    factors = remap.kernel.alpha.detach().numpy()
+    assert len(factors) == 100 and abs(factors.mean()) < 0.4 and 0.7 < factors.std() < 1.3  # N(0, 1) as released
+    flat = W.numpy().ravel()
+    wanted, order = np.empty_like(flat), np.argsort(-flat, kind="stable")
+    for factor, run in zip(factors, np.array_split(order, 100)):
+        wanted[run] = factor * flat[run]
+    found = remap(W, **STATISTICS).detach().numpy().ravel()
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+    few = W[0, :4]
+    torch.manual_seed(7)
+    penalty = float(remap.penalty(few, W).detach())
+    torch.manual_seed(7)  # the same Laplace(0, 2) sample
+    sample = 2 * torch.empty(36, dtype=torch.float64).exponential_()
+    sample = (sample * torch.sign(torch.rand(36, dtype=torch.float64) - 0.5)).numpy()
+    log_p, log_q = (special.log_softmax(v) for v in (sample, remap(few, **STATISTICS).detach().numpy().ravel()))
+    assert penalty == pytest.approx(10 * (np.exp(log_p) * (log_p - log_q)).mean(), rel=1e-9)
 
 
 def test_r_by_the_targets_statistics_gives_what_they_ask_for():

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from repro.augment import AugmentRecipe, Window, augment, fit_augmented, fit_plain
+from repro.augment.network import AugmentedNetwork
 from repro.augment.train import AugmentedTrainer, distillation_loss
 from repro.errors import InputError
 from repro.papers.shiftaddaug.networks import tiny
@@ -93,6 +94,20 @@ def test_channels_move_only_while_both_augmentations_run():
     assert [row["moved"] is not None for row in history.rows] == [True, True, False]
     still = fit_augmented(network(), data(), RECIPE, AugmentRecipe(reorder=False), seed=0)
     assert [row["moved"] for row in still.rows] == [None] * 3
+
+
+def test_channels_move_before_the_steps_of_an_epoch_so_that_deployed_ones_are_trained(monkeypatch):
+    done = []
+    for kind, name in ((AugmentedNetwork, "reorder_"), (AugmentedTrainer, "step")):
+        original = getattr(kind, name)
+
+        def noted(self, *args, original=original, name=name):
+            done.append(name)
+            return original(self, *args)
+
+        monkeypatch.setattr(kind, name, noted)
+    fit_augmented(network(), data(), RECIPE, AugmentRecipe(width_ends=1.0), seed=0)
+    assert done == ["reorder_", "step", "step"] * RECIPE.epochs
 
 
 def test_without_an_augmented_pass_the_target_trains_as_by_itself():

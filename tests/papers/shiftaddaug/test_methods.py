@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pandas as pd
@@ -9,10 +10,11 @@ import pytest
 import torch
 
 from repro.augment import augment, gaussian_to_laplacian
+from repro.augment.remapping import FittedRemap
 from repro.papers import entry
-from repro.papers.shiftaddaug import f07, t03, t10, t11
-from repro.papers.shiftaddaug.comparing import status, train_all
-from repro.papers.shiftaddaug.methods import CONTROLS, MAIN
+from repro.papers.shiftaddaug import f07, t03, t10, t11, training
+from repro.papers.shiftaddaug.comparing import method_rows, status, train_all
+from repro.papers.shiftaddaug.methods import CONTROLS, EQUAL_COMPUTE, MAIN, SHIFT
 from repro.papers.shiftaddaug.networks import tiny
 from repro.papers.shiftaddaug.recipes import STANDS_FOR, TUNED, presets
 from repro.papers.shiftaddaug.training import packed_weights, train_tiny, unpack, wide_network
@@ -64,6 +66,66 @@ def test_every_data_set_is_tuned_or_takes_what_glyphs_chose():
     recorded = {path.stem.partition("-")[2] for path in (results_root() / "tuning").glob("shiftaddaug-*.csv")}
     assert "glyphs" in recorded
     assert all(dataset in recorded or chosen == TUNED["glyphs"] for dataset, chosen in TUNED.items())
+
+
+@pytest.mark.parametrize(("preset", "dataset"), presets(("MobileNetV2-w0.35",)), ids=str)
+def test_direct_and_augmented_networks_are_given_the_same(preset, dataset):
+    """Rate, epochs, data and batch norm of an augmented network are those of its operator by itself."""
+    recipe = presets(("MobileNetV2-w0.35",))[preset, dataset]
+    jobs = {row: recipe.job("MobileNetV2-w0.35", method) for row, method in MAIN.items()}
+    for direct, augmented in (("Base", "NetAug"), ("Shift", "AugShift"), ("Add", "AugAdd")):
+        assert jobs[direct] == dataclasses.replace(jobs[augmented], method=MAIN[direct])
+    epochs = {row: job.train.epochs for row, job in jobs.items()}
+    assert jobs["Base"].calibration_images > 0
+    if preset == "paper":
+        assert epochs == {row: 300 if "Add" in row else 250 for row in MAIN} and recipe.data.size == 160
+        train = jobs["Base"].train
+        assert (train.batch_size, train.lr, train.schedule, train.label_smoothing) == (128, 0.05, "cosine", 0.1)
+        assert (train.optimizer, train.momentum, train.nesterov, train.weight_decay) == ("sgd", 0.9, True, 4e-5)
+        return
+    assert len(set(epochs.values())) == 1
+    rates = {method.op: jobs[row].train.lr for row, method in MAIN.items()}
+    assert rates == {op: float(chosen.removeprefix("rate ")) for op, chosen in TUNED[dataset].items()}
+    unlike = dict.fromkeys(rates, dataclasses.replace(jobs["Base"].train, lr=1.0))
+    assert {method.op: dataclasses.replace(jobs[row].train, lr=1.0) for row, method in MAIN.items()} == unlike
+
+
+def test_equal_compute_is_the_same_training_for_longer():
+    """Three passes of an augmented step, and what they cost, for one of the plain network."""
+    for row in ("Base", "Shift", "Add"):
+        longer = CONTROLS[f"{row}, equal compute"]
+        assert dataclasses.replace(longer, epochs=1) == MAIN[row] and longer.epochs == EQUAL_COMPUTE == 3
+
+
+def test_a_training_keeps_its_loss_and_a_dead_network_its_name(tmp_path, monkeypatch):
+    re_estimated = []
+    original = training.reestimate_batch_norm
+    monkeypatch.setattr(
+        training, "reestimate_batch_norm", lambda model, batches: re_estimated.append(original(model, batches))
+    )
+    done = {}
+    for number, (model, row) in enumerate((("MobileNetV2-w0.35", "AugShift"), ("MobileNetV3-w0.35", "Add"))):
+        job = RECIPE.job(model, MAIN[row])
+        done[model, row, 0] = Outcome(None, "done", train_tiny(job, 0, RunContext(tmp_path / str(number))))
+    assert re_estimated == [1, 1], "in one batch, direct and augmented alike"
+    frame = method_rows(RECIPE, done, lambda model, row: {"model": model, "method": row}, statuses=True)
+    dead = frame.set_index("method").loc["Add"]
+    assert done["MobileNetV3-w0.35", "Add", 0].value["outcome"] == "dead"
+    assert dead["note"].startswith("dead: ") and dead["status"] == "diverged" and math.isnan(dead["accuracy_pct"])
+    losses = frame.attrs["extra"]["losses"].set_index("row")["test_loss"]
+    assert losses["Add"] == pytest.approx(math.log(10), abs=0.3) and 0 < losses["AugShift"] < 10
+    assert frame.attrs["extra"]["curves"].groupby("row").size().to_dict() == {"AugShift": 1, "Add": 1}
+
+
+def test_a_frozen_fc_is_fitted_to_the_network_that_the_same_seed_trained_by_itself(tmp_path):
+    alone = train_tiny(RECIPE.job("MobileNetV2-w0.35", SHIFT), 0, RunContext(tmp_path / "alone"))
+    fitted = dataclasses.replace(MAIN["AugShift"], remap="linear_skip_freeze")
+    wide = wide_network(RECIPE.job("MobileNetV2-w0.35", fitted), 0, RunContext(tmp_path / "wide"))
+    layers = dict(wide.wide_layers())
+    for name, text in alone["weights"]["computed"].items():
+        outputs = layers[name].target[1]
+        trained = torch.tensor(unpack(text)).reshape(outputs, -1, *layers[name].weight.shape[2:])
+        assert torch.equal(layers[name].remap.matrix, FittedRemap(trained, None).matrix), name
 
 
 def test_adders_with_r_take_the_scale_of_each_layer_alone_unless_they_have_one():
