@@ -41,6 +41,9 @@ RETRIES = 3
 FILES = ("config.json", "metrics.jsonl", "error.json", WEIGHTS, "result.json")
 """What a finished run's folder holds, the result last: it makes the others count."""
 
+HEALTH_S = 120
+"""Seconds in which a head must say that it is one; Ray's own limit is shorter on an idle machine."""
+
 LIBRARIES = ("torch", "numpy")
 """Their versions must be the driver's on every node, or a run would not be what its key says."""
 
@@ -167,6 +170,7 @@ class RayEngine(Engine):
             ray.init(address="local", num_cpus=cores, runtime_env={"env_vars": {"PYTHONPATH": path}}, **quiet)
             return
         check_answers(self._address)
+        check_is_ray(self._address)
         wheel = build_wheel()
         ray.init(address=self._address, runtime_env={"py_modules": [wheel]} if wheel else None, **quiet)
         self._check_nodes()
@@ -278,10 +282,25 @@ def check_answers(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except (OSError, ValueError, OverflowError) as error:
-        raise InputError(
-            f"RAY_ADDRESS={address!r} is not allowed: no Ray cluster answers there ({_line(error)}); start one with "
-            "'ray start --head' and give host:port, or leave it empty to use this machine."
-        ) from error
+        raise _no_cluster(address, _line(error)) from error
+
+
+def check_is_ray(address: str) -> None:
+    """InputError unless what answers at "host:port" is a Ray head; Ray itself would ask another server for ever."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        asked = subprocess.run(command, capture_output=True, timeout=HEALTH_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise _no_cluster(address, f"what does says nothing for {HEALTH_S} s") from error
+    if asked.returncode:
+        raise _no_cluster(address, "what does is another server, or a head of another version")
+
+
+def _no_cluster(address: str, reason: str) -> InputError:
+    return InputError(
+        f"RAY_ADDRESS={address!r} is not allowed: no Ray cluster answers there ({reason}); start one with "
+        "'ray start --head' and give host:port, or leave it empty to use this machine."
+    )
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The Ray engine: equal results, and nothing lost with a worker, a node or the driver (`make test-cluster`)."""
 
 import dataclasses
+import http.server
 import json
 import os
 import signal
@@ -101,6 +102,18 @@ def test_a_node_with_other_code_does_no_run(tmp_path):
 def test_an_address_where_no_cluster_answers_is_refused_at_once(address):
     with pytest.raises(InputError, match=f"RAY_ADDRESS='{address}' is not allowed: no Ray cluster answers there"):
         on_cluster.check_answers(address)
+
+
+@pytest.mark.parametrize(("command", "reason"), [("exit 1", "another server"), ("sleep 60", "says nothing for 1 s")])
+def test_a_server_that_is_no_head_is_refused_in_a_sentence(monkeypatch, tmp_path, command, reason):
+    """Ray's question to a head is put by a stand-in for Python here, and by Ray itself below."""
+    asking = tmp_path / "python"
+    asking.write_text(f"#!/bin/sh\n{command}\n")
+    asking.chmod(0o755)
+    monkeypatch.setattr(on_cluster.sys, "executable", str(asking))
+    monkeypatch.setattr(on_cluster, "HEALTH_S", 1)
+    with pytest.raises(InputError, match=f"RAY_ADDRESS='127.0.0.1:80' .*no Ray cluster answers there .*{reason}"):
+        on_cluster.check_is_ray("127.0.0.1:80")
 
 
 class BareNode:
@@ -267,6 +280,18 @@ class TestOnRay:
             new.shutdown()
         assert again.stdout.split()[-1] == "9", again.stderr
         assert 3 <= finished and len(tally.read_text().split()) <= 9 + 3
+
+    def test_another_server_at_the_address_is_refused_in_a_sentence(self, ray, monkeypatch):
+        """And local work goes on."""
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.server_port}")
+        try:
+            with pytest.raises(InputError, match=r"no Ray cluster answers there .*another server"):
+                engine("ray")({"one": spec_of(0)})
+        finally:
+            server.shutdown()
+        assert engine("local")({"one": spec_of(0)})["one"].ok
 
     def test_the_code_travels_as_a_wheel(self, ray, monkeypatch):
         """The driver's wheel is unpacked on the node, where workers import from.
