@@ -4,11 +4,19 @@ import pytest
 import torch
 
 from repro.errors import InputError
-from repro.models import create, list_weights, save_weights
+from repro.models import create, list_weights, load_model, save_weights
+from repro.models.weights import read_card
+from repro.papers import entry
 from repro.papers.data import DataRecipe, load_splits
+from repro.papers.weights import card_text
+from repro.paths import weights_root
 from repro.train import evaluate
 
 NAMES = [f"resnet20-{op}-glyphs" for op in ("adder", "conv", "shift")]
+
+
+TABLES = [name for name in list_weights() if "_t" in name]
+"""Of networks of tables' trainings, by the first word of their names."""
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +25,23 @@ def glyphs():
 
 
 def test_the_weights_that_come_with_the_package_are_listed():
-    assert list_weights() == NAMES
+    assert sorted({*NAMES, *TABLES}) == list_weights() and len(TABLES) >= 6
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_networks_of_tables_load_with_a_card_of_their_table(name):
+    path = weights_root() / f"{name}.safetensors"
+    model, text = load_model(path), path.with_suffix(".md").read_text(encoding="utf-8")
+    table, *_, dataset = name.split("-")
+    card = model.card
+    assert card["seed"] == 0 and card["data"]["dataset"] == dataset and card["provenance"]["git_clean"]
+    recipe, _ = read_card(path)
+    assert text == card_text(recipe, card, scale=entry(table).scale["study"])
+    if dataset == "digits":
+        found = evaluate(model, load_splits(DataRecipe("digits")).test)["accuracy_pct"]
+        assert found == pytest.approx(
+            card["accuracy"]["top1_pct"], abs=1
+        )  # 360 images; other processors round elsewhere
 
 
 @pytest.mark.parametrize("name", NAMES)
