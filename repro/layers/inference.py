@@ -14,13 +14,13 @@ from repro.layers.replace import replace_layers
 from repro.layers.shift import ShiftConv2d, ShiftLinear
 
 
-@torch.no_grad()
 def _check_module(model: object) -> None:
     if not isinstance(model, nn.Module):
         what = model.__name__ if isinstance(model, type) else type(model).__name__
         raise InputError(f"model={what} is not allowed; it must be a torch.nn.Module, built.")
 
 
+@torch.no_grad()
 def quantize_adders(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
     """Replace every adder layer of `model` by its 8-bit form, inputs' ranges taken from `batches`; in place.
 

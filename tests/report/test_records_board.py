@@ -335,7 +335,9 @@ def test_judging_every_claim_on_the_committed_records_takes_seconds():
     assert decided
     for verdict in decided:  # the unit of replication is told with its number, and how far the number may be off
         told = re.search(r"95 % interval .* \d+ (seed|search|supernet)e?s", verdict.evidence)
-        assert verdict.seeds >= 2 and told if verdict.intervals else verdict.seeds >= 6, verdict.claim_id
+        # Without an interval: costs of networks that three searches found, all alike; or six words.
+        alike = 3 if re.search(r"\d (µJ|mJ|ms|million)", verdict.evidence) else 6
+        assert verdict.seeds >= 2 and told if verdict.intervals else verdict.seeds >= alike, verdict.claim_id
 
 
 @pytest.mark.parametrize(

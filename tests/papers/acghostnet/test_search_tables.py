@@ -280,12 +280,10 @@ def test_every_preset_states_its_scale_and_paper_has_the_papers_settings():
 
 
 def test_short_trainings_are_tested_with_re_estimated_batch_norm(monkeypatch, tmp_path):
-    from types import SimpleNamespace
-
     seen = []
     record = lambda _model, batches: seen.append([len(batch) for batch in batches])  # noqa: E731
     monkeypatch.setattr(jobs, "reestimate_batch_norm", record)
-    context = SimpleNamespace(log=lambda **row: None, checkpoint=tmp_path)
+    context = RunContext(tmp_path)
     job = ghost_job("ghostnet", SMOKE.data, SMOKE.shape, TrainRecipe(epochs=0), calibration_images=70)
     jobs.train_network(job, 0, context)
     assert seen == [[70]]

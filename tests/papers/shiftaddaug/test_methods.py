@@ -142,7 +142,7 @@ def test_adders_with_r_take_the_scale_of_each_layer_alone_unless_they_have_one()
     }
     measured = {"stem.conv": 0.988, "head.conv": 2.0}
     assert scales.pop("AugAdd, b of adders' start") == pytest.approx(math.sqrt(0.5))
-    assert len(scales) == 3 and all(scale == measured for scale in scales.values())
+    assert len(scales) == 4 and all(scale == measured for scale in scales.values())
     assert asked["Add with HWS"].method.around is None and len(done) == len(CONTROLS)
     kept = t03._scales({("m", row, 0): done["MobileNetV2-w0.35", "Add with HWS", 0] for row in MAIN})
     assert kept.values.tolist() == [["m", 0, "stem.conv", 0.98765], ["m", 0, "head.conv", 2.0]]
