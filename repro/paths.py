@@ -56,15 +56,17 @@ def home_root() -> Path:
 
 
 def _configured(variable: str) -> Path | None:
-    return _expanded(variable, os.environ[variable]) if os.environ.get(variable) else None
+    return expanded(variable, os.environ[variable]) if os.environ.get(variable) else None
 
 
-def _expanded(name: str, value: object) -> Path:
-    """A folder with ~ written out; InputError for what is none."""
+def expanded(name: str, value: str | os.PathLike) -> Path:
+    """A folder with ~ written out; InputError for what is none, or lies in a home that this machine does not know."""
     try:
-        return Path(value).expanduser()  # type: ignore[arg-type]
-    except (TypeError, RuntimeError) as error:
-        raise InputError(f"{name}={value!r} is not allowed ({error}); name a folder.") from error
+        return Path(value).expanduser()
+    except TypeError as error:
+        raise InputError(f"{name}={value!r} is not allowed; name a folder.") from error
+    except RuntimeError as error:
+        raise InputError(f"{name}={value!r} is not allowed; there is no such home folder.") from error
 
 
 def _folder(variable: str, default: str) -> Path:
@@ -73,7 +75,7 @@ def _folder(variable: str, default: str) -> Path:
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
     """Where data sets lie: the argument, else $REPRO_DATA, else data/raw."""
-    return _expanded("root", root) if root is not None else _folder("REPRO_DATA", "data/raw")
+    return expanded("root", root) if root is not None else _folder("REPRO_DATA", "data/raw")
 
 
 def cache_root() -> Path:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from repro.cli.text import cell, parse_seeds, print_frame, say
 from repro.errors import BackendError, InputError, MissingDataError, check_choice, check_number, require
 from repro.papers import PRESETS
-from repro.paths import write_reference
+from repro.paths import expanded, write_reference
 
 app = typer.Typer(
     help="Regenerate the tables and figures of four papers on multiplication-free neural networks.",
@@ -369,10 +369,7 @@ def _check_folders() -> None:
     """InputError for a variable whose folder begins in the home of somebody whom this machine does not know."""
     for name, value in sorted(os.environ.items()):
         if name.startswith("REPRO_") and value.startswith("~"):
-            try:
-                Path(value).expanduser()
-            except RuntimeError as error:
-                raise InputError(f"{name}={value!r} is not allowed; there is no such home folder.") from error
+            expanded(name, value)
 
 
 def main() -> None:

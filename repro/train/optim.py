@@ -116,7 +116,8 @@ class AdaptiveLR(torch.optim.Optimizer):
     def __init__(self, optimizer: torch.optim.Optimizer, model: nn.Module, *, mode: str = "adder", eta: float = 1 / 15):
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise InputError(f"optimizer is a {type(optimizer).__name__}; it must be a torch.optim.Optimizer.")
-        if inspect.signature(optimizer.step).parameters["closure"].default is inspect.Parameter.empty:
+        closure = inspect.signature(optimizer.step).parameters.get("closure")
+        if closure is not None and closure.default is inspect.Parameter.empty:
             raise InputError(
                 f"optimizer is a {type(optimizer).__name__}, which evaluates a closure several times a step; gradients "
                 "are rescaled once a step, so take one that does without."

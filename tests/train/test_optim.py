@@ -190,6 +190,22 @@ def test_what_is_no_model_number_or_fitting_optimizer_is_refused():
         AdaptiveLR(torch.optim.LBFGS(model.parameters()), model)
 
 
+class Bare(torch.optim.SGD):
+    """An optimiser of somebody's own, whose step takes nothing."""
+
+    def step(self):
+        super().step()
+
+
+def test_an_optimizer_whose_step_takes_no_closure_is_wrapped():
+    model = nn.Sequential(AdderConv2d(1, 1, 1))
+    before = model[0].weight.detach().clone()
+    optimizer = AdaptiveLR(Bare(model.parameters(), lr=0.1), model, eta=0.5)
+    model(torch.ones(1, 1, 1, 1)).sum().backward()
+    optimizer.step()
+    assert float((model[0].weight - before).detach().abs()) == pytest.approx(0.05)  # rate times eta
+
+
 def test_an_optimizer_of_another_model_is_refused():
     with pytest.raises(InputError, match=r"does not hold 2\.weight"):
         AdaptiveLR(torch.optim.SGD(small_network().parameters(), lr=0.1), small_network())
