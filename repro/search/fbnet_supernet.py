@@ -27,7 +27,7 @@ from repro.errors import InputError, check_choice
 from repro.models.build import Builder, init_weights
 from repro.models.fbnet import KINDS, STEM, FBBlock, FBNet, Stage, parse_block, shapes_of, stages_of
 from repro.models.registry import create
-from repro.search.hybrid_supernet import HybridSupernet, _Cell
+from repro.search.hybrid_supernet import HybridSupernet, SharedCell
 from repro.search.space import SearchSpace
 from repro.search.supernet import Path
 from repro.search.weight_sharing import WeightSharing
@@ -101,7 +101,7 @@ class _Choice(FBBlock):
         return {f"{name}.conv": getattr(self, name).conv for name in FILTERS}
 
 
-class _KindCell(_Cell):
+class _KindCell(SharedCell):
     """All operators of one kind of block at one place, and the filters that they share."""
 
     def __init__(self, kind: str, shape: tuple[int, int, int], operators: Sequence[str]):

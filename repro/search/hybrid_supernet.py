@@ -3,8 +3,8 @@
 Every layer holds, for each resolution that it may have, a bottleneck of each operator: 1x1, depthwise 3x3 (the
 position encoding), 3x3, 1x1, around a shortcut. Its two entrances take maps of the same resolution or of the next finer
 one. What is shared (`repro.search.weight_sharing`) are the filters but the depthwise ones; depthwise filters and norms
-belong to an operator, and attention shares nothing. The last norm of every block starts with gamma 0: with 1, all else
-equal, hardly anything trains.
+belong to an operator, and attention shares nothing. The last norm of every block starts with gamma 0. Started with 1,
+all else equal, hardly anything trains: table 6 of ShiftAddNAS has both as controls.
 
     space = HybridSpace((Level(8, 3, 3, stride=1), Level(16, 3, 3)), layers=6)
     supernet = HybridSupernet(space, WeightSharing(), in_channels=1, num_classes=10)
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from repro.augment.train import decayed_parameters
-from repro.errors import InputError, check_choice
+from repro.errors import InputError, check_choice, check_number
 from repro.models.build import Builder, init_weights
 from repro.models.shiftaddnas import BLOCKS, AttentionBlock
 from repro.search.hybrid_space import OUT, HybridSpace, Level
@@ -147,12 +147,12 @@ class _Hybrid(nn.Module, abc.ABC):
         forms = {False: (OUT * levels[level].planes, 1), True: (finer, levels[level].stride)}
         return {FINER if each else SAME: forms[each] for each in first}
 
-    def _start(self) -> None:
-        """Weights before training."""
+    def _start(self, last_gamma: float = 0.0) -> None:
+        """Weights before training; `last_gamma` of every block's last norm."""
         init_weights(self)
         for module in self.modules():
             if isinstance(module, HybridBlock | AttentionBlock):
-                nn.init.zeros_(module.leave.norm.weight)
+                nn.init.constant_(module.leave.norm.weight, last_gamma)
 
     @abc.abstractmethod
     def _through(self, x: Tensor) -> Tensor:
@@ -196,7 +196,7 @@ class HybridNetwork(_Hybrid):
         return x
 
 
-class _Cell(nn.Module):
+class SharedCell(nn.Module):
     """All choices of one layer at one resolution, and the filters that they share."""
 
     def __init__(self, build: Builder, entrances: Entrances, level: Level):
@@ -236,22 +236,30 @@ class HybridSupernet(_Hybrid):
     Args:
         sharing: what operators share; `WeightSharing(shared=False)` nothing.
         in_channels, num_classes, form: as in `HybridNetwork`.
+        last_gamma: what the last norm of every block starts with; at 0 a block begins as its shortcut alone.
     """
 
     def __init__(
-        self, space: HybridSpace, sharing: WeightSharing, *, in_channels: int, num_classes: int, form: str = "cifar"
+        self,
+        space: HybridSpace,
+        sharing: WeightSharing,
+        *,
+        in_channels: int,
+        num_classes: int,
+        form: str = "cifar",
+        last_gamma: float = 0.0,
     ):
         super().__init__(space, in_channels, num_classes, form)
         self.sharing = sharing
         layers = []
         for layer in range(space.layers):
             cells = {
-                str(level): _Cell(Builder(), self._entrances(level, first), space.levels[level])
+                str(level): SharedCell(Builder(), self._entrances(level, first), space.levels[level])
                 for level, first in space.places(layer).items()
             }
             layers.append(nn.ModuleDict(cells))
         self.layers = nn.ModuleList(layers)
-        self._start()
+        self._start(check_number("last_gamma", last_gamma, minimum=0))
         if sharing.shared:
             for cells in self.layers:
                 for cell in cells.values():
@@ -263,7 +271,7 @@ class HybridSupernet(_Hybrid):
         self.path = self.space.check(path)
         return self.path
 
-    def cell(self, layer: int, block: str) -> tuple[_Cell, str]:
+    def cell(self, layer: int, block: str) -> tuple[SharedCell, str]:
         """The cell that holds a block of a path, and the block's operator."""
         return self.layers[layer][block[:-1]], BLOCKS[block[-1]]
 

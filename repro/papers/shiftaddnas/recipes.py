@@ -94,7 +94,7 @@ _SCALED = (
 )
 SCALE = {
     "smoke": "Three paths of three layers, one epoch on 64 images: checks that everything runs, says nothing.",
-    "quick": f"{_SCALED} 16 paths, six of thirteen ways of sharing; two seeds of table 6, one search elsewhere.",
+    "quick": f"{_SCALED} 16 paths, six of fifteen ways of sharing; two seeds of table 6, one search elsewhere.",
     "study": f"{_SCALED} 24 paths.",
     "paper": "Sixteen layers at four resolutions as in table 2, CIFAR-100 at 224 pixels as in the public logs; "
     "RandAugment, mixup, cutmix and random erasing are left out.",

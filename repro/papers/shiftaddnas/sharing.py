@@ -49,12 +49,16 @@ MODES = {
     "T and KL as released": WeightSharing(
         remap="released", factors="random", pieces=100, divergence="softmax", weight=10.0, scale=2.0
     ),
+    "w/o WS, last gamma 1": WeightSharing(shared=False),
+    "T fitted, last gamma 1": WeightSharing(start="he", divergence="none"),
 }
 """Ways of sharing. The two of table 6 have its names: naive sharing is one pool at He's scale; HWS is equations 7 and 8
 as printed, on a pool at unit scale. The others tell T from its scale: a naive pool at unit scale, one learnt factor in
 place of T's 200, T on a pool at He's scale; or they change the divergence: its weight, lambda (2 in the public code),
 its form. "T and KL as released" takes these two from the public code and nothing else: see
-`repro.search.hybrid_supernet`."""
+`repro.search.hybrid_supernet`. The two of `LAST_GAMMAS` share as those without it in their names."""
+LAST_GAMMAS = {"w/o WS, last gamma 1": 1.0, "T fitted, last gamma 1": 1.0}
+"""Way of sharing -> what the last norm of every block starts with where it is not 0."""
 PRINTED = ("w/ Naive WS", "w/ HWS")
 """Those of table 6, which a search goes by too."""
 PLAIN = {"own weights": "w/o WS", "He's scale": "w/ Naive WS", "unit scale": "naive, N(0, 1)"}
@@ -112,7 +116,10 @@ class SharingRecipe:
 
 @dataclasses.dataclass(frozen=True)
 class SupernetRun:
-    """One supernet, the paths that it scores, and the search that it serves if there is one."""
+    """One supernet, the paths that it scores, and the search that it serves if there is one.
+
+    `last_gamma`: as `HybridSupernet`.
+    """
 
     data: DataRecipe
     space: HybridSpace
@@ -120,6 +127,7 @@ class SupernetRun:
     train: TrainRecipe
     paths: tuple[tuple[str, ...], ...]
     search: Search | None = None
+    last_gamma: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +151,7 @@ def supernet_specs(recipe: SharingRecipe, modes: Iterable[str], seeds) -> dict[t
             recipe.training(mode),
             ranked,
             search=recipe.search if mode in PRINTED else None,
+            last_gamma=LAST_GAMMAS.get(mode, 0.0),
         )
         for mode in modes
     }
@@ -211,7 +220,7 @@ def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
     splits = load_splits(run.data)
     train, held_out, test = (prepare(part, device()) for part in (splits.train, splits.held_out, splits.test))
     torch.manual_seed(seed)
-    supernet = HybridSupernet(run.space, run.sharing, **form_of(run.data)).to(device())
+    supernet = HybridSupernet(run.space, run.sharing, **form_of(run.data), last_gamma=run.last_gamma).to(device())
     begun = shown_weights(supernet)
     history = fit_logged(supernet, train, run.train, seed, context)
     value = {"detail": history.detail, "params": sum(p.numel() for p in supernet.parameters())}

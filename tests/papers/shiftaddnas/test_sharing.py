@@ -12,7 +12,7 @@ from repro.errors import InputError
 from repro.papers.data import load_splits
 from repro.papers.shiftaddnas import f02, f06, fbnet_space, networks, recipes, sharing, t06, t07
 from repro.papers.shiftaddnas.kernel_view import kernel_explorer
-from repro.papers.shiftaddnas.path_search import COSTS, Search, dearest, path_costs, search_paths
+from repro.papers.shiftaddnas.path_search import COSTS, Search, dearest, form_of, path_costs, search_paths
 from repro.papers.tuning import tuning_of
 from repro.runs import Outcome
 from repro.runs.store import RunContext
@@ -114,6 +114,24 @@ def test_ranked_paths_are_fixed_and_all_ways_of_sharing_rank_the_same():
     assert {mode for (mode, _), spec in specs.items() if spec.recipe.search} == set(sharing.PRINTED)
 
 
+def test_controls_start_the_last_norm_of_every_block_with_one_and_are_else_as_the_way_that_they_are_named_after():
+    specs = {mode: spec.recipe for (mode, _), spec in sharing.supernet_specs(RECIPE, sharing.MODES, [0]).items()}
+    assert {mode for mode, run in specs.items() if run.last_gamma} == set(sharing.LAST_GAMMAS)
+    for mode in sharing.LAST_GAMMAS:
+        run, plain = specs[mode], specs[mode.removesuffix(", last gamma 1")]
+        assert dataclasses.replace(run, last_gamma=0.0) == plain
+    made = {}
+    for gamma in (0.0, 1.0):
+        torch.manual_seed(0)
+        made[gamma] = HybridSupernet(RECIPE.space, sharing.MODES["T fitted"], **form_of(RECIPE.data), last_gamma=gamma)
+    changed = {
+        name for name, tensor in made[0.0].state_dict().items() if not torch.equal(tensor, made[1.0].state_dict()[name])
+    }
+    assert changed == {name for name in made[0.0].state_dict() if name.endswith("leave.norm.weight")}
+    with pytest.raises(InputError, match="last_gamma=-1 is not allowed; it must be a finite number at least 0"):
+        HybridSupernet(RECIPE.space, sharing.MODES["T fitted"], **form_of(RECIPE.data), last_gamma=-1)
+
+
 def judged_by(splits, monkeypatch, module):
     """Networks that are judged get the loss 1 on held-out images, 2 on test and 3 on training images; no training.
 
@@ -170,7 +188,7 @@ def test_ways_of_sharing_are_what_their_names_say():
     assert dataclasses.replace(hws, divergence="none") == ways["HWS w/o KL"]
     assert {way.factors for way in ways.values() if way.remap == "transform"} >= {"ones", "fitted"}
     assert {way.divergence for way in ways.values()} == {"none", "entropy", "closed", "softmax"}
-    assert not ways["w/o WS"].shared and all(way.shared for name, way in ways.items() if name != "w/o WS")
+    assert all(way.shared != name.startswith("w/o WS") for name, way in ways.items())
     assert set(sharing.PRINTED) | set(t06.CONTROLS) | set(t06.CONTROLS.values()) <= set(ways)
 
 
