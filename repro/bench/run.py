@@ -205,21 +205,32 @@ def step_rows(setting: Setting, outcome: Outcome) -> Iterator[Row]:
 
 
 def _step_row(network, op: str, timing, peer: str, base, peak: float | None, setting: Setting) -> Row:
-    return Row(
+    return _timed_row(
         op=f"{network.model} {op}",
         backend="auto" if setting.device == "cpu" else "cuda",
         mode="training step",
         kind="network",
         shape=f"{network.batch}x3x{network.size}x{network.size}",
         dtype="float32",
-        ms_p50=timing.p50,
-        ms_p20=timing.p20,
-        ms_p80=timing.p80,
-        peer=peer,
-        peer_ms_p50=base.p50,
-        ratio=timing.p50 / base.p50,
-        terms_per_s=None,
+        timings=(timing, peer, base),
         peak_mem_mib=peak,
+        setting=setting,
+    )
+
+
+def _timed_row(*, timings, setting: Setting, peak_mem_mib: float | None = None, **about: str) -> Row:
+    """A row without a count of terms; `timings`: ours, the peer's name, the peer's."""
+    ours, peer, theirs = timings
+    return Row(
+        **about,
+        ms_p50=ours.p50,
+        ms_p20=ours.p20,
+        ms_p80=ours.p80,
+        peer=peer,
+        peer_ms_p50=theirs.p50,
+        ratio=ours.p50 / theirs.p50,
+        terms_per_s=None,
+        peak_mem_mib=peak_mem_mib,
         pct_of_bound=None,
         **setting.context,
     )
@@ -266,24 +277,15 @@ def engine_rows(setting: Setting, outcome: Outcome) -> Iterator[Row]:
         outcome.left_out.append(engines.NO_RAY)
     for name, peer in engines.PEERS.items():
         if name in timings:
-            ours, theirs = timings[name], timings[peer]
-            yield Row(
+            yield _timed_row(
                 op=f"engine {name}",
                 backend="cpu",
                 mode="overhead of a run",
                 kind="runs",
                 shape=f"{runs} runs on {engines.WORKERS} workers",
                 dtype="",
-                ms_p50=ours.p50,
-                ms_p20=ours.p20,
-                ms_p80=ours.p80,
-                peer=peer,
-                peer_ms_p50=theirs.p50,
-                ratio=ours.p50 / theirs.p50,
-                terms_per_s=None,
-                peak_mem_mib=None,
-                pct_of_bound=None,
-                **setting.context,
+                timings=(timings[name], peer, timings[peer]),
+                setting=setting,
             )
 
 

@@ -155,9 +155,7 @@ def _problem(node: ast.AST) -> str | None:
         if name in ("approx", "equivalent") and limits[1] is not None and limits[1] < 0:
             return f"calls {name}() with the tolerance {limits[1]:g}; it must be at least 0"
         if name == "within" and None not in limits and limits[0] > limits[1]:
-            return (
-                f"calls within() with limits from {limits[0]:g} to {limits[1]:g}; the first must not be larger"
-            )
+            return f"calls within() with limits from {limits[0]:g} to {limits[1]:g}; the first must not be larger"
     return None
 
 
