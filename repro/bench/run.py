@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from repro.bench import memory, records, selection, timer, training
+from repro.bench import engines, memory, records, selection, timer, training
 from repro.bench.ceiling import Ceiling, cpu_ceiling
 from repro.bench.gate import CheckFailed
 from repro.bench.records import Row
@@ -15,9 +15,9 @@ from repro.bench.shapes import all_shapes, quick_shapes
 from repro.errors import BackendError, check_choice, check_int
 
 GROUPS = {**OPERATOR_GROUPS, "selection": selection.cases}
-NETWORK_GROUPS = ("steps", "memory")
-GROUP_NAMES = (*GROUPS, *NETWORK_GROUPS)
-CPU_ONLY = ("memory", "selection")
+FURTHER_GROUPS = ("steps", "memory", "engines")
+GROUP_NAMES = (*GROUPS, *FURTHER_GROUPS)
+CPU_ONLY = ("memory", "selection", "engines")
 QUICK_GROUPS = ("forward", "training", "depthwise", "int8", "steps", "memory")
 
 NO_GPU = "no CUDA device: GPU rows are not measured"
@@ -132,6 +132,8 @@ def _group_rows(name: str, setting: Setting, limits: Ceiling | None, outcome: Ou
         yield from step_rows(setting, outcome)
     elif name == "memory":
         yield from memory_rows(setting, outcome)
+    elif name == "engines":
+        yield from engine_rows(setting, outcome)
     else:
         for case in GROUPS[name](setting.device, setting.quick):
             try:
@@ -203,21 +205,32 @@ def step_rows(setting: Setting, outcome: Outcome) -> Iterator[Row]:
 
 
 def _step_row(network, op: str, timing, peer: str, base, peak: float | None, setting: Setting) -> Row:
-    return Row(
+    return _timed_row(
         op=f"{network.model} {op}",
         backend="auto" if setting.device == "cpu" else "cuda",
         mode="training step",
         kind="network",
         shape=f"{network.batch}x3x{network.size}x{network.size}",
         dtype="float32",
-        ms_p50=timing.p50,
-        ms_p20=timing.p20,
-        ms_p80=timing.p80,
-        peer=peer,
-        peer_ms_p50=base.p50,
-        ratio=timing.p50 / base.p50,
-        terms_per_s=None,
+        timings=(timing, peer, base),
         peak_mem_mib=peak,
+        setting=setting,
+    )
+
+
+def _timed_row(*, timings, setting: Setting, peak_mem_mib: float | None = None, **about: str) -> Row:
+    """A row without a count of terms; `timings`: ours, the peer's name, the peer's."""
+    ours, peer, theirs = timings
+    return Row(
+        **about,
+        ms_p50=ours.p50,
+        ms_p20=ours.p20,
+        ms_p80=ours.p80,
+        peer=peer,
+        peer_ms_p50=theirs.p50,
+        ratio=ours.p50 / theirs.p50,
+        terms_per_s=None,
+        peak_mem_mib=peak_mem_mib,
         pct_of_bound=None,
         **setting.context,
     )
@@ -252,6 +265,30 @@ def memory_rows(setting: Setting, outcome: Outcome) -> Iterator[Row]:
         )
 
 
+def engine_rows(setting: Setting, outcome: Outcome) -> Iterator[Row]:
+    """Milliseconds a run that does nothing, a row for each engine; quick runs take few of them, once."""
+    runs, rounds = (50, 1) if setting.quick else (engines.RUNS, engines.ROUNDS)
+    try:
+        timings = engines.measured(runs, rounds)
+    except CheckFailed as problem:
+        outcome.refused.append(f"engines: {problem}; not timed")
+        return
+    if engines.RAY not in timings:
+        outcome.left_out.append(engines.NO_RAY)
+    for name, peer in engines.PEERS.items():
+        if name in timings:
+            yield _timed_row(
+                op=f"engine {name}",
+                backend="cpu",
+                mode="overhead of a run",
+                kind="runs",
+                shape=f"{runs} runs on {engines.WORKERS} workers",
+                dtype="",
+                timings=(timings[name], peer, timings[peer]),
+                setting=setting,
+            )
+
+
 def save(rows: list[Row]) -> list[str]:
     """Append rows to the records, one file per kind of measurement; returns the file names."""
     files: dict[str, list[Row]] = {}
@@ -261,7 +298,9 @@ def save(rows: list[Row]) -> list[str]:
 
 
 def record_name(row: Row) -> str:
-    """The file a row belongs to: networks, memory, or operator and mode."""
+    """The file a row belongs to: networks, memory, engines, or operator and mode."""
+    if row.op.startswith("engine "):
+        return "engines"
     if row.mode == "training step":
         return "training_step"
     if row.mode == "forward extra memory":

@@ -340,10 +340,12 @@ def _mount() -> None:
     from repro.cli.search import app as search_app
     from repro.cli.site import site
     from repro.cli.train import train, translate
+    from repro.cli.verify import verify
     from repro.cli.weights import weights
 
     app.command()(bench)
     app.command()(forecast)
+    app.command()(verify)
     app.command()(train)
     app.command()(translate)
     app.command()(weights)
@@ -356,7 +358,7 @@ def _mount() -> None:
 STOPPED = 130
 """Exit code of Ctrl-C, which Typer makes of KeyboardInterrupt itself."""
 KEPT = dict.fromkeys(
-    ("tables", "table", "tune", "search", "translate", "weights"),
+    ("tables", "table", "tune", "search", "translate", "verify", "weights"),
     "Finished runs are kept; the same command goes on from here.",
 ) | {
     "train": "A training that is stopped keeps nothing; the same command begins it again.",

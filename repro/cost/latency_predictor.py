@@ -12,7 +12,7 @@ import warnings
 
 import numpy as np
 
-from repro.errors import InputError, check_int
+from repro.errors import InputError, check_choice, check_int
 from repro.models.translation_configs import ATTENTION, BLOCK_TYPES, CROSS_LAYERS, TranslationConfig, translation_config
 
 
@@ -22,7 +22,7 @@ def path_features(config: str | TranslationConfig | dict, *, layers: int = 6) ->
     Width, depth and means over the layers of feed-forward width and heads of encoder and decoder, mean heads of the
     decoder's attention to the encoder and mean encoder layers that it sees; then a one for the block type of each layer
     (Wang et al. 2020, HAT; ShiftAddNAS's code adds the block types).
-    Raises: InputError for a network deeper than `layers`.
+    Raises: InputError for a network deeper than `layers`, or of a block type outside the space.
     """
     config, layers = translation_config(config), check_int("layers", layers, minimum=1)
     sides = (
@@ -35,7 +35,7 @@ def path_features(config: str | TranslationConfig | dict, *, layers: int = 6) ->
             raise InputError(f"the network has {len(ffn)} layers; features are made for at most layers={layers}.")
         numbers += [embed, len(ffn), np.mean(ffn), np.mean(heads)]
         for layer, block in enumerate(blocks or (ATTENTION,) * len(ffn)):
-            types[side, layer, BLOCK_TYPES.index(block)] = 1
+            types[side, layer, BLOCK_TYPES.index(check_choice("block type", block, BLOCK_TYPES))] = 1
     numbers += [np.mean(config.cross_heads), np.mean([CROSS_LAYERS[code] for code in config.cross])]
     return np.concatenate([numbers, types.ravel()])
 

@@ -5,6 +5,9 @@ attention product fully connected with the tokens (times heads) as batch, arrays
 projection, softmax and LayerNorm are free. A "attention+x" block splits the channels in half, one half to attention
 (which keeps its query width), the other to the light branch: linear, time mixing, linear.
 
+An Evolved Transformer is counted but has no energy or latency: the script has no convolution over time like those of
+its cells, and a square kernel of their 3, 7 or 11 taps does not exist.
+
 What the published accounting does besides, and "corrected" undoes:
 
 - The two linears of every light branch, also of the multiplicative one, move 10-bit words and take half a cycle a tap;
@@ -25,9 +28,11 @@ import pandas as pd
 
 from repro.cost.eyeriss import Hardware, LayerShape, Pricing, price, pricing
 from repro.errors import InputError, check_int
+from repro.models.evolved import wide_heads
 from repro.models.translation_configs import (
     ATTENTION,
     CROSS_LAYERS,
+    EVOLVED,
     TIME_KERNELS,
     TranslationConfig,
     translation_config,
@@ -40,8 +45,8 @@ PE_LIMIT = 168
 @dataclass(frozen=True)
 class _Layer:
     name: str
-    shape: LayerShape
-    role: str  # "linear", "matmul", "light linear" or "light mixing"
+    shape: LayerShape | None  # None: not priced
+    role: str  # "linear", "matmul", "light linear", "light mixing" or "time"
     light: str = ""  # operator of the light branch
     weights: int = 0
     macs: int = 0
@@ -100,20 +105,58 @@ def _self_block(name: str, block: str, embed: int, heads: int, qkv: int, kernel:
     return layers
 
 
+def _over_time(name: str, inputs: int, outputs: int, kernel: int, tokens: int) -> _Layer:
+    """A convolution over time, depthwise where it has as many outputs as inputs."""
+    weights = kernel * inputs * (1 if inputs == outputs else outputs)
+    return _Layer(name, None, "time", "", weights, tokens * weights)
+
+
+def _separable(name: str, inputs: int, outputs: int, kernel: int, tokens: int):
+    depthwise = _over_time(f"{name}.over", inputs, inputs, kernel, tokens)
+    return [depthwise, _linear(f"{name}.across", tokens, inputs, outputs)]
+
+
+def _evolved_encoder(name: str, embed: int, heads: int, qkv: int, tokens: int):
+    """An encoder cell without its feed-forward."""
+    return [
+        _linear(f"{name}.gate", tokens, embed, 2 * embed),
+        _linear(f"{name}.left", tokens, embed, 4 * embed),
+        _over_time(f"{name}.right.over", embed, embed // 2, 3, tokens),
+        *_separable(f"{name}.joint", 4 * embed, embed // 2, 9, tokens),
+        *_attention(f"{name}.attention", embed, embed, heads, qkv, tokens, tokens),
+    ]
+
+
+def _evolved_decoder(name: str, embed: int, memory: int, self_heads: int, cross_heads: int, qkv: int, tokens: int):
+    """A decoder cell without its feed-forward and its second attention to the encoder."""
+    return [
+        *_attention(f"{name}.first_attention", embed, embed, wide_heads(self_heads), qkv, tokens, tokens),
+        *_attention(f"{name}.first_cross", embed, memory, cross_heads, qkv, tokens, tokens),
+        *_separable(f"{name}.left", embed, 2 * embed, 11, tokens),
+        *_separable(f"{name}.right", embed, embed // 2, 7, tokens),
+        *_separable(f"{name}.joint", 2 * embed, embed, 7, tokens),
+        *_attention(f"{name}.attention", embed, embed, self_heads, qkv, tokens, tokens),
+    ]
+
+
 def _layers(config: TranslationConfig, tokens: int, qkv: int, cross: tuple[int, ...], published: bool) -> list[_Layer]:
     layers = []
     encoder_types = config.encoder_types or (ATTENTION,) * len(config.encoder_ffn)
     decoder_types = config.decoder_types or (ATTENTION,) * len(config.decoder_ffn)
     for i, (block, ffn, heads) in enumerate(zip(encoder_types, config.encoder_ffn, config.encoder_heads)):
         name, embed = f"encoder.{i}", config.encoder_embed
-        layers += _self_block(name, block, embed, heads, qkv, TIME_KERNELS[min(i, 5)], tokens, published)
+        if block == EVOLVED:
+            layers += _evolved_encoder(name, embed, heads, qkv, tokens)
+        else:
+            layers += _self_block(name, block, embed, heads, qkv, TIME_KERNELS[min(i, 5)], tokens, published)
         layers += [_linear(f"{name}.ffn1", tokens, embed, ffn), _linear(f"{name}.ffn2", tokens, ffn, embed)]
     for i, (block, ffn, heads) in enumerate(zip(decoder_types, config.decoder_ffn, config.self_heads)):
-        name, embed = f"decoder.{i}", config.decoder_embed
-        layers += _self_block(name, block, embed, heads, qkv, TIME_KERNELS[min(i, 5)], tokens, published)
-        layers += _attention(
-            f"{name}.cross", embed, config.encoder_embed, config.cross_heads[i], qkv, tokens, tokens * cross[i]
-        )
+        name, embed, memory = f"decoder.{i}", config.decoder_embed, config.encoder_embed
+        if block == EVOLVED:
+            layers += _evolved_decoder(name, embed, memory, heads, config.cross_heads[i], qkv, tokens)
+        else:
+            layers += _self_block(name, block, embed, heads, qkv, TIME_KERNELS[min(i, 5)], tokens, published)
+        layers += _attention(f"{name}.cross", embed, memory, config.cross_heads[i], qkv, tokens, tokens * cross[i])
         layers += [_linear(f"{name}.ffn1", tokens, embed, ffn), _linear(f"{name}.ffn2", tokens, ffn, embed)]
     return layers
 
@@ -140,7 +183,7 @@ class TranslationCost:
     Attributes:
         params: weights without embeddings, biases and LayerNorm.
         macs: multiply-accumulates (or shift/adder taps) without embedding and output projection.
-        energy_mj, latency_ms: modelled.
+        energy_mj, latency_ms: modelled; NaN for an Evolved Transformer.
         layers: one row per layer: name, role, light, params, macs, energy_mj, latency_ms.
     """
 
@@ -184,15 +227,18 @@ def translation_cost(
     counted = _layers(config, tokens, config.qkv, true_cross, published)
     rows = []
     for layer, true in zip(_layers(config, tokens, priced_qkv, priced_cross, published), counted):
-        cost = price(
-            layer.shape, _pricing(layer, accounting, bits), Hardware(pe_limit=pe_limit), any_rows=not published
-        )
-        rows.append((layer.name, layer.role, layer.light, true.weights, true.macs, cost.energy_mj, cost.latency_ms))
+        energy_mj = latency_ms = math.nan
+        if layer.shape is not None:
+            cost = price(
+                layer.shape, _pricing(layer, accounting, bits), Hardware(pe_limit=pe_limit), any_rows=not published
+            )
+            energy_mj, latency_ms = cost.energy_mj, cost.latency_ms
+        rows.append((layer.name, layer.role, layer.light, true.weights, true.macs, energy_mj, latency_ms))
     table = pd.DataFrame(rows, columns=["name", "role", "light", "params", "macs", "energy_mj", "latency_ms"])
     return TranslationCost(
         params=int(table["params"].sum()),
         macs=int(table["macs"].sum()),
-        energy_mj=float(table["energy_mj"].sum()),
-        latency_ms=float(table["latency_ms"].sum()),
+        energy_mj=float(table["energy_mj"].sum(min_count=len(table))),
+        latency_ms=float(table["latency_ms"].sum(min_count=len(table))),
         layers=table,
     )

@@ -4,10 +4,14 @@ An encoder layer mixes tokens by attention, by a light branch, or by both on hal
 (Wu et al. 2020, Lite Transformer) is a linear layer, a gated linear unit, a convolution over time whose weights are
 shared within each head, and a linear layer. Light add replaces the convolution by an adder, light shift-add also the
 linear layers by shifts. Norms follow their sublayer, as in HAT. The time convolution is not normalised by a softmax.
+
+A network of block type "evolved" is an Evolved Transformer: cells of `repro.models.evolved`, and a norm behind both
+stacks.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -15,11 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from repro.errors import InputError, check_flag, check_int, check_number
-from repro.models.build import Builder, MatMul
+from repro.models.attention import FeedForward, MultiHeadAttention, State
+from repro.models.build import Builder
+from repro.models.evolved import EvolvedDecoderCell, EvolvedEncoderCell
 from repro.models.registry import register
 from repro.models.translation_configs import (
     ATTENTION,
     CROSS_LAYERS,
+    EVOLVED,
     TIME_KERNELS,
     TranslationConfig,
     translation_config,
@@ -28,56 +35,6 @@ from repro.models.translation_configs import (
 # Operators of (linear layers, time convolution) by light type; None leaves the choice to the builder.
 LIGHT_OPERATORS = {"conv": (None, None), "add": (None, "adder"), "shiftadd": ("shift", "adder")}
 KEEP = ("attention", "classifier")
-
-State = dict[str, Tensor]
-"""What a decoder layer keeps of the tokens before and of the source; the first axis is the sentence."""
-
-
-class MultiHeadAttention(nn.Module):
-    """softmax(q k^T / sqrt(d)) v with query width `qkv` whatever the embedding widths."""
-
-    def __init__(self, build: Builder, embed: int, memory: int, heads: int, qkv: int):
-        super().__init__()
-        if qkv % heads:
-            raise InputError(
-                f"heads={heads} of layer {build.path} is not allowed; it must divide the query width {qkv}."
-            )
-        self.heads = heads
-        self.query = build.linear("query", "attention", embed, qkv)
-        self.key = build.linear("key", "attention", memory, qkv)
-        self.value = build.linear("value", "attention", memory, qkv)
-        self.scores, self.context = MatMul(), MatMul()
-        self.out = build.linear("out", "attention", qkv, embed)
-
-    def forward(self, x: Tensor, memory: Tensor, blocked: Tensor | None = None) -> Tensor:
-        """x (N, T, E), memory (N, S, E'), blocked True where a query must not look, broadcast to (N, 1, T, S)."""
-        return self.attend(self._heads(self.query(x)), *self.keys_and_values(memory), blocked)
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (N, heads, tokens, d)
-
-    def keys_and_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """What queries are compared with and what they gather, both (N, heads, S, d)."""
-        return self._heads(self.key(memory)), self._heads(self.value(memory))
-
-    def attend(self, query: Tensor, keys: Tensor, values: Tensor, blocked: Tensor | None) -> Tensor:
-        """Queries (N, heads, T, d) to outputs (N, T, E)."""
-        scores = self.scores(query, keys.transpose(2, 3)) / math.sqrt(query.shape[-1])
-        if blocked is not None:
-            scores = scores.masked_fill(blocked, torch.finfo(scores.dtype).min)
-        return self.out(self.context(scores.softmax(dim=-1), values).transpose(1, 2).flatten(2))
-
-    def step(self, x: Tensor, state: State) -> Tensor:
-        """Self-attention of one more token (N, 1, E) to those before it, which `state` holds."""
-        query, (keys, values) = self._heads(self.query(x)), self.keys_and_values(x)
-        if "keys" in state:
-            keys, values = torch.cat([state["keys"], keys], 2), torch.cat([state["values"], values], 2)
-        state["keys"], state["values"] = keys, values
-        return self.attend(query, keys, values, None)
-
-    def look(self, x: Tensor, state: State) -> Tensor:
-        """Attention of one token (N, 1, E) to a memory whose keys and values `state` holds."""
-        return self.attend(self._heads(self.query(x)), state["memory keys"], state["memory values"], state["blocked"])
 
 
 class LightBranch(nn.Module):
@@ -155,18 +112,6 @@ class TokenMixer(nn.Module):
         return torch.cat([branch.step(part, state) for branch, part in zip(branches, parts)], dim=-1)
 
 
-class FeedForward(nn.Module):
-    """Linear, ReLU, linear."""
-
-    def __init__(self, build: Builder, embed: int, hidden: int):
-        super().__init__()
-        self.linear1 = build.linear("linear1", "feedforward", embed, hidden)
-        self.linear2 = build.linear("linear2", "feedforward", hidden, embed, norm=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear2(torch.relu(self.linear1(x)))
-
-
 class EncoderLayer(nn.Module):
     """Token mixing and feed-forward, each with residual and a norm behind it."""
 
@@ -187,6 +132,8 @@ class EncoderLayer(nn.Module):
 
 class DecoderLayer(nn.Module):
     """Causal token mixing, attention to the last `looks` encoder layers (joined in time), feed-forward."""
+
+    states = 1
 
     def __init__(
         self,
@@ -219,11 +166,11 @@ class DecoderLayer(nn.Module):
         looked = memories[-self.looks :]
         return torch.cat(looked, dim=1), padding.repeat(1, len(looked))[:, None, None, :]
 
-    def start(self, memories: list[Tensor], padding: Tensor) -> State:
+    def start(self, memories: list[Tensor], padding: Tensor) -> list[State]:
         """The state before the first token: what it will see of the encoder."""
         memory, blocked = self._looked(memories, padding)
         keys, values = self.cross.keys_and_values(memory)
-        return {"memory keys": keys, "memory values": values, "blocked": blocked}
+        return [{"memory keys": keys, "memory values": values, "blocked": blocked}]
 
     def step(self, x: Tensor, state: State) -> Tensor:
         """One more token, (N, 1, E); evaluation only."""
@@ -280,11 +227,24 @@ class TranslationTransformer(nn.Module):
         encoder_types = config.encoder_types or (ATTENTION,) * len(config.encoder_ffn)
         decoder_types = config.decoder_types or (ATTENTION,) * len(config.decoder_ffn)
         self.encoder = nn.ModuleList(
-            EncoderLayer(build.at("encoder", i), block, memory, ffn, heads, config.qkv, kernel_in_time(i), dropout)
+            EvolvedEncoderCell(build.at("encoder", i), memory, ffn, heads, config.qkv, dropout)
+            if block == EVOLVED
+            else EncoderLayer(build.at("encoder", i), block, memory, ffn, heads, config.qkv, kernel_in_time(i), dropout)
             for i, (block, ffn, heads) in enumerate(zip(encoder_types, config.encoder_ffn, config.encoder_heads))
         )
         self.decoder = nn.ModuleList(
-            DecoderLayer(
+            EvolvedDecoderCell(
+                build.at("decoder", i),
+                embed,
+                memory,
+                config.decoder_ffn[i],
+                config.self_heads[i],
+                config.cross_heads[i],
+                config.qkv,
+                dropout,
+            )
+            if block == EVOLVED
+            else DecoderLayer(
                 build.at("decoder", i),
                 block,
                 embed,
@@ -299,6 +259,9 @@ class TranslationTransformer(nn.Module):
             )
             for i, block in enumerate(decoder_types)
         )
+        evolved = EVOLVED in encoder_types  # then in all layers; their sums are not normalised yet
+        self.encoder_norm = nn.LayerNorm(memory) if evolved else nn.Identity()
+        self.decoder_norm = nn.LayerNorm(embed) if evolved else nn.Identity()
         self.classifier = None
         if not share_embeddings:
             self.classifier = build.linear("classifier", "classifier", embed, target_vocabulary, bias=False)
@@ -328,6 +291,7 @@ class TranslationTransformer(nn.Module):
 
     def _scores(self, x: Tensor) -> Tensor:
         """Scores of the target words, (..., E) -> (..., vocabulary)."""
+        x = self.decoder_norm(x)
         if self.classifier is None:
             return F.linear(x, self.source_embedding.weight[:, : x.shape[-1]])
         return self.classifier(x)
@@ -339,6 +303,7 @@ class TranslationTransformer(nn.Module):
         for layer in self.encoder:
             x = layer(x, padding)
             memories.append(x)
+        memories[-1] = self.encoder_norm(x)
         return memories, padding
 
     def decode(self, target: Tensor, memories: list[Tensor], padding: Tensor) -> Tensor:
@@ -357,18 +322,18 @@ class TranslationTransformer(nn.Module):
         return self.decode(target, *self.encode(source))
 
     def start(self, source: Tensor) -> list[State]:
-        """Encode (N, S) token ids: the state of each decoder layer before the first target token."""
+        """Encode (N, S) token ids: the states of all decoder layers before the first target token."""
         encoded = self.encode(source)
-        return [layer.start(*encoded) for layer in self.decoder]
+        return [state for layer in self.decoder for state in layer.start(*encoded)]
 
     def step(self, tokens: Tensor, place: int, states: list[State]) -> Tensor:
         """Scores (N, vocabulary) of what follows target token number `place` (from 0), (N,), in evaluation mode.
 
         `states` come from `start` and advance by a token. Each layer computes the operator that `decode` does.
         """
-        x = self._embed_target(tokens[:, None], place)
-        for layer, state in zip(self.decoder, states):
-            x = layer.step(x, state)
+        x, unused = self._embed_target(tokens[:, None], place), iter(states)
+        for layer in self.decoder:
+            x = layer.step(x, *itertools.islice(unused, layer.states))
         return self._scores(x)[:, 0]
 
 

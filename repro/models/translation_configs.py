@@ -1,4 +1,5 @@
-"""Dimensions of translation networks: ShiftAddNAS's elastic space and searched networks, HAT's and Transformer-big's.
+"""Dimensions of translation networks: ShiftAddNAS's elastic space and searched networks, HAT's, Transformer-big's and
+the Evolved Transformer's.
 
 Every layer has its own feed-forward width, heads and block type; a decoder layer also says how many of the last encoder
 layers it attends to (table 1 of the paper).
@@ -14,6 +15,7 @@ ATTENTION = "attention"
 LIGHT_TYPES = ("conv", "add", "shiftadd")
 BLOCK_TYPES = (ATTENTION, *LIGHT_TYPES, *(f"{ATTENTION}+{light}" for light in LIGHT_TYPES))
 DECODER_TYPES = (ATTENTION, *(f"{ATTENTION}+{light}" for light in LIGHT_TYPES))
+EVOLVED = "evolved"  # a cell of the Evolved Transformer; no choice of the space
 TIME_KERNELS = (3, 7, 15, 31, 31, 31)  # taps in time of the light branch, by layer
 CROSS_LAYERS = {-1: 1, 1: 2, 2: 3}  # HAT's coding of how many encoder layers a decoder layer attends to
 
@@ -36,7 +38,8 @@ class TranslationConfig:
 
     Attributes:
         encoder_ffn, encoder_heads, encoder_types: feed-forward width, heads and block type of each encoder layer.
-        decoder_ffn, self_heads, cross_heads, decoder_types: the same for the decoder.
+        decoder_ffn, self_heads, cross_heads, decoder_types: the same for the decoder. Block type "evolved" is that of
+            all layers or of none, and attends to the last encoder layer.
         cross: -1, 1 or 2 per decoder layer: attends to the last 1, 2 or 3 encoder layers.
         encoder_embed, decoder_embed, qkv: embedding and query widths.
         searched: a network of ShiftAddNAS (its script prices attention to several encoder layers).
@@ -78,9 +81,9 @@ class TranslationConfig:
             for number in getattr(self, name):
                 check_int(name, number, minimum=1)
         for block in self.encoder_types:
-            check_choice("encoder block type", block, BLOCK_TYPES)
+            check_choice("encoder block type", block, (*BLOCK_TYPES, EVOLVED))
         for block in self.decoder_types:
-            check_choice("decoder block type", block, DECODER_TYPES)
+            check_choice("decoder block type", block, (*DECODER_TYPES, EVOLVED))
         for choice in self.cross:
             if choice not in CROSS_LAYERS:
                 raise InputError(f"cross={choice!r} is not allowed; it must be -1, 1 or 2 (the last 1, 2 or 3 layers).")
@@ -89,6 +92,14 @@ class TranslationConfig:
                     f"cross={choice} is not allowed; it attends to {CROSS_LAYERS[choice]} encoder layers, "
                     f"and the network has {len(self.encoder_ffn)}."
                 )
+        types = {*(self.encoder_types or (ATTENTION,)), *(self.decoder_types or (ATTENTION,))}
+        if EVOLVED in types and len(types) > 1:
+            raise InputError(
+                f"block type {EVOLVED} beside {', '.join(sorted(types - {EVOLVED}))} is not allowed; all layers of "
+                "encoder and decoder have it, or none."
+            )
+        if EVOLVED in types and {*self.cross} != {-1}:
+            raise InputError(f"cross={self.cross} is not allowed; evolved cells attend to the last encoder layer (-1).")
 
 
 def _types(text: str) -> tuple[str, ...]:
@@ -97,6 +108,36 @@ def _types(text: str) -> tuple[str, ...]:
 
 def _hat(name: str, encoder_ffn, encoder_heads, decoder_ffn, self_heads, cross_heads, cross) -> TranslationConfig:
     return TranslationConfig(name, encoder_ffn, encoder_heads, decoder_ffn, self_heads, cross_heads, cross)
+
+
+def evolved_config(
+    name: str, *, embed: int, layers: tuple[int, int], heads: int, qkv: int | None = None
+) -> TranslationConfig:
+    """The Evolved Transformer (So et al. 2019) in place of a Transformer.
+
+    Args:
+        embed: width of both sides; feed-forward layers have 4 times as much.
+        layers: those of the Transformer's encoder and decoder. Half as many cells make the encoder, two thirds as many
+            the decoder, at least one: for 6 and 6 layers the authors have 3 and 4.
+        heads: of all attentions but the decoder's first; see `repro.models.evolved`.
+        qkv: query width; None: `embed`.
+    """
+    encoder, decoder = (check_int("layers", number, minimum=1) for number in layers)
+    encoder, decoder = max(1, encoder // 2), max(1, 2 * decoder // 3)
+    return TranslationConfig(
+        name,
+        (4 * embed,) * encoder,
+        (heads,) * encoder,
+        (4 * embed,) * decoder,
+        (heads,) * decoder,
+        (heads,) * decoder,
+        (-1,) * decoder,
+        (EVOLVED,) * encoder,
+        (EVOLVED,) * decoder,
+        encoder_embed=embed,
+        decoder_embed=embed,
+        qkv=embed if qkv is None else qkv,
+    )
 
 
 def _searched(name, encoder_ffn, encoder_heads, encoder_types, decoder_ffn, self_heads, cross_heads, decoder_types):
@@ -114,8 +155,9 @@ def _searched(name, encoder_ffn, encoder_heads, encoder_types, decoder_ffn, self
     )
 
 
-# Transformer (Vaswani et al. 2017), HAT (Wang et al. 2020, sub-transformer configurations as published with it), and
-# the searched networks whose energies the ShiftAddNAS repository records, named by their latency constraint.
+# Transformer (Vaswani et al. 2017), Evolved Transformer (So et al. 2019), HAT (Wang et al. 2020, sub-transformer
+# configurations as published with it), and the searched networks whose energies the ShiftAddNAS repository records,
+# named by their latency constraint.
 CONFIGS: dict[str, TranslationConfig] = {
     config.name: config
     for config in (
@@ -132,6 +174,8 @@ CONFIGS: dict[str, TranslationConfig] = {
             qkv=1024,
             priced_qkv=512,
         ),
+        evolved_config("evolved-base", embed=512, layers=(6, 6), heads=8),
+        evolved_config("evolved-big", embed=1024, layers=(6, 6), heads=16),
         _hat(
             "hat-ende-28.2",
             (3072,) * 6,

@@ -151,14 +151,26 @@ def _problem(node: ast.AST) -> str | None:
             return f"calls {name}() where a text in quotes is required"
         if name == "printed" and not _printed_value(node):
             return "calls printed() with a second argument that is not a number other than 0 as the paper prints it"
+        limits = [_constant(arg) for arg in node.args[1:]]
+        if name in ("approx", "equivalent") and limits[1] is not None and limits[1] < 0:
+            return f"calls {name}() with the tolerance {limits[1]:g}; it must be at least 0"
+        if name == "within" and None not in limits and limits[0] > limits[1]:
+            return f"calls within() with limits from {limits[0]:g} to {limits[1]:g}; the first must not be larger"
     return None
+
+
+def _constant(node: ast.expr) -> float | None:
+    """The number that is written there, None if it is none."""
+    negative = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+    number = node.operand if negative else node
+    if not isinstance(number, ast.Constant) or isinstance(number.value, str):
+        return None
+    return -number.value if negative else number.value
 
 
 def _printed_value(call: ast.Call) -> float:
     """The number that printed() compares with; 0 where its second argument is none."""
-    node = call.args[1]
-    number = node.operand if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) else node
-    return number.value if isinstance(number, ast.Constant) and not isinstance(number.value, str) else 0.0
+    return _constant(call.args[1]) or 0.0
 
 
 @functools.lru_cache(maxsize=1024)

@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from repro.errors import InputError, check_choice
-from repro.paths import json_object, records_root, results_root, write_text
+from repro.paths import json_object, records_root, results_root, sealed_json, unsealed_json, write_text
 from repro.report.conform import conform
 from repro.report.published import figure_ids, table_ids
 
@@ -39,6 +39,11 @@ class Record:
     dataset: str
     frame: pd.DataFrame = field(repr=False)
     provenance: dict = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Table, preset and data set, which no two records share."""
+        return f"{self.table_id} {self.preset} {self.dataset}"
 
     @property
     def label(self) -> str:
@@ -237,11 +242,39 @@ def latest(
     )
 
 
-FRESHNESS = ("as made", "code changed since", "not known")
+VERIFIED_FILE = "verified.json"
+
+
+def verified(root: Path | None = None) -> list[dict[str, Any]]:
+    """What `repro verify` has found beside the committed records; none where the file is absent or damaged.
+
+    Each: of (table, preset and data set of a record), label (a kind of its runs), made and now (fingerprints of the
+    record's code and of the code that gave the same answers), runs, answers, and where that was.
+    """
+    try:
+        noted = unsealed_json((root or results_root()) / VERIFIED_FILE)["verified"]
+        return [one for one in noted if {"of", "label", "made", "now"} <= set(one)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def note_verified(record: Record, label: str, now: str, about: Mapping[str, Any], root: Path | None = None) -> None:
+    """Add to `verified` that the code `now` gives a record's answers; what was said of that record and label goes."""
+    others = [one for one in verified(root) if (one["of"], one["label"]) != (record.name, label)]
+    made = record.provenance["code"][label]
+    others.append({"of": record.name, "label": label, "made": made, "now": now, **about})
+    noted = sorted(others, key=lambda one: (one["of"], one["label"]))
+    write_text((root or results_root()) / VERIFIED_FILE, sealed_json({"verified": noted}) + "\n")
+
+
+FRESHNESS = ("as made", "verified", "code changed since", "not known")
 
 
 def freshness(record: Record, now: Mapping[str, str] | None) -> str:
     """Whether the code that made a record is the code of today: one of `FRESHNESS`.
+
+    "verified": the code has changed, and runs of every kind that was concerned, repeated with today's code, gave the
+    answers that the record holds, bit for bit (`repro verify`).
 
     Args:
         record: its provenance holds `code`, the fingerprint of the run function, or one per kind of run.
@@ -253,5 +286,12 @@ def freshness(record: Record, now: Mapping[str, str] | None) -> str:
         return "code changed since"
     if not made or not now:
         return "not known"
-    same = dict(made) == dict(now) if isinstance(made, Mapping) else set(now.values()) == {made}
-    return "as made" if same else "code changed since"
+    if not isinstance(made, Mapping):
+        return "as made" if set(now.values()) == {made} else "code changed since"
+    if dict(made) == dict(now):
+        return "as made"
+    seen = {(one["label"], one["made"], one["now"]) for one in verified() if one["of"] == record.name}
+    repeated = set(made) == set(now) and all(
+        made[label] == now[label] or (label, made[label], now[label]) in seen for label in made
+    )
+    return "verified" if repeated else "code changed since"

@@ -277,7 +277,8 @@ class _Feeder:
             _kill(pool)
             raise
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # Idle workers are waited for: a program that ends meanwhile would stumble over their closed pipes.
+            pool.shutdown(wait=not running, cancel_futures=True)
 
     def _end_late(self, pool: ProcessPoolExecutor, running: dict[Future, int], sent: dict[Future, float]) -> bool:
         """If the time of a run is up, end it, and the pool with it. A run begins when it writes its config."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from repro.augment.layers import WideConv2d
-from repro.bench import bars, ceiling, gate, peers, records, registry, run, selection, summary, timer, training
+from repro.bench import bars, ceiling, engines, gate, peers, records, registry, run, selection, summary, timer, training
 from repro.bench.ceiling import Ceiling
 from repro.bench.registry import Case
 from repro.bench.shapes import NETWORKS, ConvShape, Network, all_shapes, network_shapes, quick_shapes
@@ -488,6 +489,20 @@ def test_selection_is_timed_only_if_it_is_right(setting):
     for wrong in (dropped, plain, dataclasses.replace(right, front=[0] * 64)):
         with pytest.raises(gate.CheckFailed):
             selection.check(accuracy, energy, wrong, 32)
+
+
+@pytest.mark.timeout(300)
+def test_engines_are_timed_beside_processes_that_store_nothing_if_their_answers_are_right(setting, monkeypatch):
+    before = os.environ.get("REPRO_RUNS")
+    outcome = run.run(["engines"], setting)
+    rows = {row.op: row for row in outcome.rows}
+    row = rows["engine local"]
+    assert row.peer == engines.BARE and row.ms_p50 > 0 and row.ratio == pytest.approx(row.ms_p50 / row.peer_ms_p50)
+    assert run.record_name(row) == "engines" and os.environ.get("REPRO_RUNS") == before
+    assert ("engine ray" in rows) == (engines.NO_RAY not in outcome.left_out)
+
+    monkeypatch.setattr(engines, "load_result", lambda spec: None)
+    assert run.run(["engines"], setting).refused == ["engines: engine local did not store its runs; not timed"]
 
 
 def test_a_bar_in_milliseconds_is_met_from_below():

@@ -76,6 +76,10 @@ def test_version_names_the_git_revision(call):
         (["forecast", "acghostnet_t06", "--preset", "smoke", "--gpus", "1 \u00b2"], "gpus='\u00b2' is not allowed"),
         (["forecast", "acghostnet_t06", "--preset", "smoke", "--price", "nan"], "price=nan is not allowed"),
         (["forecast", "acghostnet_t06", "--preset", "smoke", "--price", "-1"], "price=-1.0 is not allowed"),
+        (["verify", "acghostnet_t02"], "table_id='acghostnet_t02' is not allowed; it has no record of trainings"),
+        (["verify", "acghostnet_t01", "--preset", "paper"], "it has no record of trainings at paper"),
+        (["verify", "acghostnet_f06"], "its record holds no answers to compare with"),
+        (["verify", "acghostnet_t01", "--runs", "0"], "runs=0 is not allowed; it must be a whole number at least 1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

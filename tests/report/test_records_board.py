@@ -34,7 +34,7 @@ from repro.report.board import (
 )
 from repro.report.examples import pack
 from repro.report.published import figure_ids, listing, table_ids
-from repro.report.records import Record, freshness, read_record
+from repro.report.records import VERIFIED_FILE, Record, freshness, note_verified, read_record, verified
 from repro.report.verdicts import AGREES, criterion
 
 PROVENANCE = {
@@ -356,6 +356,25 @@ def test_judging_every_claim_on_the_committed_records_takes_seconds():
 def test_a_record_is_fresh_while_the_code_of_its_runs_is_the_same(made, now, answer):
     provenance = PROVENANCE | ({"code": made} if made else {})
     assert freshness(Record("acghostnet_t06", "quick", "digits", frame(), provenance), now) == answer
+
+
+def test_a_record_is_verified_where_every_kind_that_changed_was_repeated_with_the_code_of_today(results):
+    code, now = {"search": "a", "network": "b", "entry": "e"}, {"search": "c", "network": "d", "entry": "e"}
+    record = Record("acghostnet_t06", "quick", "digits", frame(), PROVENANCE | {"code": code})
+    note_verified(record, "search", "c", {"runs": 1}, results)
+    assert freshness(record, now) == "code changed since"
+    note_verified(record, "network", "x", {"runs": 1}, results)
+    note_verified(record, "network", "d", {"runs": 2}, results)
+    assert freshness(record, now) == "verified" and [one["runs"] for one in verified(results)] == [2, 1]
+    assert freshness(record, now | {"network": "later"}) == "code changed since"
+    assert freshness(record, now | {"entry": "f"}) == "code changed since"
+    assert freshness(record, now | {"recipe": "changed"}) == "code changed since"
+    other = Record("acghostnet_t06", "study", "digits", frame(), PROVENANCE | {"code": code})
+    assert freshness(other, now) == "code changed since"
+
+    kept = results / VERIFIED_FILE
+    kept.write_text(kept.read_text().replace('"d"', '"z"'))  # an edited file says nothing
+    assert verified(results) == [] and freshness(record, now | {"network": "z"}) == "code changed since"
 
 
 def test_the_board_says_whose_code_made_a_record_and_links_to_the_file(results):

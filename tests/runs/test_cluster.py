@@ -4,6 +4,7 @@ import dataclasses
 import http.server
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -218,6 +219,11 @@ class TestOnRay:
         for key, outcome in there.items():
             assert (outcome.state, outcome.value) == (here[key].state, here[key].value)
         assert "seed 7 is odd" in there["odd"].message
+
+    def test_progress_shows_runs_nodes_and_the_time_left(self, cluster, capsys):
+        engine("ray", progress=True)({seed: spec_of(seed, sleep_s=0.5) for seed in range(6)})
+        shown = capsys.readouterr().err.split("\r")
+        assert any(re.search(r"[1-5]/6 \[\d\d:\d\d<\d\d:\d\d, .*failed=0, nodes=2\]", line) for line in shown), shown
 
     def test_a_worker_that_dies_is_another_try_from_the_checkpoint(self):
         outcome = engine("ray", workers=1)({"one": spec_of(0, "resume")})["one"]

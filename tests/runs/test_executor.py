@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -201,6 +202,16 @@ def wait_until(condition, seconds=60):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_progress_shows_how_many_runs_are_done_in_progress_and_failed_and_the_time_left(capsys):
+    specs = [*specs_of("add_up", range(3), sleep_s=0.1), *specs_of("fail_on_odd", [3])]
+    run_many(specs, workers=2, progress=True)
+    shown = capsys.readouterr().err.split("\r")
+    whole = re.compile(r"\s*\d+%\|.*\| (\d)/4 \[\d\d:\d\d<[\d:?]+, .*(?:run/s|s/run).*\]")
+    steps = [int(found.group(1)) for line in shown if (found := whole.match(line))]
+    assert steps == sorted(steps) and steps[0] < 4 and steps[-1] == 4, shown
+    assert any("failed=0, running=2" in line for line in shown), shown
 
 
 @pytest.mark.parametrize("interrupts", [1, 2])

@@ -54,6 +54,50 @@ def test_headings_are_in_order_and_pictures_have_words(site):
             assert all(after - before <= 1 for before, after in zip(found.ranks, found.ranks[1:])), path.name
 
 
+FAINT = """() => {
+  const channel = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const parts = text => text.match(/[0-9.]+/g).map(Number);
+  const over = (top, ground) => {
+    const a = top.length > 3 ? top[3] : 1;
+    return [0, 1, 2].map(i => a * top[i] + (1 - a) * ground[i]);
+  };
+  const ground = element => {
+    const layers = [];
+    for (let e = element; e; e = e.parentElement) layers.push(parts(getComputedStyle(e).backgroundColor));
+    return layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255]);
+  };
+  const found = [];
+  for (const e of document.querySelectorAll("body *")) {
+    const words = [...e.childNodes].filter(n => n.nodeType === 3).map(n => n.data.trim()).join("");
+    if (!words || !e.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
+    const style = getComputedStyle(e), behind = ground(e), ink = over(parts(style.color), behind);
+    const [dark, bright] = [light(ink), light(behind)].sort((a, b) => a - b);
+    const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    if ((bright + 0.05) / (dark + 0.05) < (large ? 3 : 4.5)) found.push([e.className, style.color, words.slice(0, 40)]);
+  }
+  return [light(ground(document.body)), found];
+}"""
+"""Luminance of a page's ground, and what is written on it with less contrast than WCAG 2 (AA) asks for."""
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_words_stand_out_from_their_ground_in_the_light_and_in_the_dark(site, scheme):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
+        tab = browser.new_context(color_scheme=scheme, viewport={"width": 1440, "height": 900}, offline=True).new_page()
+        for name in ("index", "entries/shiftaddaug_t03", "api/repro.layers", "README", "claims"):
+            tab.goto((site.folder / f"{name}.html").as_uri())
+            ground, faint = tab.evaluate(FAINT)
+            assert (ground > 0.5) == (scheme == "light"), name
+            assert faint == [], (name, scheme)
+        browser.close()
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 def test_pages_fit_and_the_claims_are_searched_by_keyboard_without_a_network(site):

@@ -245,7 +245,7 @@ NETWORKS: dict[tuple[str, str], NetworksRecipe] = {
         "study",
         "digits",
         DataRecipe("digits"),
-        tuple(row for row in CNN_ROWS if row not in ("ResNet101", "ResNet152")) + NAS_ROWS,
+        CNN_ROWS + NAS_ROWS,
         variants=_SMALL_VARIANTS,
         rates=(0.03, 0.1, 0.4, 1.2, 3.2),
         lengths=(0.25, 1.0),

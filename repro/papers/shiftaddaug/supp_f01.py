@@ -8,6 +8,7 @@ does.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from repro.papers.shiftaddaug.comparing import train_all
 from repro.papers.shiftaddaug.methods import AUGSHIFT, MAIN
 from repro.papers.shiftaddaug.recipes import SCALE, SEEDS, MethodsRecipe, presets
 from repro.papers.table import Drawing, Table
+from repro.report.decide import Atom, Row
 from repro.report.figures import legend_below, new_figure
 from repro.report.palette import COLOURS, lighter
 
@@ -73,6 +75,45 @@ def _long_run(recipe, seeds, run):
     return {"long": pd.DataFrame(rows), "long_curves": pd.DataFrame(curves)}
 
 
+def _gained(long, better, than) -> tuple[float, float]:
+    """95 % interval over seeds of a difference of test accuracies; NaN without two seeds of each.
+
+    Args: better, than: (method, epochs).
+    """
+    trained = long.dropna(subset="accuracy_pct").groupby(["method", "epochs"])["accuracy_pct"]
+    rows = {key: Row(values.to_numpy(), "accuracy_pct") for key, values in trained}
+    if better not in rows or than not in rows:
+        return math.nan, math.nan
+    return Atom({rows[better]: 1.0, rows[than]: -1.0}, pool=rows.values()).bounds()
+
+
+MISSING = {
+    (True, False): "the training's length is missing, not the network's capacity",
+    (False, True): "capacity is missing, not length",
+    (True, True): "both length and capacity are missing",
+    (False, False): "neither length nor capacity is shown to be missing",
+}
+"""(more epochs help, augmentation helps after the most epochs) -> what our scale lacks."""
+
+
+def missing_sentences(long):
+    """For each operator whether length or capacity is missing, by 95 % intervals over seeds of the two gains."""
+    short, longest = sorted(long["epochs"].unique())
+    sentences = []
+    for augmented, direct in DIRECT.items():
+        gains = {
+            f"{longest} epochs for {short}": _gained(long, (direct, longest), (direct, short)),
+            f"augmentation at {longest}": _gained(long, (augmented, longest), (direct, longest)),
+        }
+        text = ", ".join(f"{what} {low:+.1f} to {high:+.1f} points" for what, (low, high) in gains.items())
+        if any(math.isnan(low) for low, _ in gains.values()):
+            sentences.append(f"{direct}: too few trainings to say what is missing.")
+        else:
+            verdict = MISSING[tuple(low > 0 for low, _ in gains.values())]
+            sentences.append(f"{direct}: {verdict} ({text}; 95 % intervals over seeds).")
+    return sentences
+
+
 def long_sentences(long):
     """What length gives, what augmentation gives, and how far training images are ahead; means over seeds."""
     mean = long.groupby(["method", "epochs"])[["train_accuracy_pct", "accuracy_pct"]].mean()
@@ -106,13 +147,16 @@ def draw(ours):
     axes.xaxis.get_major_locator().set_params(integer=True)
     legend_below(figure, axes)
     drawings = [Drawing(figure, "Target and augmented network during training, a line per seed.")]
-    curves = ours.attrs.get("extra", {}).get("long_curves", pd.DataFrame())
+    extra = ours.attrs.get("extra", {})
+    curves = extra.get("long_curves", pd.DataFrame())
     return drawings + (
         [
             Drawing(
                 _long_figure(curves),
                 "The long run, training accuracy of the target by epoch: "
-                + " ".join(long_sentences(ours.attrs["extra"]["long"])),
+                + " ".join(
+                    long_sentences(ours.attrs["extra"]["long"]) + missing_sentences(ours.attrs["extra"]["long"])
+                ),
                 "long",
             )
         ]

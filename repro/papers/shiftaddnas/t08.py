@@ -25,7 +25,7 @@ TABLE = Table(
     recipes=RECIPES,
     seeds=SEEDS,
     scale={
-        preset: f"{search_costs.MACHINE} No run of ours stands for Evolved Transformer. The searches of table 3: {text}"
+        preset: f"{search_costs.MACHINE} Evolved Transformer's search is not repeated. The searches of table 3: {text}"
         for preset, text in SCALE.items()
     },
     keeps=("phases",),

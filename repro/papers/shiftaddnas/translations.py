@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from repro.cost import ACCOUNTINGS, TranslationCost, translation_cost
-from repro.models.translation_configs import ATTENTION, TranslationConfig
+from repro.models.translation_configs import ATTENTION, EVOLVED, TranslationConfig
 from repro.papers.analytic import BILLION, MILLION
 from repro.papers.jobs import note_of
 from repro.papers.shiftaddnas import translating, translation_search
@@ -18,10 +18,11 @@ from repro.runs import Outcome
 def trained_rows(recipe: TranslationsRecipe, seeds: Sequence[int], run) -> pd.DataFrame:
     """The searches of both spaces, then every row's network by itself: one row per row, language pair and seed.
 
-    Latency and energy are those of the paper's script for the network as it is trained, as table 3 prints them; the
-    limits of searches are of the corrected ones. `attrs["extra"]`: draws (BLEU with other test sentences), intervals
-    (of each training), searches (predictor error, seconds, networks judged),
-    accountings (energy and latency under each accounting), subnets (validation BLEU of the supernets' networks).
+    Latency and energy are those of the paper's script for the network as it is trained, as table 3 prints them (none of
+    the Evolved Transformer); the limits of searches are of the corrected ones.
+    `attrs["extra"]`: draws (BLEU with other test sentences), intervals (of each training), searches (predictor error,
+    seconds, networks judged), accountings (energy and latency under each accounting), subnets (validation BLEU of the
+    supernets' networks).
     """
     searches = run(
         {
@@ -144,7 +145,7 @@ def _subnets(searches) -> pd.DataFrame:
 def _accountings(recipe: TranslationsRecipe, configs) -> pd.DataFrame:
     rows = []
     for (pair, row, seed), config in configs.items():
-        for accounting in ACCOUNTINGS:
+        for accounting in ACCOUNTINGS if EVOLVED not in config.encoder_types else ():
             cost = translation_cost(config, accounting=accounting, bits=ROWS[row][1])
             about = {**_key(recipe, pair, row), "seed": seed, "accounting": accounting}
             rows.append({**about, "energy_mj": cost.energy_mj, "latency_ms": cost.latency_ms})

@@ -114,6 +114,33 @@ def test_the_long_run_tells_length_from_augmentation():
     )
 
 
+@pytest.mark.parametrize(
+    ("longer", "wider", "verdict"),
+    [
+        (8.0, 0.0, "the training's length is missing, not the network's capacity"),
+        (0.0, 8.0, "capacity is missing, not length"),
+        (8.0, 8.0, "both length and capacity are missing"),
+        (0.0, 0.0, "neither length nor capacity is shown to be missing"),
+        (0.0, -8.0, "neither length nor capacity is shown to be missing"),
+    ],
+)
+def test_the_long_run_says_whether_length_or_capacity_is_missing(longer, wider, verdict):
+    rows = [
+        (method, epochs, 40 + noise + longer * (epochs == 100) + wider * (method in supp_f01.DIRECT), seed)
+        for method in supp_f01.LONG
+        for epochs in (12, 100)
+        for seed, noise in enumerate((-0.5, 0.0, 0.5))
+    ]
+    long = pd.DataFrame(rows, columns=["method", "epochs", "accuracy_pct", "seed"])
+    base, shift = supp_f01.missing_sentences(long)
+    assert base.startswith(f"Base: {verdict} (100 epochs for 12 ") and shift.startswith(f"Shift: {verdict} (")
+    # t of 16 degrees of freedom is 2.12; the standard error of a difference of means of three is 0.5 * sqrt(2 / 3).
+    reach = 2.1199 * 0.5 * (2 / 3) ** 0.5
+    assert f"augmentation at 100 {wider - reach:+.1f} to {wider + reach:+.1f} points; 95 %" in base
+    few = supp_f01.missing_sentences(long[long["seed"] == 0])
+    assert few == [f"{name}: too few trainings to say what is missing." for name in ("Base", "Shift")]
+
+
 def test_every_study_has_the_long_run_of_a_hundred_epochs():
     longs = {key: recipe.long_epochs for key, recipe in supp_f01.TABLE.recipes.items() if key[0] != "smoke"}
     assert longs == {key: 100 * (key[0] == "study") for key in longs}

@@ -11,13 +11,13 @@ import torch
 
 from repro.cost import translation_cost
 from repro.errors import DamagedError, InputError, MissingDataError
-from repro.models.translation_configs import ATTENTION
+from repro.models.translation_configs import ATTENTION, EVOLVED
 from repro.papers.shiftaddnas import t03, translating, translation_search, translator
 from repro.papers.shiftaddnas.translation_recipes import HAT, HYBRID, LITE, PAIRS, RECIPES, ROWS, SEARCHED
 from repro.papers.shiftaddnas.translation_search import cost_of, latency_predictor, reference
 from repro.papers.shiftaddnas.translations import trained_rows
 from repro.papers.text_data import TextRecipe, load_text
-from repro.report import judge
+from repro.report import compare, judge
 from repro.report.examples import pack_counts
 from repro.runs import Outcome, RunContext
 from repro.train import History
@@ -218,9 +218,37 @@ def test_every_row_asks_for_its_network_and_word_width():
     assert all(job.bits == (8 if row >= 9 else 32) for (_, row), job in jobs.items())
     assert jobs["en-de", 10].config == jobs["en-de", 4].config and jobs["en-fr", 12].config == jobs["en-fr", 6].config
     assert set(jobs["en-de", 1].config.encoder_types) == {ATTENTION}
+    assert {*jobs["en-de", 2].config.encoder_types, *jobs["en-de", 2].config.decoder_types} == {EVOLVED}
     assert jobs["en-de", 9].config.encoder_embed > jobs["en-de", 11].config.encoder_embed
     searches = {spec.recipe.space for spec in run.specs.values() if spec.kind == "translation_search"}
     assert {space.encoder_types == (ATTENTION,) for space in searches} == {True, False}
+
+
+def test_the_evolved_transformer_has_the_width_and_heads_of_the_transformer_and_no_energy():
+    for recipe in RECIPES.values():
+        for mine in recipe.pairs.values():
+            like, evolved = mine.fixed(1), mine.fixed(2)
+            assert (evolved.encoder_embed, evolved.decoder_embed) == (like.encoder_embed, like.decoder_embed)
+            assert (evolved.qkv, *set(evolved.self_heads)) == (like.qkv, *set(like.self_heads))
+            layers, cells = ((len(one.encoder_ffn), len(one.decoder_ffn)) for one in (like, evolved))
+            assert (layers, cells) in {((6, 6), (3, 4)), ((2, 2), (1, 1))}
+    frame = frame_of({1: 0.6, 2: 0.7})
+    rows = frame[(frame["dataset"] == "grammar-en-de") & (frame["seed"] == 0)].set_index("row")
+    assert rows["model"].tolist() == ["Transformer", "Evolved Trans."] and rows["bleu"][2] > rows["bleu"][1]
+    assert rows[["params_m", "flops_g"]].notna().all(axis=None)
+    assert rows[["latency_ms", "energy_mj"]].isna().all(axis=1).tolist() == [False, True]
+    assert set(frame.attrs["extra"]["accountings"]["row"]) == {1}
+    assert rows["note"][2] == "encoder 64: evolved 256/4; decoder 64: evolved 256/4"
+
+
+def test_the_base_evolved_transformer_has_the_printed_parameters_and_the_big_one_has_not():
+    """FLOPs of the base one are the printed ones but for the last digit; those of the big one are more."""
+    ours = compare("shiftaddnas_t03", t03.computed())
+    rows = ours[(ours["row"] == 2) & ours["column"].isin(["params_m", "flops_g"])].set_index(["dataset", "column"])
+    fits = rows["matches_printed"].to_dict()
+    assert [name for name, same in fits.items() if same] == [(t03.EN_DE, "params_m")] and len(fits) == 4
+    assert abs(rows.loc[(t03.EN_DE, "flops_g"), "difference"]) < 0.051
+    assert rows.loc[t03.EN_FR, "relative_error"].between(0.04, 0.08).all()
 
 
 def test_a_search_that_failed_leaves_its_rows_out():
@@ -284,6 +312,16 @@ def test_figure_5_draws_bleu_against_each_cost(smoke):
     drawings = f05.draw(smoke)
     assert [drawing.part for drawing in drawings] == ["", "latency", "energy"]
     assert "mean of 1 seed," in drawings[0].caption and t03.draw(smoke) == []
+
+
+def test_figure_5_shows_the_evolved_transformer_against_flops_alone(monkeypatch):
+    from repro.papers.shiftaddnas import f05
+
+    seen = []
+    monkeypatch.setattr(f05, "energy_accuracy", lambda points, *, x, **_: seen.append((x, set(points["name"]))))
+    f05.draw(frame_of({1: 0.6, 2: 0.7, 4: 0.7}))
+    priced = {"1", "4"}
+    assert seen == [("flops_g", {*priced, "2"}), ("latency_ms", priced), ("energy_mj", priced)]
 
 
 # ------------------------------------------------------------------ translating

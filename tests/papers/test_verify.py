@@ -1,0 +1,125 @@
+"""Records are repeated with today's code: what is chosen, and that a wrong answer is told from the same one."""
+
+import dataclasses
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from repro.cli import main as command_line
+from repro.errors import InputError
+from repro.papers import keep, run_table
+from repro.papers import verify as verifying
+from repro.paths import results_root
+from repro.report import load_records
+from repro.report.examples import pack
+from repro.report.records import Record, verified
+from repro.runs import RunSpec
+from tests.runs.run_functions import SumRecipe
+
+TABLE = "acghostnet_t01"
+
+
+def spec(terms, seed=0, kind="network"):
+    return RunSpec(kind, "tests.runs.run_functions:add_up", SumRecipe(terms=terms), seed)
+
+
+def record_of(code, seconds=None, **extra):
+    frame = pd.DataFrame({"model": ["a"]})
+    frame.attrs["extra"] = extra
+    return Record(TABLE, "quick", "digits", frame, {"code": code, "run_seconds": seconds or {}, "seeds": [0]})
+
+
+def test_of_each_kind_runs_are_spread_from_the_shortest_to_the_longest_and_no_recipe_comes_twice():
+    specs = [spec((n,), seed) for n in range(5) for seed in (0, 1)] + [spec((9,), kind="other"), spec((8,), kind="new")]
+    seconds = {one.recipe_digest: [30, 10, 50, 20, 40][number // 2] for number, one in enumerate(specs[:10])}
+    record = record_of({"network": "a", "other": "b", "entry": "c"}, seconds)
+    chosen = verifying.choose(specs, record, 3)
+    assert [(one.kind, one.recipe.terms) for one in chosen] == [
+        ("network", (1,)),
+        ("network", (0,)),
+        ("network", (2,)),
+        ("other", (9,)),
+    ]
+    assert len(verifying.choose(specs, record, 99)) == 6
+
+
+def call(monkeypatch, capsys, *further):
+    """(exit code, stdout) of `repro verify` with one run of each kind."""
+    monkeypatch.setattr(sys, "argv", ["repro", "verify", TABLE, "--preset", "smoke", "--runs", "1", *further])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    return ended.value.code or 0, capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A record of table 1 at `smoke` in a results folder of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("stored")
+        patch.setenv("REPRO_RUNS", str(folder / "runs"))
+        patch.setenv("REPRO_RESULTS", str(folder / "results"))
+        patch.setenv("REPRO_REFERENCE", "1")
+        keep(run_table(TABLE, preset="smoke", dataset="digits", progress=False))
+        yield folder
+
+
+@pytest.fixture
+def elsewhere(stored, tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("REPRO_RESULTS", str(stored / "results"))
+
+
+def test_the_same_code_gives_the_answers_of_the_record_from_nothing(elsewhere):
+    found = verifying.verify(TABLE, preset="smoke", count=1)
+    (row,) = found.to_dict("records")
+    assert row["label"] == "network+ghostnet" and row["same"] and row["agree_pct"] == 100 and row["state"] == "done"
+    assert row["answers"] > 0 and found.attrs["missing"] == []
+    assert verifying.note(found, TABLE, "smoke") == ["network+ghostnet"]
+    assert verified() == []  # the code is that of the record: there is nothing to say
+
+
+def test_changed_code_that_answers_the_same_is_noted_and_the_command_says_so(elsewhere, monkeypatch, capsys):
+    (record,) = load_records(TABLE, results_root())
+    monkeypatch.setattr(verifying, "code_of", lambda label: "0123456789ab")
+    code, told = call(monkeypatch, capsys, "--reference")
+    assert code == 0
+    assert "Compared with acghostnet_t01 smoke digits" in told and "Noted as giving the same: network+ghostnet" in told
+    (noted,) = verified()
+    assert (noted["of"], noted["label"], noted["now"]) == (record.name, "network+ghostnet", "0123456789ab")
+    assert noted["made"] == record.provenance["code"]["network+ghostnet"] and noted["runs"] == 1
+    (results_root() / "verified.json").unlink()
+
+
+def test_other_answers_are_counted_and_fail(elsewhere, monkeypatch, capsys):
+    real = verifying.runs.engine
+
+    def wrong(*args, **options):
+        run = real(*args, **options)
+
+        def answers(specs):
+            done = run(specs)
+            for key, outcome in done.items():
+                right = verifying.unpack(outcome.value["correct"]["top1_pct"], outcome.value["examples"]).copy()
+                right[:3] ^= True
+                value = outcome.value | {"correct": {"top1_pct": pack(right)}}
+                done[key] = dataclasses.replace(outcome, value=value)
+            return done
+
+        return answers
+
+    monkeypatch.setattr(verifying.runs, "engine", wrong)
+    found = verifying.verify(TABLE, preset="smoke", count=1)
+    (row,) = found.to_dict("records")
+    assert not row["same"] and row["agree_pct"] == pytest.approx(100 * (1 - 3 / row["answers"]))
+    assert verifying.note(found, TABLE, "smoke") == [] and verified() == []
+    assert call(monkeypatch, capsys)[0] == 1
+    assert np.isnan(verifying._agreement({"correct": {}}, 0, record_of({})))
+
+
+def test_a_record_without_trainings_or_answers_is_refused(elsewhere):
+    with pytest.raises(InputError, match="table_id='acghostnet_t01' is not allowed; it has no record of trainings at"):
+        verifying.verify(TABLE, preset="paper")
+    with pytest.raises(InputError, match="count=0 is not allowed"):
+        verifying.verify(TABLE, count=0)
