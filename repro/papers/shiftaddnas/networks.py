@@ -1,12 +1,14 @@
 """Networks of tables 4 and 11 whose architecture is known, trained small.
 
-Residual networks are trained by SGD, searched ones by AdamW; see `repro.papers.shiftaddnas.hybrid_jobs`. Rows with an
-arrow are the networks without one, tested on larger images without fine-tuning, as the paper does.
+Residual networks are trained by SGD, each kind at a rate of its own, searched ones by AdamW; see
+`repro.papers.shiftaddnas.hybrid_jobs`. Rows with an arrow are the networks without one, tested on larger images without
+fine-tuning, as the paper does.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -19,7 +21,7 @@ from repro.papers.presets import CALIBRATION_IMAGES, SHORT, cifar_subset
 from repro.papers.shiftaddnas import hybrid_jobs
 from repro.papers.shiftaddnas.counts import RESNETS, SEARCHED
 from repro.papers.shiftaddnas.hybrid_jobs import HybridJob
-from repro.papers.shiftaddnas.recipes import ADAMW, ALONE, DEIT, TUNED, TUNED_SETTINGS
+from repro.papers.shiftaddnas.recipes import ADAMW, ALONE, DEIT, tuned_rates
 from repro.report.published import published
 from repro.train import TrainRecipe
 
@@ -30,8 +32,15 @@ NETWORKS = {
 } | {model: (name, {"distillation": False}) for model, (name, _) in SEARCHED.items()}
 """Row -> model and options; no teacher, so one classifier."""
 ALL = tuple(NETWORKS)
+KINDS = ("ResNet", "AdderNet", "DeepShift-Q", "DeepShift-PS", "ShiftAddNet")
+"""Kinds of residual networks, each tuned by itself."""
 SIDE = 224
 """Pixels that the rows are trained at; smaller images grow by the same share for the rows with an arrow."""
+
+
+def kind_of(row: str) -> str:
+    """Kind of a residual network, whose rate is tuned together."""
+    return "ResNet" if row.startswith("ResNet") else row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +49,13 @@ class NetworksRecipe:
 
     Attributes:
         train, searched: recipes of residual and of searched networks.
+        rates: kind of residual network (`kind_of`) -> its peak rate where it is not that of `train`.
     """
 
     data: DataRecipe
     train: TrainRecipe
     searched: TrainRecipe
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
     width: float = 1.0
     rows: tuple[str, ...] = ALL
     calibration_images: int = CALIBRATION_IMAGES
@@ -55,7 +66,8 @@ class NetworksRecipe:
         form = "cifar" if self.data.facts["side"] <= 64 else "imagenet"
         options = {**options, "width": self.width, "form": form}
         if row not in SEARCHED:
-            return jobs.Job(model, options, self.data, self.train, self.calibration_images)
+            train = dataclasses.replace(self.train, lr=self.rates.get(kind_of(row), self.train.lr))
+            return jobs.Job(model, options, self.data, train, self.calibration_images)
         tested = SEARCHED[row][1]
         larger = round(self.data.facts["side"] * tested / SIDE) if tested != SIDE else 0
         return HybridJob(model, options, self.data, self.searched, self.calibration_images, test_size=larger)
@@ -103,10 +115,11 @@ def energy(job: jobs.Job) -> dict[str, float]:
 
 
 def _short(dataset: str, data: DataRecipe, epochs: int, **changes) -> NetworksRecipe:
-    """Small networks; the searched ones take the rate that was tuned for paths by themselves."""
-    plain = TrainRecipe(epochs=epochs, **SHORT)
-    rate = TUNED_SETTINGS[TUNED[dataset][ALONE]]["lr"]
-    return NetworksRecipe(data, plain, dataclasses.replace(plain, lr=rate, **ADAMW), width=0.125, **changes)
+    """Small networks at tuned rates; the searched ones take that of paths by themselves."""
+    plain, rates = TrainRecipe(epochs=epochs, **SHORT), tuned_rates(dataset)
+    searched = dataclasses.replace(plain, lr=rates[ALONE], **ADAMW)
+    residual = {kind: rates[kind] for kind in KINDS}
+    return NetworksRecipe(data, plain, searched, residual, width=0.125, **changes)
 
 
 _DIGITS = _short("digits", DataRecipe("digits"), epochs=6)

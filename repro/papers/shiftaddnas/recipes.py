@@ -17,19 +17,33 @@ from repro.train import TrainRecipe
 
 ALONE = "alone"
 """Kind of a path's network by itself, beside those of `PLAIN`."""
-TUNED_SETTINGS = {f"adamw {rate:g}": {"lr": rate} for rate in (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)}
-"""What `repro tune shiftaddnas` compares on held-out images: peak rates of AdamW."""
+ADAMW_RATES = {f"adamw {rate:g}": {"lr": rate} for rate in (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)}
+SGD_RATES = {f"sgd {rate:g}": {"lr": rate} for rate in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)}
+TUNED_SETTINGS = ADAMW_RATES | SGD_RATES
+"""What `repro tune shiftaddnas` compares on held-out images: peak rates of AdamW for supernets and paths, of SGD for
+the residual networks of tables 4 and 11."""
 _DIGITS_CHOSE = {
     "own weights": "adamw 0.02",
     "He's scale": "adamw 0.02",
     "unit scale": "adamw 0.04",
     "alone": "adamw 0.01",
+    "ResNet": "sgd 0.05",
+    "AdderNet": "sgd 0.05",
+    "DeepShift-Q": "sgd 0.05",
+    "DeepShift-PS": "sgd 0.05",
+    "ShiftAddNet": "sgd 0.05",
 }
 TUNED = {"digits": _DIGITS_CHOSE, "cifar10": _DIGITS_CHOSE}
 """Data set -> kind of network -> the rate with which its plain network does best by itself.
 
 CIFAR-10 has no record of `repro tune` yet: its networks take what digits chose.
 """
+
+
+def tuned_rates(dataset: str) -> dict[str, float]:
+    """Kind of network -> its peak rate on a data set."""
+    return {kind: TUNED_SETTINGS[name]["lr"] for kind, name in TUNED[dataset].items()}
+
 
 ADAMW = {"optimizer": "adam", "adaptive": "none", "weight_decay": 0.05, "label_smoothing": 0.1}
 DEIT = TrainRecipe(epochs=300, batch_size=1024, lr=1e-3, warmup_epochs=5, flip=True, **ADAMW)
@@ -41,7 +55,7 @@ _QUICK = ("w/o WS", "w/ Naive WS", "naive, N(0, 1)", "one factor", "T fitted", "
 
 def _small(dataset: str, data: DataRecipe, space: HybridSpace, *, batch: int, epochs: tuple[int, int, int], **changes):
     """A small preset at the rates tuned on a data set; `epochs` of a supernet, of a path by itself, of a found one."""
-    rates = {kind: TUNED_SETTINGS[name]["lr"] for kind, name in TUNED[dataset].items()}
+    rates = tuned_rates(dataset)
     supernet, alone, found = (TrainRecipe(epochs=each, batch_size=batch, lr=rates[ALONE], **ADAMW) for each in epochs)
     return SharingRecipe(data, space, supernet, alone, found, rates={kind: rates[kind] for kind in PLAIN}, **changes)
 
