@@ -10,7 +10,6 @@ import torch
 
 from repro.errors import InputError
 from repro.papers.data import load_splits
-from repro.papers.jobs import Job
 from repro.papers.shiftaddnas import f02, f06, fbnet_space, networks, recipes, sharing, t06, t07
 from repro.papers.shiftaddnas.kernel_view import kernel_explorer
 from repro.papers.shiftaddnas.path_search import COSTS, Search, dearest, form_of, path_costs, search_paths
@@ -305,10 +304,7 @@ def test_each_supernet_takes_the_rate_that_the_plain_one_of_its_scale_chose_on_h
     assert recipe.alone.lr == recipe.found.lr == tuned[recipes.ALONE]
     asked = tuning_of("shiftaddnas", "digits")
     jobs = {name.split(": ")[0]: job for name, job in asked.jobs.items()}
-    assert set(jobs) == set(tuned)
-    assert {type(job) for job in jobs.values()} == {sharing.SupernetRun, sharing.PathRun, Job}
-    by_sgd = {(name, setting.startswith("sgd")) for name, setting in asked.candidates()}
-    assert by_sgd == {(name, isinstance(job, Job)) for name, job in asked.jobs.items()}
+    assert set(jobs) == set(tuned) and {type(job) for job in jobs.values()} == {sharing.SupernetRun, sharing.PathRun}
     for job in jobs.values():
         splits = load_splits(job.data)
         assert (splits.test.images == splits.held_out.images).all()
