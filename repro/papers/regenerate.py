@@ -88,13 +88,14 @@ def run_table(
 def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, seeds: list[int], **options):
     from repro import runs
     from repro.papers.kinds import code_of, label_of
-    from repro.report.rounding import tidy
+    from repro.report.rounding import DIGITS, DIGITS_OF_DRAWS, tidy
     from repro.runs.spec import to_plain
 
     started = time.perf_counter()
     run = runs.engine(options.pop("engine"), known=_seconds_of_records(table_id, preset, dataset), **options)
     frame = table.trained(recipe, seeds, run)
-    extra = {name: tidy(part) for name, part in frame.attrs.get("extra", {}).items()}
+    parts = frame.attrs.get("extra", {})
+    extra = {name: tidy(part, DIGITS_OF_DRAWS if name == "draws" else DIGITS) for name, part in parts.items()}
     stands_for = frame.attrs.get("stands_for", {})
     frame.attrs = {"table_id": table_id}
     frame = tidy(frame)

@@ -84,18 +84,22 @@ def best_settings(tuned: pd.DataFrame) -> dict[str, str]:
 
 
 def tuned_papers() -> list[str]:
-    """Papers that have a `tuning.py`."""
+    """Papers that have a `tuning.py`, and "<paper>_<part>" for each `tuning_<part>.py` of theirs."""
     from repro import papers
 
-    found = [module.name for module in pkgutil.iter_modules(papers.__path__) if module.ispkg]
-    return [paper for paper in found if importlib.util.find_spec(f"repro.papers.{paper}.tuning")]
+    folders = [Path(root, module.name) for root in papers.__path__ for module in pkgutil.iter_modules([root])]
+    found = [
+        (folder.name, file.stem.removeprefix("tuning")) for folder in folders for file in folder.glob("tuning*.py")
+    ]
+    return sorted(paper + part for paper, part in found)
 
 
 def tuning_of(paper: str, dataset: str) -> Tuning:
     """What a paper tries on a data set. Raises: InputError if it has no tuning there."""
     check_choice("paper", paper, tuned_papers())
     try:
-        return importlib.import_module(f"repro.papers.{paper}.tuning").tuning(dataset)
+        folder, joint, part = paper.partition("_")
+        return importlib.import_module(f"repro.papers.{folder}.tuning{joint}{part}").tuning(dataset)
     except KeyError:
         raise InputError(f"dataset={dataset!r} is not allowed; {paper} tunes nothing on it.") from None
 

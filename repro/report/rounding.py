@@ -15,13 +15,16 @@ DECIMALS = {"_pct": 4, "_m": 6, "_g": 9}
 """Decimals by unit: a count in millions or billions keeps its last single operation."""
 DIGITS = 8
 """Significant digits of every other number."""
+DIGITS_OF_DRAWS = 5
+"""Those of resamples: the spread of thousands is asked of them, not their values."""
 
 
-def tidy(frame: pd.DataFrame) -> pd.DataFrame:
+def tidy(frame: pd.DataFrame, digits: int = DIGITS) -> pd.DataFrame:
     """The frame with numbers rounded, whole numbers whole, and no spread where there is one seed.
 
     Args:
         frame: rows of a table or figure; `attrs["table_id"]` says which columns its schema declares whole.
+        digits: significant ones of numbers without decimals of their unit.
     Returns: a copy with the same attrs. Whole columns are int64, Int64 where cells are empty. Texts stay as they are.
     """
     spec = _spec(frame)
@@ -35,7 +38,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
         if _is_whole(str(name), spec) and (numbers.dropna() % 1 == 0).all():
             rounded[name] = numbers.astype("Int64" if numbers.isna().any() else "int64")
         elif not pd.api.types.is_integer_dtype(numbers):
-            rounded[name] = numbers.astype("float64").map(lambda value, name=name: _round(value, str(name)))
+            rounded[name] = numbers.astype("float64").map(lambda value, name=name: _round(value, str(name), digits))
     rounded.attrs = dict(frame.attrs)
     return rounded
 
@@ -63,9 +66,9 @@ def _is_whole(name: str, spec: TableSpec | None) -> bool:
     return declared or name == "seed" or name.endswith("_rank") or name.startswith("n_")
 
 
-def _round(value: float, name: str) -> float:
+def _round(value: float, name: str, digits: int) -> float:
     if not math.isfinite(value):
         return value
     decimals = next((decimals for suffix, decimals in DECIMALS.items() if name.endswith(suffix)), None)
-    rounded = round(value, decimals) if decimals is not None else float(f"{value:.{DIGITS}g}")
+    rounded = round(value, decimals) if decimals is not None else float(f"{value:.{digits}g}")
     return rounded + 0.0  # -0.0 becomes 0.0

@@ -5,6 +5,8 @@ Figure 4a is a diagram; what it says of the pool is `repro.search.weight_sharing
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from repro.papers.shiftaddnas import recipes, sharing
@@ -20,12 +22,17 @@ def trained(recipe, seeds, run):
     done = run(sharing.supernet_specs(recipe, [name for name in SETTINGS if name in recipe.modes], seeds))
     curves = [
         pd.DataFrame({"setting": setting, "seed": seed, "level": each["level"], "share": each["share"]}).assign(
-            pool=each["pool"], remapped=each["remapped"]
+            pool=_short(each["pool"]), remapped=_short(each["remapped"])
         )
         for (setting, seed), outcome in done.items()
         for each in (outcome.value or {}).get("kernels", [])
     ]
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
+
+
+def _short(weights: Sequence[float]) -> list[float]:
+    """Five significant digits: nothing but a curve is drawn of them."""
+    return [float(f"{weight:.5g}") for weight in weights]
 
 
 def draw(ours):

@@ -11,6 +11,7 @@ from repro.papers import jobs
 from repro.papers.data import load_splits
 from repro.papers.shiftaddnas import hybrid_jobs, networks
 from repro.papers.shiftaddnas.hybrid_jobs import HybridJob, train_hybrid
+from repro.papers.tuning import tuning_of
 from repro.runs import RunContext
 
 SMOKE = networks.RECIPES["smoke", "digits"]
@@ -23,6 +24,21 @@ def test_residual_networks_are_trained_by_sgd_and_searched_ones_by_adamw():
         for job in made.values():
             assert job.train.optimizer == ("adam" if isinstance(job, HybridJob) else "sgd")
             assert job.train.epochs == recipe.train.epochs
+
+
+def test_each_kind_of_residual_network_takes_the_rate_that_it_chose_by_itself():
+    tuned = {kind: networks.SGD_RATES[name]["lr"] for kind, name in networks.TUNED["digits"].items()}
+    recipe = networks.RECIPES["study", "digits"]
+    residual = [row for row in networks.ALL if row not in networks.SEARCHED]
+    assert {networks.kind_of(row) for row in residual} == set(tuned) == set(recipe.rates)
+    assert {row: recipe.job(row).train.lr for row in residual} == {
+        row: tuned["ResNet" if row.startswith("ResNet") else row] for row in residual
+    }
+    paper = networks.RECIPES["paper", "imagenet"]
+    assert {paper.job(row).train.lr for row in residual} == {0.4}
+    asked = tuning_of("shiftaddnas_residual", "digits")
+    assert {name.split(": ")[1] for name in asked.jobs} == set(residual) and asked.skips == frozenset()
+    assert {job.data.tested_on for job in asked.jobs.values()} == {"held out"}
 
 
 def test_a_row_with_an_arrow_is_trained_as_the_one_without_and_tested_larger():
