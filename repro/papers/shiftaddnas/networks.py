@@ -37,9 +37,9 @@ SGD_RATES = {f"sgd {rate:g}": {"lr": rate} for rate in (0.0125, 0.025, 0.05, 0.1
 _DIGITS_CHOSE = {
     "ResNet": "sgd 0.05",
     "AdderNet": "sgd 0.2",
-    "DeepShift-Q": "sgd 0.05",
+    "DeepShift-Q": "sgd 0.0125",
     "DeepShift-PS": "sgd 0.05",
-    "ShiftAddNet": "sgd 0.1",
+    "ShiftAddNet": "sgd 0.0125",
 }
 TUNED = {"digits": _DIGITS_CHOSE, "cifar10": _DIGITS_CHOSE}
 """Data set -> kind of residual network (`kind_of`) -> the rate with which it does best by itself.
