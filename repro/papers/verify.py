@@ -7,7 +7,7 @@ another processor sums are rounded in another way, so answers may differ; how ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,8 +43,9 @@ def verify(
         count: runs of each kind; of its recipes in the order of their time, evenly spaced from the shortest.
     Returns: one row per run that answers anything or failed: label (kind and families), seed, seconds, state, answers
         (how many are compared), agree_pct (their share that is as in the record, NaN where it cannot be said), same
-        (whether packed answers of the run are in the record as they are). `attrs`: record, missing (labels of the
-        record without a run that could be compared), revision and device of the record.
+        (whether a row of the record with the run's seed has just these answers; of top-1, since nearly every image may
+        be among the first five). `attrs`: record, missing (labels of the record without a run that could be compared),
+        revision and device of the record.
     Raises: InputError where there is no such record, or none with packed answers.
     """
     check_int("count", count, minimum=1)
@@ -53,13 +54,13 @@ def verify(
     if record is None or not isinstance(code, Mapping) or COMPUTED in code:
         which = " ".join(filter(None, [preset, dataset])) or "any preset"
         raise InputError(f"table_id={table_id!r} is not allowed; it has no record of trainings at {which}.")
-    known = _packed_of(record)
-    if not known:
+    known = _answers_of(record)
+    if known.empty:
         raise InputError(f"table_id={table_id!r} is not allowed; its record holds no answers to compare with.")
     chosen = choose(planned(table_id, record.preset, record.dataset, record.provenance["seeds"]), record, count)
     run = runs.engine(engine, workers=workers, fresh=True, known=record.provenance.get("run_seconds", {}))
     done = run(dict(enumerate(chosen)))
-    rows = [_compared(outcome, record, known) for outcome in done.values()]
+    rows = [_compared(outcome, known) for outcome in done.values()]
     frame = pd.DataFrame([row for row in rows if row["answers"] or row["state"] != "done"], columns=COLUMNS)
     seen = set(frame["label"])
     frame.attrs = {
@@ -101,33 +102,31 @@ def note(frame: pd.DataFrame, table_id: str, preset: str | None = None, dataset:
     return good
 
 
-def _packed_of(record: Record) -> set[str]:
-    """Packed answers (`repro.report.examples`) in the extra frames of a record."""
-    frames = record.frame.attrs.get("extra", {}).values()
-    return {text for frame in frames if "correct" in frame for text in frame["correct"].dropna() if text}
+def _answers_of(record: Record) -> pd.DataFrame:
+    """Columns seed, examples, correct (packed): the rows of a record that hold answers."""
+    frame, columns = record.frame.attrs.get("extra", {}).get("examples"), ["seed", "examples", "correct"]
+    if frame is None or not set(columns) <= set(frame):
+        return pd.DataFrame(columns=columns)
+    frame = frame[columns].dropna()
+    return frame[frame["correct"] != ""]
 
 
-def _compared(outcome: Outcome, record: Record, known: set[str]) -> dict[str, Any]:
+def _compared(outcome: Outcome, known: pd.DataFrame) -> dict[str, Any]:
     value = outcome.value if isinstance(outcome.value, Mapping) else {}
-    texts = list(value.get("correct", {}).values())
-    same = any(text in known for text in texts)
+    mine, examples = value.get("correct", {}).get("top1_pct", ""), int(value.get("examples", 0))
+    theirs = known.loc[(known["seed"] == outcome.spec.seed) & (known["examples"] == examples), "correct"]
     return {
         "label": label_of(outcome.spec),
         "seed": outcome.spec.seed,
         "seconds": outcome.provenance.get("wall_s", float("nan")),
         "state": outcome.state if outcome.ok else f"{outcome.state}: {outcome.message}",
-        "answers": int(value.get("examples", 0)) if texts else 0,
-        "agree_pct": 100.0 if same else _agreement(value, outcome.spec.seed, record),
-        "same": same,
+        "answers": examples if mine else 0,
+        "agree_pct": _agreement(mine, theirs, examples) if mine else float("nan"),
+        "same": bool(mine) and mine in set(theirs),
     }
 
 
-def _agreement(value: Mapping[str, Any], seed: int, record: Record) -> float:
-    """Largest share of a run's right and wrong answers that a run of the record with its seed has, too, in percent."""
-    examples, frame = value.get("examples", 0), record.frame.attrs.get("extra", {}).get("examples")
-    if frame is None or not examples or not {"seed", "examples", "correct"} <= set(frame):
-        return float("nan")
-    rows = frame[(frame["seed"] == seed) & (frame["examples"] == examples) & frame["correct"].map(lambda c: bool(c))]
-    theirs = [unpack(text, examples) for text in rows["correct"].dropna()]
-    mine = [unpack(text, examples) for text in value.get("correct", {}).values()]
-    return max((100 * float((a == b).mean()) for a in mine for b in theirs), default=float("nan"))
+def _agreement(mine: str, theirs: Iterable[str], examples: int) -> float:
+    """Largest share of a run's right and wrong answers that one of others has, too, in percent; NaN without others."""
+    own = unpack(mine, examples)
+    return max((100 * float((own == unpack(text, examples)).mean()) for text in theirs), default=float("nan"))

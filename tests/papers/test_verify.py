@@ -15,7 +15,7 @@ from repro.paths import results_root
 from repro.report import load_records
 from repro.report.examples import pack
 from repro.report.records import Record, verified
-from repro.runs import RunSpec
+from repro.runs import Outcome, RunSpec
 from tests.runs.run_functions import SumRecipe
 
 TABLE = "acghostnet_t01"
@@ -115,7 +115,21 @@ def test_other_answers_are_counted_and_fail(elsewhere, monkeypatch, capsys):
     assert not row["same"] and row["agree_pct"] == pytest.approx(100 * (1 - 3 / row["answers"]))
     assert verifying.note(found, TABLE, "smoke") == [] and verified() == []
     assert call(monkeypatch, capsys)[0] == 1
-    assert np.isnan(verifying._agreement({"correct": {}}, 0, record_of({})))
+
+
+def test_answers_count_of_top_1_and_of_the_same_seed_only():
+    def compared(top1, seed=0):
+        value = {"examples": 16, "correct": {"top1_pct": pack(top1), "top5_pct": pack([1] * 16)}}
+        return verifying._compared(Outcome(spec((1,), seed), "done", value), verifying._answers_of(record))
+
+    right = [1, 0] * 8
+    rows = [(0, 16, pack(right)), (0, 16, pack([1] * 16)), (1, 16, pack([0] * 16)), (0, 8, pack([1] * 8)), (0, 16, "")]
+    record = record_of({}, examples=pd.DataFrame(rows, columns=["seed", "examples", "correct"]))
+    assert compared(right)["same"] and compared(right)["agree_pct"] == 100 and compared(right)["answers"] == 16
+    other = compared([0, 0, *right[2:]])  # its top-5 answers are in the record
+    assert not other["same"] and other["agree_pct"] == 100 * 15 / 16
+    assert not compared(right, seed=1)["same"] and compared(right, seed=1)["agree_pct"] == 50
+    assert np.isnan(compared(right, seed=2)["agree_pct"]) and verifying._answers_of(record_of({})).empty
 
 
 def test_a_record_without_trainings_or_answers_is_refused(elsewhere):
