@@ -10,7 +10,7 @@ import itertools
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def _told(found: Mapping[str, Any]) -> str:
 
 
 class _Noting:
-    """Does a table's runs and notes under which key each was asked for."""
+    """Does a table's runs and notes under which key each was asked for first: two columns may show one run."""
 
     def __init__(self, run) -> None:
         self.run = run
@@ -138,14 +138,15 @@ class _Noting:
             parts = key if isinstance(key, tuple) else (key,)
             # The seed comes last in a key; it is the same for all.
             words = parts[:-1] if type(parts[-1]) is int and parts[-1] == outcome.spec.seed else parts
-            self.outcomes[_told_apart(slug("-".join(map(str, words))), outcome, self.outcomes)] = outcome
+            if all(outcome.spec.folder != known.spec.folder for known in self.outcomes.values()):
+                self.outcomes[_told_apart(slug("-".join(map(str, words))), self.outcomes)] = outcome
         return done
 
 
-def _told_apart(name: str, outcome: Outcome, known: Mapping[str, Outcome]) -> str:
+def _told_apart(name: str, known: Container[str]) -> str:
     """`name`, or with a number behind it where it stands for another run already."""
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return next(each for each in names if each not in known or known[each].spec.folder == outcome.spec.folder)
+    return next(each for each in names if each not in known)
 
 
 def slug(text: str) -> str:

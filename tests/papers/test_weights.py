@@ -100,6 +100,7 @@ def test_every_run_has_a_name_of_its_own():
     noted(specs)
     noted({("T0↑", 0): SimpleNamespace(folder=9, seed=0), ("t0", 0): SimpleNamespace(folder=8, seed=0)})
     noted({("T0", 0): SimpleNamespace(folder=2, seed=0)})  # the same run again
+    noted({("another column", 0): SimpleNamespace(folder=2, seed=0)})  # and under another name
     folders = {name: outcome.spec.folder for name, outcome in noted.outcomes.items()}
     assert folders == {"32": 0, "128": 1, "t0": 2, "": 3, "t0-up": 9, "t0-2": 8}
 
