@@ -14,6 +14,9 @@ def weights(
     preset: Annotated[str, typer.Option(help="smoke, quick, study or paper.")] = "quick",
     dataset: Annotated[str, typer.Option(help="Data set; empty for the preset's default.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of the trainings.")] = 0,
+    packed: Annotated[
+        bool, typer.Option("--packed", help="Shift layers as codes of 4 or 5 bits, which compute the same.")
+    ] = False,
     engine: Annotated[str, typer.Option(help="Where training runs: local, ray or torchrun.")] = "local",
 ) -> None:
     """Take out the weights of a table's networks, each a safetensors file with a card; what is missing is trained."""
@@ -22,5 +25,5 @@ def weights(
     from repro.papers.weights import weights_of
 
     check_request(preset, dataset)
-    for path in weights_of(name, to, preset=preset, dataset=dataset or None, seed=seed, engine=engine):
+    for path in weights_of(name, to, preset=preset, dataset=dataset or None, seed=seed, packed=packed, engine=engine):
         say(f"{path} ({path.stat().st_size / 1024:.0f} KiB); card: {path.with_suffix('.md').name}")

@@ -1,7 +1,7 @@
 """Weights of a model in one safetensors file, written atomically.
 
-The header says which model they belong to and, where it was trained, its card: how, and how good it is. It carries a
-digest of all this that is checked before anything is loaded.
+The header says which model they belong to, which of its layers are in the form of inference and, where it was trained,
+its card: how, and how good it is. It carries a digest of all this that is checked before anything is loaded.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from repro.errors import InputError
+from repro.models.quantized import TRAINED, quantize_layers, quantized_layers
 from repro.models.registry import create
 from repro.paths import atomic_path
 
@@ -44,6 +45,8 @@ def save_weights(model: nn.Module, path: str | os.PathLike, *, card: Mapping[str
             header["card"] = json.dumps(dict(card))
         except (TypeError, ValueError) as error:
             raise InputError(f"card is not allowed ({error}); it must hold plain JSON values.") from error
+    if quantized := quantized_layers(model):
+        header["quantized"] = json.dumps(quantized)
     header["sha256"] = _digest(header, tensors)
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=header))
@@ -56,7 +59,8 @@ def _plain(value: object) -> object:
 
 
 def _digest(header: Mapping[str, str], tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256((header.get("recipe", "{}") + header.get("card", "")).encode())
+    told = header.get("recipe", "{}") + header.get("card", "") + header.get("quantized", "")
+    digest = hashlib.sha256(told.encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
@@ -71,19 +75,28 @@ def load_weights(model: nn.Module, path: str | os.PathLike, *, prefix: str | tup
     Raises: FileNotFoundError; InputError, with nothing changed, if the file is damaged or names or shapes differ.
     """
     path = _named(path)
-    recipe, _, stored = _read(path)
+    header, stored = _read(path)
+    here, there = quantized_layers(model), header["quantized"]
+    if differing := sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name)):
+        name = differing[0]
+        raise InputError(
+            f"weights file {path.name} has layer {name!r} in the form {there.get(name, TRAINED)!r}, the model in "
+            f"{here.get(name, TRAINED)!r}; use load_model, or quantise the model as it was."
+        )
     _load(model, path, stored, prefix)
-    return recipe
+    return header["recipe"]
 
 
 def load_model(path: str | os.PathLike) -> nn.Module:
     """The network of a weights file, built by its recipe and with its weights, in evaluation mode.
 
+    Layers that were quantised when it was saved are quantised again.
     `model.recipe` says how `repro.models.create` builds it, `model.card` what `save_weights` was given ({} if nothing).
     Raises: FileNotFoundError; InputError if the file is damaged or its network is none of `list_models()`.
     """
     path = _named(path)
-    recipe, card, stored = _read(path)
+    header, stored = _read(path)
+    recipe = header["recipe"]
     if not recipe:
         raise InputError(
             f"weights file {path.name} holds a network that create() does not build; build it yourself and use "
@@ -92,21 +105,21 @@ def load_model(path: str | os.PathLike) -> nn.Module:
     # A mapping of operators decides every layer; `create` wants no list of those to keep beside it.
     options = {name: value for name, value in recipe.items() if name != "keep" or isinstance(recipe["op"], str)}
     try:
-        model = create(**options)
+        model = quantize_layers(create(**options), header["quantized"])
     except (TypeError, ValueError) as error:
         raise InputError(
             f"the network of weights file {path.name} cannot be built from its recipe ({error}); build it yourself and "
             "use load_weights."
         ) from error
     _load(model, path, stored)
-    model.card = card
+    model.card = header["card"]
     return model.eval()
 
 
 def read_card(path: str | os.PathLike) -> tuple[dict, dict]:
     """Recipe and card of a weights file, {} for what it does not have. Raises: as `load_weights`."""
-    recipe, card, _ = _read(Path(path))
-    return recipe, card
+    header, _ = _read(Path(path))
+    return header["recipe"], header["card"]
 
 
 def _named(path: str | os.PathLike) -> Path:
@@ -115,14 +128,18 @@ def _named(path: str | os.PathLike) -> Path:
     return Path(path)
 
 
-def _read(path: Path) -> tuple[dict, dict, dict[str, Tensor]]:
-    """Recipe, card and tensors of a file; InputError if it is damaged."""
+TOLD = ("recipe", "card", "quantized")
+"""What a header may tell, each a JSON object."""
+
+
+def _read(path: Path) -> tuple[dict[str, dict], dict[str, Tensor]]:
+    """What the header tells ({} for what it does not) and the tensors of a file; InputError if it is damaged."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             stored = {name: file.get_tensor(name) for name in file.keys()}
-        recipe, card = (json.loads(header.get(name, "{}")) for name in ("recipe", "card"))
-        foreign = header.keys() - {"format", "recipe", "card", "sha256"}
+        told = {name: json.loads(header.get(name, "{}")) for name in TOLD}
+        foreign = header.keys() - {"format", "sha256", *TOLD}
         if header.get("format") == "1" and "sha256" not in header:  # written before there were digests
             header["sha256"] = _digest(header, stored)
         if foreign or header.get("sha256") != _digest(header, stored):
@@ -131,7 +148,7 @@ def _read(path: Path) -> tuple[dict, dict, dict[str, Tensor]]:
         raise
     except Exception as error:
         raise InputError(f"weights file {path.name} cannot be read ({error}); save it again.") from error
-    return recipe, card, stored
+    return told, stored
 
 
 def _load(model: nn.Module, path: Path, stored: dict[str, Tensor], prefix: str | tuple[str, ...] = "") -> None:

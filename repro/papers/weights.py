@@ -17,7 +17,8 @@ from typing import Any
 from torch import nn
 
 from repro.errors import InputError, check_seed
-from repro.models.weights import read_card, save_weights
+from repro.layers import quantize_shifts
+from repro.models.weights import load_model, read_card, save_weights
 from repro.paths import atomic_path, write_text
 from repro.runs import Outcome, RunContext, provenance
 from repro.runs.spec import to_plain
@@ -78,6 +79,7 @@ def accuracy_interval(top1_pct: float, examples: int) -> dict[str, Any]:
     return {"top1_pct": top1_pct, "low_pct": 100 * low, "high_pct": 100 * high, "test_images": examples}
 
 
+PACKED = "shift layers as codes of 4 or 5 bits"
 LONGEST = 100
 """Characters of an option that a card's text repeats; a longer one is in the file alone."""
 
@@ -101,6 +103,7 @@ def card_text(network: Mapping[str, Any], card: Mapping[str, Any], *, scale: str
     rows = {
         "network": f"{network['name']} ({listed(options)})" if network else "built by the code of its table",
         "parameters": card["parameters"],
+        "form": card.get("form", ""),
         "data": ", ".join(f"{name} {value}" for name, value in card["data"].items()),
         "recipe": listed(card["recipe"]),
         "method": listed(method | (ways if isinstance(ways, Mapping) else {"method": ways})),
@@ -156,7 +159,14 @@ def slug(text: str) -> str:
 
 
 def weights_of(
-    table_id: str, folder: Path, *, preset: str = "quick", dataset: str | None = None, seed: int = 0, **options
+    table_id: str,
+    folder: Path,
+    *,
+    preset: str = "quick",
+    dataset: str | None = None,
+    seed: int = 0,
+    packed: bool = False,
+    **options,
 ) -> list[Path]:
     """Weights and cards of the networks of a table, in files `<table>-<row>-<data set>.safetensors` and `.md`.
 
@@ -165,6 +175,8 @@ def weights_of(
     Args:
         folder: where to, made if it is not there.
         seed: of the trainings.
+        packed: write shift layers as codes of 4 or 5 bits (`repro.layers.quantize_shifts`), which compute the same;
+            networks that `repro.models.create` does not build stay as they are.
         options: as `repro.runs.engine`.
     Returns: the files of weights, sorted.
     Raises: InputError as `run_table`, and for a table none of whose runs holds weights; damaged weights are named.
@@ -187,8 +199,12 @@ def weights_of(
             network, about = read_card(kept)
             words = (table_id, name, chosen, f"seed{seed}" if seed else "")
             target = folder / f"{'-'.join(filter(None, words))}.safetensors"
-            with atomic_path(target) as temporary:
-                shutil.copyfile(kept, temporary)
+            if packed and network:
+                about |= {"form": PACKED}
+                save_weights(quantize_shifts(load_model(kept)), target, card=about)
+            else:
+                with atomic_path(target) as temporary:
+                    shutil.copyfile(kept, temporary)
             write_text(target.with_suffix(".md"), card_text(network, about, scale=table.scale.get(preset, "")))
             written.append(target)
     if not written:

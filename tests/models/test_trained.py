@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from repro.errors import InputError
-from repro.models import create, list_weights, load_model, save_weights
+from repro.layers import ShiftConv2d, quantize_adders, quantize_shifts
+from repro.models import create, list_weights, load_model, load_weights, save_weights
+from repro.models.quantized import quantize_layers, quantized_layers
 from repro.models.weights import read_card
 from repro.papers import entry
 from repro.papers.data import DataRecipe, load_splits
@@ -52,6 +54,60 @@ def test_they_are_about_as_accurate_as_their_card_says(name, glyphs):
     assert found["accuracy_pct"] == pytest.approx(card["top1_pct"], abs=4)  # 600 of its 4,000 images: 3 deviations
     assert card["low_pct"] < card["top1_pct"] < card["high_pct"]
     assert name.split("-")[1] == model.recipe["op"]
+
+
+IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+QUANTIZED = {
+    "int8": ("adder", lambda model: quantize_adders(model, [IMAGES])),
+    "product": ("shift", quantize_shifts),
+    "fixed": ("shift", lambda model: quantize_shifts(model, "fixed")),
+}
+
+
+def small(op):
+    torch.manual_seed(0)
+    return create("resnet20", width=0.25, num_classes=3, op=op).eval()
+
+
+@pytest.mark.parametrize("form", QUANTIZED)
+def test_a_quantised_network_is_saved_and_built_again(tmp_path, form):
+    op, quantize = QUANTIZED[form]
+    model = quantize(small(op))
+    path = save_weights(model, tmp_path / "quantised.safetensors")
+    again = load_model(path)
+    assert set(quantized_layers(again).values()) == {form} and quantized_layers(again) == quantized_layers(model)
+    with torch.no_grad():
+        assert torch.equal(again(IMAGES), model(IMAGES))
+    assert path.stat().st_size < save_weights(small(op), tmp_path / "trained.safetensors").stat().st_size / 1.8
+    twin = quantize(small(op))
+    load_weights(twin, path)
+    with torch.no_grad():
+        assert torch.equal(twin(IMAGES), model(IMAGES))
+    with pytest.raises(InputError, match=f"in the form '{form}', the model in 'trained'; use load_model"):
+        load_weights(small(op), path)
+    with pytest.raises(InputError, match=f"in the form 'trained', the model in '{form}'"):
+        load_weights(twin, tmp_path / "trained.safetensors")
+
+
+def test_a_form_belongs_to_its_operator():
+    model = small("shift")
+    before = dict(model.named_modules())
+    name = next(name for name, layer in before.items() if isinstance(layer, ShiftConv2d))
+    for forms, words in (
+        ({name: "int8"}, f"layer '{name}' cannot take the form 'int8'; the network has ShiftConv2d there"),
+        ({name: "product", "nowhere": "product"}, "layer 'nowhere' .*has nothing there"),
+        ({name: "float4"}, "cannot take the form 'float4'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            quantize_layers(model, forms)
+    assert dict(model.named_modules()) == before
+
+
+def test_a_file_cannot_claim_another_form(tmp_path):
+    path = save_weights(quantize_shifts(small("shift")), tmp_path / "quantised.safetensors")
+    path.write_bytes(path.read_bytes().replace(b"product", b"fixed  "))
+    with pytest.raises(InputError, match="cannot be read"):
+        load_model(path)
 
 
 def test_weights_of_a_file_bring_its_options(tmp_path):

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from repro.cli import main
 from repro.errors import InputError
 from repro.models import create, load_model
+from repro.models.quantized import quantized_layers
 from repro.papers import jobs
 from repro.papers.data import load_splits
 from repro.papers.shiftaddaug.recipes import presets
@@ -66,6 +67,21 @@ def test_finished_runs_are_not_trained_again_and_damage_is_said(table, tmp_path,
         weights_of("shiftaddaug_t04", tmp_path / "damaged", preset="smoke")
     body[-3] ^= 4
     kept[0].write_bytes(body)
+
+
+def test_shift_layers_can_be_packed_and_answer_as_before(table, tmp_path):
+    _, files = table
+    packed = weights_of("shiftaddaug_t04", tmp_path, preset="smoke", packed=True)
+    assert [path.name for path in packed] == [path.name for path in files]
+    images = next(load_splits(presets(("MobileNetV2-w0.35",))["smoke", "glyphs"].data).test.input_batches(8))
+    shifts = 0
+    for path, whole in zip(packed, files, strict=True):
+        network, original = load_model(path), load_model(whole)
+        shifts += bool(quantized_layers(network))
+        with torch.no_grad():
+            torch.testing.assert_close(network(images), original(images))
+        assert "form: shift layers as codes of 4 or 5 bits" in path.with_suffix(".md").read_text(encoding="utf-8")
+    assert shifts
 
 
 def test_the_command_writes_them_and_refuses_what_trains_nothing(table, tmp_path):
