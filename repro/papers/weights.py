@@ -10,7 +10,7 @@ import itertools
 import re
 import shutil
 import sys
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +129,11 @@ def _told(found: Mapping[str, Any]) -> str:
 
 
 class _Noting:
-    """Does a table's runs and notes under which key each was asked for first: two columns may show one run."""
+    """Does a table's runs and notes the key under which each was asked for first: two columns may show one run."""
 
     def __init__(self, run) -> None:
         self.run = run
-        self.outcomes: dict[str, Outcome] = {}
+        self.noted: dict[Path, tuple[str, Outcome]] = {}
 
     def __call__(self, specs):
         done = self.run(specs)
@@ -141,15 +141,18 @@ class _Noting:
             parts = key if isinstance(key, tuple) else (key,)
             # The seed comes last in a key; it is the same for all.
             words = parts[:-1] if type(parts[-1]) is int and parts[-1] == outcome.spec.seed else parts
-            if all(outcome.spec.folder != known.spec.folder for known in self.outcomes.values()):
-                self.outcomes[_told_apart(slug("-".join(map(str, words))), self.outcomes)] = outcome
+            self.noted.setdefault(outcome.spec.folder, (slug("-".join(map(str, words))), outcome))
         return done
 
 
-def _told_apart(name: str, known: Container[str]) -> str:
-    """`name`, or with a number behind it where it stands for another run already."""
-    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return next(each for each in names if each not in known)
+def _named(noted: Iterable[tuple[str, Outcome]]) -> dict[str, Outcome]:
+    """Outcomes by names of their own: behind one that is taken stands the kind of run, then a number."""
+    named: dict[str, Outcome] = {}
+    for name, outcome in noted:
+        longer = f"{name}-{slug(outcome.spec.kind)}"
+        names = itertools.chain([name, longer], (f"{longer}-{number}" for number in itertools.count(2)))
+        named[next(each for each in names if each not in named)] = outcome
+    return named
 
 
 def slug(text: str) -> str:
@@ -190,23 +193,26 @@ def weights_of(
     recipe, chosen = table.recipe(table_id, preset, dataset)
     noted = _Noting(runs.engine(options.pop("engine", "local"), **options))
     table.trained(recipe, [check_seed(seed)], noted)
-    written, failed = [], [outcome for outcome in noted.outcomes.values() if not outcome.ok]
-    for outcome in failed:
-        print(f"No weights of a run of kind {outcome.spec.kind}: {outcome.state}, {outcome.message}", file=sys.stderr)
-    for name, outcome in noted.outcomes.items():
+    written, holding = [], []
+    for name, outcome in noted.noted.values():
+        if not outcome.ok:
+            why = f"{outcome.state}, {outcome.message}"
+            print(f"No weights of a run of kind {outcome.spec.kind}: {why}", file=sys.stderr)
+        elif RunContext(outcome.spec.folder).weights.is_file():
+            holding.append((name, outcome))
+    for name, outcome in _named(holding).items():
         kept = RunContext(outcome.spec.folder).weights
-        if outcome.ok and kept.is_file():
-            network, about = read_card(kept)
-            words = (table_id, name, chosen, f"seed{seed}" if seed else "")
-            target = folder / f"{'-'.join(filter(None, words))}.safetensors"
-            if packed and network:
-                about |= {"form": PACKED}
-                save_weights(quantize_shifts(load_model(kept)), target, card=about)
-            else:
-                with atomic_path(target) as temporary:
-                    shutil.copyfile(kept, temporary)
-            write_text(target.with_suffix(".md"), card_text(network, about, scale=table.scale.get(preset, "")))
-            written.append(target)
+        network, about = read_card(kept)
+        words = (table_id, name, chosen, f"seed{seed}" if seed else "")
+        target = folder / f"{'-'.join(filter(None, words))}.safetensors"
+        if packed and network:
+            about |= {"form": PACKED}
+            save_weights(quantize_shifts(load_model(kept)), target, card=about)
+        else:
+            with atomic_path(target) as temporary:
+                shutil.copyfile(kept, temporary)
+        write_text(target.with_suffix(".md"), card_text(network, about, scale=table.scale.get(preset, "")))
+        written.append(target)
     if not written:
         raise InputError(f"table={table_id!r} is not allowed; none of its runs of preset {preset} holds weights.")
     return sorted(written)

@@ -17,7 +17,7 @@ from repro.models.quantized import quantized_layers
 from repro.papers import jobs
 from repro.papers.data import load_splits
 from repro.papers.shiftaddaug.recipes import presets
-from repro.papers.weights import _Noting, quality, slug, weights_of
+from repro.papers.weights import _named, _Noting, quality, slug, weights_of
 from repro.runs import store
 
 
@@ -112,13 +112,18 @@ class Asked:
 
 def test_every_run_has_a_name_of_its_own():
     noted = _Noting(Asked())
-    specs = {key: SimpleNamespace(folder=place, seed=0) for place, key in enumerate([(32, 0), (128, 0), ("T0", 0), 0])}
-    noted(specs)
-    noted({("T0↑", 0): SimpleNamespace(folder=9, seed=0), ("t0", 0): SimpleNamespace(folder=8, seed=0)})
-    noted({("T0", 0): SimpleNamespace(folder=2, seed=0)})  # the same run again
-    noted({("another column", 0): SimpleNamespace(folder=2, seed=0)})  # and under another name
-    folders = {name: outcome.spec.folder for name, outcome in noted.outcomes.items()}
-    assert folders == {"32": 0, "128": 1, "t0": 2, "": 3, "t0-up": 9, "t0-2": 8}
+
+    def spec(place, kind="tiny"):
+        return SimpleNamespace(folder=place, seed=0, kind=kind)
+
+    noted({key: spec(place) for place, key in enumerate([(32, 0), (128, 0), ("T0", 0), 0])})
+    noted({("T0↑", 0): spec(9), ("t0", 0): spec(8, "two_stage"), ("t0", 1): spec(7, "two_stage")})
+    noted({("t0",): spec(6, "two_stage")})
+    noted({("T0", 0): spec(2)})  # the same run again
+    noted({("another column", 0): spec(2)})  # and under another name
+    folders = {name: outcome.spec.folder for name, outcome in _named(noted.noted.values()).items()}
+    expected = {"32": 0, "128": 1, "t0": 2, "": 3, "t0-up": 9, "t0-two-stage": 8, "t0-1": 7, "t0-two-stage-2": 6}
+    assert folders == expected
 
 
 def test_a_run_that_failed_is_told(table, tmp_path, monkeypatch, capsys):
