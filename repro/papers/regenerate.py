@@ -157,11 +157,14 @@ def _run_seconds(outcomes) -> dict[str, float]:
 
 
 def _seconds_of_records(table_id: str, preset: str, dataset: str) -> dict[str, float]:
-    """`run_seconds` of the committed record of the same table, preset and data set."""
-    from repro.report import latest
+    """`run_seconds` of the table's committed records on this data set; those of this preset go before others."""
+    from repro.report import load_records
 
-    record = latest(table_id, preset, dataset)
-    return dict(record.provenance.get("run_seconds", {})) if record is not None else {}
+    records = [record for record in load_records(table_id) if record.dataset == dataset]
+    known: dict[str, float] = {}
+    for record in sorted(records, key=lambda record: record.preset == preset):
+        known |= record.provenance.get("run_seconds", {})
+    return known
 
 
 def computed(table_id: str) -> pd.DataFrame:

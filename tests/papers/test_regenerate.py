@@ -2,12 +2,14 @@
 
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from repro.errors import InputError
 from repro.papers import PRESETS, check_request, check_seeds, code_now, entry, list_ids, run_table
+from repro.papers.regenerate import _seconds_of_records
 
 TRAINED = [table_id for table_id in list_ids() if entry(table_id).trained is not None]
 
@@ -79,3 +81,18 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch):
         monkeypatch.setenv("REPRO_RUNS", str(tmp_path / f"runs{workers}"))
         frames.append(run_table("shiftaddaug_t09", preset="smoke", workers=workers))
     pd.testing.assert_frame_equal(*frames)
+
+
+def test_times_are_forecast_by_records_of_the_same_data_and_of_this_preset_first(monkeypatch):
+    def record(preset, dataset, **seconds):
+        return SimpleNamespace(preset=preset, dataset=dataset, provenance={"run_seconds": seconds})
+
+    records = [
+        record("quick", "digits", network=2.0, one=1.0),
+        record("study", "digits", network=9.0, two=3.0),
+        record("study", "cifar10", network=99.0, three=99.0),
+    ]
+    monkeypatch.setattr("repro.report.load_records", lambda table_id: records)
+    assert _seconds_of_records("acghostnet_t06", "quick", "digits") == {"network": 2.0, "one": 1.0, "two": 3.0}
+    assert _seconds_of_records("acghostnet_t06", "study", "digits") == {"network": 9.0, "one": 1.0, "two": 3.0}
+    assert _seconds_of_records("acghostnet_t06", "smoke", "glyphs") == {}
