@@ -11,7 +11,8 @@ The target's channels are the first ones of every wide layer; see `repro.augment
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -83,7 +84,8 @@ class AugmentedNetwork(nn.Module):
         groups: channels that are widened together (`repro.augment.groups.Group`).
         units: names of the parts that mutate one after the other, from shallow to deep: stem, blocks, head, classifier,
             as far as they have something that does not multiply in the end.
-    State dict: `network.*`, every weight of the widest network.
+    State dict: `network.*`, every weight of the widest network; `_extra_state`, how many units have mutated and how
+        many extra blocks the target still has.
     """
 
     def __init__(
@@ -103,8 +105,10 @@ class AugmentedNetwork(nn.Module):
     def _widened(self, wide: nn.Module, ops, widest, around, remap) -> dict[nn.Module, nn.Module]:
         new: dict[nn.Module, nn.Module] = {}
         modules = dict(wide.named_modules())
-        for name, (read, made) in self._joins.items():
-            layer, op = modules[name], "conv" if _is_extra(name) else ops[_target_name(name)]
+        # Extra blocks come last, so that the weights of all others are those of the same seed without any.
+        for name in sorted(self._joins, key=is_extra):
+            read, made = self._joins[name]
+            layer, op = modules[name], "conv" if is_extra(name) else ops[_target_name(name)]
             kind = WideConv2d if isinstance(layer, nn.Conv2d) else WideLinear
             with drawn_apart():
                 mapped = None if remap is None or op == "conv" else remap(_target_name(name), op, layer)
@@ -132,10 +136,10 @@ class AugmentedNetwork(nn.Module):
             )
         sizes: list[int] = []
         for group, multiple in zip(self.groups, sample.multiples):
-            if not multiple >= 1:
+            if not isinstance(multiple, (int, float)) or not 1 <= multiple < math.inf:
                 raise InputError(
-                    f"multiple {multiple!r} of the channels of {group.name} is not allowed; it must be at least 1, or "
-                    "the target would be wider than the network around it."
+                    f"multiple {multiple!r} of the channels of {group.name} is not allowed; it must be a number of at "
+                    "least 1, or the target would be wider than the network around it."
                 )
             if group.kind == "gate":
                 sizes.append(self._hidden(group, sizes[group.source], multiple))
@@ -265,6 +269,16 @@ class AugmentedNetwork(nn.Module):
             unit = _unit(self._template[0], _target_name(name))
             layer.multiplicative = layer.op == "conv" or unit not in mutated
 
+    def get_extra_state(self) -> Tensor:
+        """(2,) int64: mutated units and extra blocks of the target, which no weight tells."""
+        return torch.tensor([self.mutated, self.extra_blocks_of_target])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Mutated units and extra blocks as they were."""
+        mutated, extra = state.tolist()
+        self.set_mutation(mutated)
+        self.set_depth(extra)
+
     def wide_layers(self) -> Iterator[tuple[str, WideConv2d | WideLinear]]:
         """(name, layer) of every wide convolution and linear layer, in the order of execution."""
         return iter(self._wide)
@@ -326,7 +340,7 @@ class AugmentedNetwork(nn.Module):
         In memory are its own weights alone, by whose mean and deviation R goes: beside weights that no step trains it
         would go by the start. R is shared with this network. Extra blocks are left out, all units have mutated.
         """
-        layers = {name: layer for name, layer in self.wide_layers() if not _is_extra(name)}
+        layers = {name: layer for name, layer in self.wide_layers() if not is_extra(name)}
         ops = {_target_name(name): layer.op for name, layer in layers.items()}
         network = AugmentedNetwork(copy.deepcopy(self._template[0]), ops, {}, 0, "conv", None)
         new = dict(network.network.named_modules())
@@ -339,7 +353,7 @@ class AugmentedNetwork(nn.Module):
                 mine.add.load_state_dict(layer.add.state_dict())
             mine.remap = layer.remap
         for name, module in self.network.named_modules():
-            if isinstance(module, WideBatchNorm2d) and not _is_extra(name):
+            if isinstance(module, WideBatchNorm2d) and not is_extra(name):
                 new[_target_name(name)].load_state_dict(module.deployed().state_dict())
         network.set_mutation(len(network.units))
         return network.to(next(self.parameters()).device).train(self.training)
@@ -360,7 +374,7 @@ class AugmentedNetwork(nn.Module):
         modules, wide = dict(model.named_modules()), dict(self.network.named_modules())
         new = {}
         for name in (*self._joins, *(name for group in self.groups for name in group.others)):
-            if not _is_extra(name):
+            if not is_extra(name):
                 new[modules[_target_name(name)]] = wide[name].deployed()
         model = replace_layers(model, new)
         if hasattr(model, "recipe"):
@@ -369,7 +383,7 @@ class AugmentedNetwork(nn.Module):
 
     def _asked(self) -> dict:
         """Those options that make `repro.models.create` build what is deployed now: op and keep."""
-        layers = {_target_name(name): layer for name, layer in self.wide_layers() if not _is_extra(name)}
+        layers = {_target_name(name): layer for name, layer in self.wide_layers() if not is_extra(name)}
         ops = {name: layer.op for name, layer in layers.items() if not layer.multiplicative}
         if len(set(ops.values())) == 1:
             op = next(iter(ops.values()))
@@ -435,6 +449,8 @@ def augment(
         raise InputError(f"model={model!r} is not allowed; it must be a module, such as repro.models.create makes.")
     if isinstance(op, str):
         check_choice("op", op, OPS)
+    elif not isinstance(op, Mapping) and not callable(op):
+        raise InputError(f"op={op!r} is not allowed; it must be the name of an operator, or operators by layer.")
     check_choice("around", around, ("conv", "same"))
     if isinstance(depth, Sequence) and not isinstance(depth, str):
         depth = tuple(check_int(f"depth[{stage}]", number, minimum=0) for stage, number in enumerate(depth))
@@ -537,7 +553,8 @@ def _target_name(name: str) -> str:
     return ".".join(kept)
 
 
-def _is_extra(name: str) -> bool:
+def is_extra(name: str) -> bool:
+    """Whether a layer of this name belongs to an extra block, which the deployed network does not have."""
     return "blocks_of_depth" in name.split(".")
 
 

@@ -230,7 +230,16 @@ class KernelRemap(nn.Module):
 
 
 class PenaltyOnly(nn.Module):
-    """No remapping: a penalty pulls the target's weights to the Gaussian of the whole layer (table 8)."""
+    """No remapping: a penalty pulls the target's weights to the Gaussian of the whole layer (table 8).
+
+    Args:
+        averaged: divide the divergence by the number of weights, as ShiftAddNAS's code averages its own over them. The
+            paper prints neither factor nor unit.
+    """
+
+    def __init__(self, *, averaged: bool = False):
+        super().__init__()
+        self.averaged = averaged
 
     def forward(self, weight: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:
         """The weights themselves."""
@@ -245,12 +254,16 @@ class PenaltyOnly(nn.Module):
         mean, std = whole.detach().mean(), whole.detach().std(correction=0)
         own = weight.std(correction=0).clamp_min(torch.finfo(weight.dtype).eps * std)  # weights that are all the same
         distance = (own**2 + (weight.mean() - mean) ** 2) / (2 * std**2)
-        return PENALTY * (torch.log(std / own) + distance - 0.5)
+        divergence = torch.log(std / own) + distance - 0.5
+        return PENALTY * divergence / (weight.numel() if self.averaged else 1)
+
+    def extra_repr(self) -> str:
+        return "averaged" * self.averaged
 
 
 REMAPPINGS = (
     "laplace", "small_laplace", "quantile", "linear_skip_freeze", "linear_skip_freeze_r", "linear", "kernel",
-    "kernel_from_one", "kl_only", "laplace_even", "scaled", "laplace_own",
+    "kernel_from_one", "kl_only", "kl_averaged", "laplace_even", "scaled", "laplace_own",
 )  # fmt: skip
 """Ours (equation 5), the reading of Sec. 3.3 for shift, fitted FCs ("linear_skip_freeze" alone, "…_r" and "quantile"
 with r behind it), what table 8 compares with; and three controls: r with even steps, no r at all but its scale, and r
@@ -299,6 +312,7 @@ def remapping(
             "kernel": lambda: KernelRemap(),
             "kernel_from_one": lambda: KernelRemap(random=False),
             "kl_only": lambda: PenaltyOnly(),
+            "kl_averaged": lambda: PenaltyOnly(averaged=True),
             "laplace_even": lambda: LaplaceRemap(scale, even=True),
             "scaled": lambda: ScaledRemap(scale),
             "laplace_own": lambda: LaplaceRemap(scale, own=True),

@@ -90,9 +90,17 @@ class AugmentRecipe:
             check_flag(name, getattr(self, name))
         for name in ("width_ends", "expand_ends", "distillation_share"):
             check_number(name, getattr(self, name), minimum=0, maximum=1)
+        for name in ("mutation", "depth"):
+            window = getattr(self, name)
+            if window is not None and not isinstance(window, Window):
+                raise InputError(f"{name}={window!r} is not allowed; it must be a repro.augment.Window, or None.")
         check_choice("distillation", self.distillation, DISTILLATIONS)
         if self.distillation != "none" and not self.augmented:
             raise InputError(f"distillation={self.distillation!r} needs an augmented network to learn from.")
+        if self.distillation == "none" and self.distillation_share:
+            raise InputError(
+                f"distillation_share={self.distillation_share!r} is not allowed without distillation; name its kind."
+            )
 
 
 def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor, kind: str) -> torch.Tensor:
@@ -315,6 +323,16 @@ def fit_augmented(
         calibration_images: so many training images re-estimate its batch norm before (`PlainTrainer`).
     At the end all units are multiplication-free and the target has no extra block, whatever the windows say.
     """
+    if not isinstance(model, AugmentedNetwork):
+        raise InputError(f"model is a {type(model).__name__}; fit_augmented takes what repro.augment.augment returns.")
+    if not isinstance(augmentation, AugmentRecipe):
+        raise InputError(f"augmentation={augmentation!r} is not allowed; it must be a repro.augment.AugmentRecipe.")
+    if augmentation.distillation != "none" and not (model.extra_blocks or model.widens("width", "expand")):
+        raise InputError(
+            f"distillation={augmentation.distillation!r} is not allowed; nothing lies around the target to learn from."
+        )
+    if augmentation.depth is not None and not model.extra_blocks:
+        raise InputError(f"depth={augmentation.depth!r} is not allowed; the network has no extra blocks to lose.")
     trainer = over_processes(AugmentedTrainer)
     trainer = partial(trainer, augmentation=augmentation, calibration_images=calibration_images)
     history = fit(model, train_data, test_data, recipe, seed=seed, trainer_class=trainer, **options)

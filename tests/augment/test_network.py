@@ -4,6 +4,7 @@ import contextlib
 import copy
 import inspect
 import itertools
+import math
 from collections import Counter
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from repro.augment import REMAPPINGS, Sample, augment, remapping
+from repro.augment.network import _target_name, is_extra
 from repro.errors import InputError
 from repro.layers import ShiftConv2d, convert
 from repro.models import create, load_weights, save_weights
@@ -403,6 +405,7 @@ def test_what_multiplies_in_the_end_is_no_unit():
 def test_extra_blocks_leave_the_target_from_deep_to_shallow():
     augmented = network(depth=2).eval()
     assert augmented.extra_blocks == 4
+    augmented.reestimate_([images()], part="full")  # else activations shrink below the steps of fixed point
     plain = augmented(images())
     augmented.set_depth(3)
     assert augmented._kept == [2, 1]
@@ -411,6 +414,35 @@ def test_extra_blocks_leave_the_target_from_deep_to_shallow():
         augmented.export_target()
     augmented.set_depth(0)
     assert torch.equal(augmented.export_target()(images()), plain)
+
+
+def test_all_but_extra_blocks_start_alike_with_and_without_them():
+    shallow = dict(network().wide_layers())
+    deep = [(name, layer) for name, layer in network(depth=(1, 2)).wide_layers() if not is_extra(name)]
+    assert len(deep) == len(shallow)
+    for name, layer in deep:
+        assert torch.equal(layer.weight, shallow[_target_name(name)].weight), name
+
+
+def test_mutation_and_depth_are_part_of_the_state():
+    half, other = network(depth=1).eval(), network(depth=1).eval()
+    half.set_mutation(2)
+    half.set_depth(1)
+    other.load_state_dict(half.state_dict())
+    assert (other.mutated, other.extra_blocks_of_target) == (2, 1)
+    assert torch.equal(other(images()), half(images()))
+
+
+@pytest.mark.parametrize("multiple", [math.inf, math.nan, "2", None])
+def test_multiples_of_a_sample_are_numbers(multiple):
+    augmented = network()
+    with pytest.raises(InputError, match=r"multiple .* is not allowed; it must be a number of at least 1"):
+        augmented.sizes(Sample((multiple,) * len(augmented.groups)))
+
+
+def test_an_operator_is_a_name_or_a_mapping():
+    with pytest.raises(InputError, match="op=None is not allowed"):
+        network(op=None)
 
 
 def test_extra_blocks_for_each_stage():

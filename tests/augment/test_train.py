@@ -234,3 +234,19 @@ def test_windows():
             Window(start, stop)
     with pytest.raises(InputError, match="needs an augmented network"):
         AugmentRecipe(augmented=False, distillation="kl")
+    with pytest.raises(InputError, match=r"mutation=\(0.1, 0.6\) is not allowed; it must be a repro.augment.Window"):
+        AugmentRecipe(mutation=(0.1, 0.6))
+    with pytest.raises(InputError, match=r"distillation_share=0\.5 is not allowed without distillation"):
+        AugmentRecipe(distillation_share=0.5)
+
+
+def test_what_cannot_be_trained_so_is_said():
+    bare = augment(tiny("MobileNetV2-Tiny", "small", in_channels=1, num_classes=10))
+    for model, augmentation, words in (
+        (nn.Linear(2, 2), AugmentRecipe(), "model is a Linear; fit_augmented takes what repro.augment.augment returns"),
+        (network(), None, "augmentation=None is not allowed"),
+        (bare, AugmentRecipe(distillation="kl", distillation_share=0.5), "nothing lies around the target"),
+        (network(), AugmentRecipe(depth=Window(0.1, 0.6)), "the network has no extra blocks to lose"),
+    ):
+        with pytest.raises(InputError, match=words):
+            fit_augmented(model, data(), RECIPE, augmentation, seed=0)

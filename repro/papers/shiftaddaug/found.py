@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from repro.augment import InsideNetwork, fit_augmented, fit_plain, laplace_scales
+from repro.augment.network import is_extra
 from repro.cost.mobile import MobileCosts
 from repro.models.mobile import MobileNet, MobileSpec
 from repro.models.registry import create
@@ -173,14 +174,15 @@ def _rows(evolution: Evolution) -> list[dict]:
 def new_network(job: FoundJob, seed: int) -> InsideNetwork:
     """The TargetNet inside its SubNet with new weights, those of a seed.
 
-    They begin as those of `augment`: target and SubNet alike by the SubNet's fan-in, bare adders N(0, 1).
+    They begin as those of `augment`: target and SubNet alike by the SubNet's fan-in, bare adders N(0, 1). Blocks that
+    are not deployed draw last, so that the others begin alike with and without them.
     """
     facts = job.data.facts
-    torch.manual_seed(seed)
     shape = {"in_channels": facts["in_channels"], "num_classes": facts["num_classes"]}
     subnet: MobileNet = create("mobilenet_v2", spec=job.subnet, **shape)
     network = inside_of(job.target, subnet, job.remap if job.augmented else None, job.adder_scale)
-    for _, layer in network.wide_layers():
+    torch.manual_seed(seed)
+    for _, layer in sorted(network.wide_layers(), key=lambda named: is_extra(named[0])):
         layer.reset_parameters()
     return network
 

@@ -15,13 +15,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
-from repro.augment import AugmentRecipe, InsideNetwork, Window, augment_inside, fit_augmented
+import torch
+
+from repro.augment import (
+    AugmentRecipe,
+    InsideNetwork,
+    Window,
+    augment_inside,
+    fit_augmented,
+    fit_plain,
+    laplace_scales,
+)
 from repro.cost.mobile import MobileCosts
+from repro.errors import check_choice
 from repro.models.mobile import KEEP, MobileNet, MobileSpec
 from repro.papers.shiftaddaug.space import AugmentationSpace
-from repro.papers.shiftaddaug.training import remap_of
+from repro.papers.shiftaddaug.training import ADDERS, remap_of
 from repro.search import Evolution, GeneSpace, evolve
 from repro.search.elastic import ElasticNetwork
 from repro.search.evolution import Genome
@@ -145,11 +156,18 @@ def layer_operators(operator_by_stage: list[str], stages: list[int]) -> dict[str
 # ------------------------------------------------------------------ the two stages
 
 
+COSTS = ("energy_mj", "latency_ms", "mults", "shifts", "adds", "macs")
+"""Costs that may be limited, as `MobileCosts.costs` names them."""
+SHOWN = ("energy_mj", "latency_ms", "macs")
+"""Costs that every candidate is told with."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """Size of one evolution (`repro.search.evolve`) and its limits by name of a cost (`MobileCosts.costs`).
 
     The defaults are MCUNet's: 100 networks, 30 rounds, 20 parents, mutation 0.1.
+    Raises: InputError for a limit of a cost that is not known.
     """
 
     limit: Mapping[str, float]
@@ -158,13 +176,17 @@ class Budget:
     parents: float = 0.2
     mutation: float = 0.1
 
+    def __post_init__(self):
+        for name in self.limit:
+            check_choice("limit", name, COSTS)
+
     def evolve(self, space: GeneSpace, score, price, **options) -> Evolution:
         """Search `space`; `price` gives the costs of one genome by name."""
 
         def cost(name):
             return lambda genomes: [price(genome)[name] for genome in genomes]
 
-        names = dict.fromkeys([*self.limit, "energy_mj", "latency_ms", "macs"])
+        names = dict.fromkeys([*self.limit, *SHOWN])
         settings = {"population": self.population, "rounds": self.rounds, "parents": self.parents}
         costs = {name: cost(name) for name in names}
         return evolve(space, score, cost=costs, limit=self.limit, mutation=self.mutation, **settings, **options)
@@ -212,6 +234,9 @@ def find_target(
 ) -> Evolution:
     """Stage 2: the TargetNet inside the SubNet with the highest accuracy on held-out images after a short training.
 
+    R of adder layers goes by scales that were measured (`adder_scales`): at those of adders' start, which are smaller,
+    candidates with adders would be judged by a start that does them harm.
+
     Args:
         subnet: the SubNet with the SuperNet's weights, with which every candidate begins.
         recipe: the short training; one that diverges is dead.  remap: R of equation 5 by name.
@@ -220,11 +245,16 @@ def find_target(
     Raises: InputError for a limit that no TargetNet meets.
     """
 
+    @cache
+    def measured():
+        return adder_scales(space, subnet, train, recipe, seed=seed) if remap is not None else None
+
     def accuracy(genomes):
         return [judged(space.target(genome)) for genome in genomes]
 
     def judged(target):
-        network = inside_of(target, subnet, remap)
+        scales = measured()
+        network = inside_of(target, subnet, remap, None if scales is None else _deployed_names(scales, target))
         if fit_augmented(network, train, recipe, target.recipe, seed=seed).diverged:
             return float("nan")
         deployed = network.export_target()
@@ -236,6 +266,42 @@ def find_target(
         return target.deployed, target.op
 
     return budget.evolve(space.genes, accuracy, _priced(costs, network), seed=seed, **options)
+
+
+def adder_scales(
+    space: TargetSpace, subnet: MobileNet, train: TensorData, recipe: TrainRecipe, *, seed: int
+) -> dict[str, float] | None:
+    """b of adder layers by their names in the SubNet: of the SubNet as adders, trained by itself from new weights.
+
+    Returns: None where no layer may become an adder, or that training diverged.
+    """
+    if "adder" not in space.choices.operators:
+        return None
+    blocks = space.subnet.blocks
+    operators = layer_operators(["adder"] * (space.stages + 1), [block.stage for block in blocks])
+    network = inside_of(Target(space.subnet, (True,) * len(blocks), operators, None), subnet, None)
+    torch.manual_seed(seed)
+    for _, layer in network.wide_layers():
+        layer.reset_parameters()
+    network.set_mutation(len(network.units))
+    alone = network.export_target()
+    if fit_plain(alone, train, recipe, seed=seed).diverged:
+        return None
+    return laplace_scales(alone, ADDERS)
+
+
+def _deployed_names(scales: Mapping[str, float], target: Target) -> dict[str, float]:
+    """Scales by the names that layers have in the deployed network, whose blocks are counted anew."""
+    number = {str(place): str(sum(target.keep[:place])) for place, stays in enumerate(target.keep) if stays}
+    found = {}
+    for name, scale in scales.items():
+        part, _, rest = name.partition(".")
+        place, _, inner = rest.partition(".")
+        if part != "blocks":
+            found[name] = scale
+        elif place in number:
+            found[f"blocks.{number[place]}.{inner}"] = scale
+    return found
 
 
 def _priced(costs: MobileCosts, network):

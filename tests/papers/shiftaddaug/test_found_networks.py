@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from repro.augment import Window
+from repro.augment.network import is_extra
 from repro.papers.shiftaddaug import channels, f01, found, supp_f01, t06, t11
 from repro.papers.shiftaddaug.recipes import presets
 from repro.papers.shiftaddaug.searched import without_depth, without_mutation
@@ -74,6 +75,16 @@ def test_a_found_network_starts_as_wide_as_its_subnet_and_takes_the_scales_that_
             assert layer.remap.scale == 2.5 and bare.remap is None and bare.raw_target_weight().std() > 0.7
         else:
             assert torch.equal(layer.weight, bare.weight) and bare.remap is None, name
+
+
+def test_rows_of_table_11_start_alike_with_and_without_depth_augmentation():
+    data, train = FOUND["smoke", "glyphs"].free.data, FOUND["smoke", "glyphs"].train
+    starts = []
+    for depth_aug in (False, True):
+        subnet, chosen = t11._ablated(SUBNET, target(2), depth_aug=depth_aug, mutation=True)
+        network = found.new_network(found.FoundJob(data, train, subnet, chosen), 3)
+        starts.append([layer.weight for name, layer in network.wide_layers() if not is_extra(name)])
+    assert len(starts[0]) == len(starts[1]) and all(map(torch.equal, *starts))
 
 
 def failed(specs):

@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 
+from repro.augment.network import _target_name, is_extra
 from repro.cost.mobile import MobileCosts
 from repro.errors import InputError
 from repro.layers import AdderConv2d, ShiftConv2d, ShiftLinear
@@ -16,7 +17,15 @@ from repro.papers.shiftaddaug import f04, found, searched
 from repro.papers.shiftaddaug.found import TwoStageRun
 from repro.papers.shiftaddaug.searches import FoundRecipe
 from repro.papers.shiftaddaug.space import AugmentationSpace
-from repro.papers.shiftaddaug.two_stage import Budget, TargetSpace, find_subnet, find_target, inside_of
+from repro.papers.shiftaddaug.two_stage import (
+    Budget,
+    TargetSpace,
+    _deployed_names,
+    adder_scales,
+    find_subnet,
+    find_target,
+    inside_of,
+)
 from repro.runs.executor import attempt, outcome_of
 from repro.search.elastic import ElasticNetwork, ElasticSpace
 from repro.train import TensorData, TrainRecipe
@@ -200,6 +209,31 @@ def test_limits_that_no_network_meets_are_said(stage):
         else:
             subnet = supernet.subnet(SUBNET)
             find_target(space(), subnet, NOTHING, NOTHING, costs, Budget({"macs": 2}, 4, 1), TRAIN, seed=0)
+
+
+def test_a_limit_of_an_unknown_cost_is_said():
+    with pytest.raises(InputError, match=r"limit='mac' is not .*Did you mean 'macs'"):
+        Budget({"mac": 2})
+
+
+def test_trials_of_adders_go_by_scales_measured_on_the_subnet_as_adders():
+    torch.manual_seed(0)
+    subnet = ElasticNetwork(SPACE, in_channels=1).subnet(SUBNET)
+    train = TensorData(torch.randn(64, 1, 16, 16), torch.arange(64) % 10)
+    scales = adder_scales(space(), subnet, train, TRAIN, seed=0)
+    assert scales == adder_scales(space(), subnet, train, TRAIN, seed=0)
+    chosen = space().target(genome(**{"op 2": "adder"}))
+    assert chosen.keep == (True, True, False, True, True, False)
+    named = _deployed_names(scales, chosen)
+    assert (
+        named["stem.conv"] == scales["stem.conv"] and named["blocks.1.project.conv"] == scales["blocks.1.project.conv"]
+    )
+    assert named["blocks.3.expand.conv"] == scales["blocks.4.expand.conv"] and "blocks.4.expand.conv" not in named
+    network = inside_of(chosen, subnet, "laplace", named)
+    for name, layer in network.wide_layers():
+        if layer.op == "adder" and not is_extra(name):
+            assert layer.remap.scale == named[_target_name(name)] > 0.6  # adders begin with 0.8
+    assert adder_scales(space(choices=AugmentationSpace(operators=("shift",))), subnet, train, TRAIN, seed=0) is None
 
 
 def test_a_window_outside_training_is_said():
