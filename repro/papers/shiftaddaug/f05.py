@@ -30,7 +30,10 @@ RESNET = "resnet20"
 
 @dataclasses.dataclass(frozen=True)
 class FrontRecipe:
-    """The tiny networks' trainings, and the options of the reference networks, which train as their operator does."""
+    """The tiny networks' trainings, and the options of the reference networks.
+
+    References train for as many epochs at the rate of their operator; their norms and biases are decayed with the rest.
+    """
 
     methods: MethodsRecipe
     reference: Mapping[str, Any] = dataclasses.field(default_factory=dict)

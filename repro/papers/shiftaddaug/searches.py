@@ -118,8 +118,8 @@ FOUND = {
 }
 """Searches and trainings of tables 6 and 11; hybrid networks of the paper read 96 pixels for 160 (table 6)."""
 _TRAINED = (
-    "The search's own trainings take b = 1/sqrt(2) for adder layers, what is found the b that its layers end with by "
-    "themselves. It is trained from new weights"
+    "For adder layers every trial takes the b that those of the SubNet end with by themselves in as short a training, "
+    "what is found the b of its own; all take the rate that shift layers do best with. It is trained from new weights"
 )
 FOUND_SCALE = SEARCH_SCALE | {
     "quick": f"{SEARCH_SCALE['quick']} {_TRAINED} for 6 epochs on 2,000 glyphs.",

@@ -1,8 +1,8 @@
 """ShiftAddAug supplement figure 1: accuracy of the target and of the network around it, epoch by epoch.
 
-The paper's curve is 250 epochs long, our trainings 12. A long run of four methods beside it tells what is missing at
-our scale: length, if more epochs help more than augmentation does, or capacity, if they no longer help and augmentation
-does.
+The paper's curve is 250 epochs long, our trainings 12. A long run of four methods beside it asks what is missing at our
+scale. Augmentation is said to help networks that lack capacity, which shows only where more epochs no longer help the
+network by itself: so each method is trained at half the longest length, too.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import pandas as pd
 
 from repro.papers import jobs
 from repro.papers.shiftaddaug.comparing import train_all
+from repro.papers.shiftaddaug.explained import gained
 from repro.papers.shiftaddaug.methods import AUGSHIFT, MAIN
 from repro.papers.shiftaddaug.recipes import SCALE, SEEDS, MethodsRecipe, presets
 from repro.papers.table import Drawing, Table
-from repro.report.decide import Atom, Row
 from repro.report.figures import legend_below, new_figure
 from repro.report.palette import COLOURS, lighter
 
@@ -28,7 +28,7 @@ DIRECT = {"NetAug": "Base", "AugShift": "Shift"}
 
 @dataclasses.dataclass(frozen=True)
 class CurvesRecipe(MethodsRecipe):
-    """`long_epochs`: length of the long run, 0 for none."""
+    """`long_epochs`: length of the long run, 0 for none; half of it is trained, too."""
 
     long_epochs: int = 0
 
@@ -57,9 +57,9 @@ def trained(recipe, seeds, run):
 
 
 def _long_run(recipe, seeds, run):
-    """{"long", "long_curves"}: the four methods at the recipe's number of epochs and at `long_epochs`."""
+    """{"long", "long_curves"}: the four methods at the recipe's number of epochs, at half and at all `long_epochs`."""
     rows, curves = [], []
-    for epochs in (recipe.train.epochs, recipe.long_epochs):
+    for epochs in (recipe.train.epochs, recipe.long_epochs // 2, recipe.long_epochs):
         asked = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, epochs=epochs))
         for (_, method, seed), outcome in train_all(asked, seeds, run, LONG).items():
             value = outcome.value or {}
@@ -75,49 +75,59 @@ def _long_run(recipe, seeds, run):
     return {"long": pd.DataFrame(rows), "long_curves": pd.DataFrame(curves)}
 
 
-def _gained(long, better, than) -> tuple[float, float]:
-    """95 % interval over seeds of a difference of test accuracies; NaN without two seeds of each.
+SMALL_GAIN = 1.0
+"""Points of test accuracy: what is shown to be less counts as no gain. Fixed before any long run."""
 
-    Args: better, than: (method, epochs).
-    """
-    trained = long.dropna(subset="accuracy_pct").groupby(["method", "epochs"])["accuracy_pct"]
-    rows = {key: Row(values.to_numpy(), "accuracy_pct") for key, values in trained}
-    if better not in rows or than not in rows:
-        return math.nan, math.nan
-    return Atom({rows[better]: 1.0, rows[than]: -1.0}, pool=rows.values()).bounds()
+
+def _shown(interval) -> str:
+    """ "gain" where a 95 % interval lies above 0, "none" where it lies below SMALL_GAIN, else "open"."""
+    low, high = interval
+    return "gain" if low > 0 else "none" if high < SMALL_GAIN else "open"
 
 
 MISSING = {
-    (True, False): "the training's length is missing, not the network's capacity",
-    (False, True): "capacity is missing, not length",
-    (True, True): "both length and capacity are missing",
-    (False, False): "neither length nor capacity is shown to be missing",
+    (
+        "gain",
+        "gain",
+    ): "length is missing: more epochs still help; whether capacity is, too, shows only once they do not",
+    ("gain", "none"): "length is missing: more epochs still help, and augmentation does not",
+    ("gain", "open"): "length is missing: more epochs still help",
+    ("none", "gain"): "capacity is missing, not length: more epochs no longer help, and augmentation does",
+    ("none", "none"): "neither is missing: more epochs no longer help, nor does augmentation",
+    ("none", "open"): "length is not missing; whether capacity is stays open",
+    ("open", "gain"): "whether more epochs still help stays open; augmentation helps",
+    ("open", "none"): "whether more epochs still help stays open; augmentation does not help",
+    ("open", "open"): "both stay open",
 }
-"""(more epochs help, augmentation helps after the most epochs) -> what our scale lacks."""
+"""(what the last doubling of the epochs gives, what augmentation gives after the most) -> what our scale lacks."""
 
 
 def missing_sentences(long):
     """For each operator whether length or capacity is missing, by 95 % intervals over seeds of the two gains."""
-    short, longest = sorted(long["epochs"].unique())
+    half, longest = sorted(long["epochs"].unique())[-2:]
+    trained = long.dropna(subset="accuracy_pct").groupby(["method", "epochs"])["accuracy_pct"]
+    accuracies = {key: values.to_numpy() for key, values in trained}
     sentences = []
     for augmented, direct in DIRECT.items():
         gains = {
-            f"{longest} epochs for {short}": _gained(long, (direct, longest), (direct, short)),
-            f"augmentation at {longest}": _gained(long, (augmented, longest), (direct, longest)),
+            f"{longest} epochs for {half}": gained(accuracies, (direct, longest), (direct, half)),
+            f"augmentation at {longest}": gained(accuracies, (augmented, longest), (direct, longest)),
         }
         text = ", ".join(f"{what} {low:+.1f} to {high:+.1f} points" for what, (low, high) in gains.items())
         if any(math.isnan(low) for low, _ in gains.values()):
             sentences.append(f"{direct}: too few trainings to say what is missing.")
         else:
-            verdict = MISSING[tuple(low > 0 for low, _ in gains.values())]
-            sentences.append(f"{direct}: {verdict} ({text}; 95 % intervals over seeds).")
+            verdict = MISSING[tuple(map(_shown, gains.values()))]
+            sentences.append(
+                f"{direct}: {verdict} ({text}; 95 % intervals over seeds; below {SMALL_GAIN:g} point is none)."
+            )
     return sentences
 
 
 def long_sentences(long):
     """What length gives, what augmentation gives, and how far training images are ahead; means over seeds."""
     mean = long.groupby(["method", "epochs"])[["train_accuracy_pct", "accuracy_pct"]].mean()
-    short, longest = sorted(long["epochs"].unique())
+    short, *_, longest = sorted(long["epochs"].unique())
     tested, learnt = mean["accuracy_pct"], mean["train_accuracy_pct"]
     sentences = []
     for augmented, direct in DIRECT.items():

@@ -84,7 +84,8 @@ def train_tiny(job: TinyJob, seed: int, context: RunContext) -> dict:
         return {**failed, "examples": 0, "correct": {}, "test_loss": None, "curve": curve, "weights": {}}
     model = model if saved is None else saved.export_target()
     if job.calibration_images:
-        reestimate_batch_norm(model, data.train.input_batches(job.calibration_images, limit=job.calibration_images))
+        calibration = min(job.calibration_images, CALIBRATION_BATCH)
+        reestimate_batch_norm(model, data.train.input_batches(calibration, limit=job.calibration_images))
     batch = job.train.eval_batch_size
     value = jobs.tested(model, data.test, classes=job.data.facts["num_classes"], batch_size=batch)
     value |= {"test_loss": evaluate(model, data.test, batch_size=batch)["loss"], "curve": curve}
@@ -93,6 +94,8 @@ def train_tiny(job: TinyJob, seed: int, context: RunContext) -> dict:
     return {**value, "weights": packed_weights(model, saved)}
 
 
+CALIBRATION_BATCH = 2048
+"""Images at a time of which batch norm is re-estimated: the paper's 16,000 would not fit a memory at once."""
 ADDERS = (AdderConv2d, AdderLinear)
 CURVE = ("epoch", "train_loss", "train_accuracy_pct", "augmented_loss", "augmented_accuracy_pct", "moved")
 

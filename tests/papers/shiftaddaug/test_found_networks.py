@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from repro.augment import Window
 from repro.augment.network import is_extra
-from repro.papers.shiftaddaug import channels, f01, found, supp_f01, t06, t11
+from repro.papers.shiftaddaug import channels, explained, f01, found, supp_f01, t06, t11
 from repro.papers.shiftaddaug.recipes import presets
 from repro.papers.shiftaddaug.searched import without_depth, without_mutation
 from repro.papers.shiftaddaug.searches import FOUND
@@ -128,28 +129,60 @@ def test_the_long_run_tells_length_from_augmentation():
 @pytest.mark.parametrize(
     ("longer", "wider", "verdict"),
     [
-        (8.0, 0.0, "the training's length is missing, not the network's capacity"),
+        (8.0, 0.0, "length is missing: more epochs still help, and augmentation does not"),
+        (8.0, 8.0, "length is missing: more epochs still help; whether capacity is, too, shows only once they do not"),
         (0.0, 8.0, "capacity is missing, not length"),
-        (8.0, 8.0, "both length and capacity are missing"),
-        (0.0, 0.0, "neither length nor capacity is shown to be missing"),
-        (0.0, -8.0, "neither length nor capacity is shown to be missing"),
+        (0.0, 0.0, "neither is missing"),
+        (0.0, -8.0, "neither is missing"),
+        (0.5, 8.0, "whether more epochs still help stays open; augmentation helps"),
+        (0.5, 0.5, "both stay open"),
     ],
 )
 def test_the_long_run_says_whether_length_or_capacity_is_missing(longer, wider, verdict):
+    noises = (-0.5, 0.0, 0.5)
     rows = [
         (method, epochs, 40 + noise + longer * (epochs == 100) + wider * (method in supp_f01.DIRECT), seed)
         for method in supp_f01.LONG
-        for epochs in (12, 100)
-        for seed, noise in enumerate((-0.5, 0.0, 0.5))
+        for epochs in (12, 50, 100)
+        for seed, noise in enumerate(noises)
     ]
+    rows = [(*row[:2], row[2] - 20 * (row[1] == 12), row[3]) for row in rows]  # the short run decides nothing
     long = pd.DataFrame(rows, columns=["method", "epochs", "accuracy_pct", "seed"])
     base, shift = supp_f01.missing_sentences(long)
-    assert base.startswith(f"Base: {verdict} (100 epochs for 12 ") and shift.startswith(f"Shift: {verdict} (")
-    # t of 16 degrees of freedom is 2.12; the standard error of a difference of means of three is 0.5 * sqrt(2 / 3).
-    reach = 2.1199 * 0.5 * (2 / 3) ** 0.5
+    assert base.startswith(f"Base: {verdict}") and shift.startswith(f"Shift: {verdict}")
+    # t of 24 degrees of freedom is 2.064; the standard error of a difference of means of three is 0.5 * sqrt(2 / 3).
+    reach = 2.0639 * 0.5 * (2 / 3) ** 0.5
+    assert f"(100 epochs for 50 {longer - reach:+.1f} to {longer + reach:+.1f} points" in base
     assert f"augmentation at 100 {wider - reach:+.1f} to {wider + reach:+.1f} points; 95 %" in base
     few = supp_f01.missing_sentences(long[long["seed"] == 0])
     assert few == [f"{name}: too few trainings to say what is missing." for name in ("Base", "Shift")]
+
+
+@pytest.mark.parametrize(
+    ("even", "bare", "words"),
+    [
+        (48.0, 50.0, "r's slope explains it: even steps of R\\(W\\) gives \\+7"),
+        (32.0, 50.0, "r's slope does not explain it"),
+        (40.4, 50.0, "it stays open"),
+    ],
+)
+def test_controls_say_whether_the_slope_of_r_is_what_harms_adders(even, bare, words):
+    means = {"AugAdd": 40.0, "Add": 40.0}
+    beside = {"Add with HWS": 33.0, "AugAdd, r with even steps": even, "AugAdd, r's scale alone": bare}
+
+    def rows(name, table):
+        return pd.DataFrame(
+            {"model": "V2", name: row, "accuracy_pct": mean + noise, "seed": seed}
+            for row, mean in table.items()
+            for seed, noise in enumerate((-0.4, 0.0, 0.4))
+        )
+
+    frame = rows("method", means)
+    frame.attrs["extra"] = {"controls": rows("row", beside)}
+    (sentence,) = explained.adder_sentences(frame)
+    assert re.match(f"V2: {words}", sentence) and sentence.endswith("(95 % intervals over seeds).")
+    frame.attrs["extra"] = {"controls": rows("row", beside).query("row != 'Add with HWS'")}
+    assert explained.adder_sentences(frame) == ["V2: too few trainings to say why adders do not gain."]
 
 
 def test_every_study_has_the_long_run_of_a_hundred_epochs():

@@ -1,0 +1,55 @@
+"""What our own controls say of the paper's explanations, by intervals over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from repro.report.decide import Atom, Row
+
+
+def gained(accuracies: Mapping[Hashable, np.ndarray], better: Hashable, than: Hashable) -> tuple[float, float]:
+    """95 % interval over seeds of a difference of test accuracies (points); NaN without two seeds of each.
+
+    Args: accuracies: of every row of a table by seed, whose spread is pooled.
+    """
+    rows = {key: Row(np.asarray(values), "accuracy_pct") for key, values in accuracies.items()}
+    if better not in rows or than not in rows:
+        return math.nan, math.nan
+    return Atom({rows[better]: 1.0, rows[than]: -1.0}, pool=rows.values()).bounds()
+
+
+ADDERS = {
+    ("AugAdd, r with even steps", "AugAdd"): "even steps of R(W)",
+    ("AugAdd, r's scale alone", "AugAdd"): "the scale of R without r",
+    ("Add", "Add with HWS"): "Add without R",
+}
+"""Pairs of rows of which the first is better if r's slope is what harms adders -> what the first has."""
+
+
+def adder_sentences(frame: pd.DataFrame) -> list[str]:
+    """For each model of table 3's controls: whether r's slope explains that adders do not gain by equation 5.
+
+    Args: frame: table 3 as trained, with `attrs["extra"]["controls"]`.
+    """
+    controls = frame.attrs["extra"]["controls"]
+    rows = pd.concat([frame.rename(columns={"method": "row"})[["model", "row", "accuracy_pct"]], controls])
+    sentences = []
+    for model in controls["model"].unique():
+        mine = rows[rows["model"] == model].dropna(subset="accuracy_pct").groupby("row")["accuracy_pct"]
+        accuracies = {row: values.to_numpy() for row, values in mine}
+        gains = {what: gained(accuracies, *pair) for pair, what in ADDERS.items()}
+        told = [f"{what} gives {low:+.1f} to {high:+.1f} points" for what, (low, high) in gains.items()]
+        lows, highs = zip(*gains.values(), strict=True)
+        if any(map(math.isnan, lows)):
+            sentences.append(f"{model}: too few trainings to say why adders do not gain.")
+        elif all(low > 0 for low in lows):
+            sentences.append(f"{model}: r's slope explains it: {', '.join(told)} (95 % intervals over seeds).")
+        elif any(high < 0 for high in highs):
+            sentences.append(f"{model}: r's slope does not explain it: {', '.join(told)} (95 % intervals over seeds).")
+        else:
+            sentences.append(f"{model}: it stays open: {', '.join(told)} (95 % intervals over seeds).")
+    return sentences
