@@ -12,6 +12,7 @@ import pandas as pd
 from repro.errors import InputError, check_choice, check_seed
 from repro.papers.registry import entry, list_ids
 from repro.papers.table import ARCHITECTURE, PRESETS, Table
+from repro.paths import reference_mode
 
 
 def check_request(preset: str, dataset: str = "") -> None:
@@ -193,8 +194,19 @@ def computed(table_id: str) -> pd.DataFrame:
 
 
 def keep(frame: pd.DataFrame) -> None:
-    """Write the record of a frame that `run_table` gave, with the extra frames that its pictures need."""
+    """Write the record of a frame that `run_table` gave, with the extra frames that its pictures need.
+
+    Raises: InputError where it would be committed and runs behind it failed; divergence is an outcome, no failure.
+    """
     from repro.report import save_record
+
+    about = frame.attrs["provenance"]
+    failed = about.get("runs_failed", 0) - about.get("runs_diverged", 0)
+    if reference_mode() and failed:
+        raise InputError(
+            f"{failed} of {about['runs']} runs of {frame.attrs['table_id']} failed ({frame.attrs['failed'][0]}); a "
+            "committed record needs them all, so none was written. Finished runs are kept: mend the cause, run it again."
+        )
 
     table_id, kept = frame.attrs["table_id"], entry(frame.attrs["table_id"]).keeps
     extra = {name: part for name, part in frame.attrs.get("extra", {}).items() if name in kept}

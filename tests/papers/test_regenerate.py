@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from repro.errors import InputError
-from repro.papers import PRESETS, check_request, check_seeds, code_now, entry, list_ids, run_table
+from repro.papers import PRESETS, check_request, check_seeds, code_now, entry, keep, list_ids, run_table
 from repro.papers.regenerate import _seconds_of_records
 
 TRAINED = [table_id for table_id in list_ids() if entry(table_id).trained is not None]
@@ -96,3 +96,24 @@ def test_times_are_forecast_by_records_of_the_same_data_and_of_this_preset_first
     assert _seconds_of_records("acghostnet_t06", "quick", "digits") == {"network": 2.0, "one": 1.0, "two": 3.0}
     assert _seconds_of_records("acghostnet_t06", "study", "digits") == {"network": 9.0, "one": 1.0, "two": 3.0}
     assert _seconds_of_records("acghostnet_t06", "smoke", "glyphs") == {}
+
+
+def test_a_record_with_failed_runs_is_not_committed(monkeypatch, tmp_path):
+    def record(failed, diverged):
+        frame = pd.DataFrame({"seed": [0]})
+        about = {"runs": 9, "runs_failed": failed, "runs_diverged": diverged}
+        frame.attrs = {
+            "table_id": "acghostnet_t06",
+            "provenance": about,
+            "failed": ["network seed 0: failed, no memory"],
+        }
+        return frame
+
+    saved = []
+    monkeypatch.setattr("repro.report.save_record", lambda *record: saved.append(record))
+    keep(record(3, 1))  # a record of one's own says which rows are empty
+    monkeypatch.setenv("REPRO_REFERENCE", "1")
+    with pytest.raises(InputError, match=r"2 of 9 runs of acghostnet_t06 failed \(network seed 0: failed, no memory\)"):
+        keep(record(3, 1))
+    keep(record(1, 1))
+    assert len(saved) == 2
