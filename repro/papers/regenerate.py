@@ -205,7 +205,7 @@ def keep(frame: pd.DataFrame) -> None:
     if reference_mode() and failed:
         raise InputError(
             f"{failed} of {about['runs']} runs of {frame.attrs['table_id']} failed ({frame.attrs['failed'][0]}); a "
-            "committed record needs them all, so none was written. Finished runs are kept: mend the cause, run it again."
+            "committed record needs them all, so none was written. Finished runs are kept: mend the cause, run again."
         )
 
     table_id, kept = frame.attrs["table_id"], entry(frame.attrs["table_id"]).keeps
