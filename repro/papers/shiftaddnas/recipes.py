@@ -57,7 +57,7 @@ _DIGITS = _small(
     DataRecipe("digits", held_out=0.5),
     HybridSpace((Level(8, 3, 3, stride=1), Level(16, 3, 3)), layers=6),
     batch=32,
-    epochs=(32, 6, 16),
+    epochs=(32, 20, 20),  # in 6 epochs paths with adders by themselves stall, and the truth is no truth
     search=Search(_LIMITS, population=16, rounds=4),
 )
 RECIPES = {
@@ -77,7 +77,7 @@ RECIPES = {
         cifar_subset(10_000, held_out=0.2),
         HybridSpace((Level(8, 1, 3, "CS+", 1), Level(16, 2, 4), Level(32, 2, 4)), layers=7),
         batch=64,
-        epochs=(40, 7, 30),
+        epochs=(40, 15, 30),
         search=Search(_LIMITS, population=24, rounds=10),
     ),
     ("study", "digits"): _DIGITS,
