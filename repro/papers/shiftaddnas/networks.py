@@ -36,10 +36,10 @@ SGD_RATES = {f"sgd {rate:g}": {"lr": rate} for rate in (0.00625, 0.0125, 0.025, 
 """What `repro tune shiftaddnas_residual` compares on held-out images: peak rates of SGD."""
 _DIGITS_CHOSE = {
     "ResNet": "sgd 0.05",
-    "AdderNet": "sgd 0.2",
+    "AdderNet": "sgd 0.1",
     "DeepShift-Q": "sgd 0.0125",
     "DeepShift-PS": "sgd 0.05",
-    "ShiftAddNet": "sgd 0.0125",
+    "ShiftAddNet": "sgd 0.025",
 }
 TUNED = {"digits": _DIGITS_CHOSE, "cifar10": _DIGITS_CHOSE}
 """Data set -> kind of residual network (`kind_of`) -> the rate with which it does best by itself.
