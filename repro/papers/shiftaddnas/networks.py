@@ -21,8 +21,9 @@ from repro.papers.presets import CALIBRATION_IMAGES, SHORT, cifar_subset
 from repro.papers.shiftaddnas import hybrid_jobs
 from repro.papers.shiftaddnas.counts import RESNETS, SEARCHED
 from repro.papers.shiftaddnas.hybrid_jobs import HybridJob
-from repro.papers.shiftaddnas.recipes import ADAMW, ALONE, DEIT, tuned_rates
+from repro.papers.shiftaddnas.recipes import ADAMW, DEIT, TUNED_SETTINGS
 from repro.report.published import published
+from repro.runs import RunSpec
 from repro.train import TrainRecipe
 
 NETWORKS = {
@@ -33,16 +34,19 @@ NETWORKS = {
 """Row -> model and options; no teacher, so one classifier."""
 ALL = tuple(NETWORKS)
 SGD_RATES = {f"sgd {rate:g}": {"lr": rate} for rate in (0.00625, 0.0125, 0.025, 0.05, 0.1, 0.2, 0.4)}
-"""What `repro tune shiftaddnas_residual` compares on held-out images: peak rates of SGD."""
+ADAMW_RATES = {name: TUNED_SETTINGS[name] for name in ("adamw 0.01", "adamw 0.02", "adamw 0.04")}
+"""What `repro tune shiftaddnas_networks` compares on held-out images: peak rates of SGD for residual networks, of AdamW
+for searched ones, those among which paths by themselves choose."""
 _DIGITS_CHOSE = {
     "ResNet": "sgd 0.05",
     "AdderNet": "sgd 0.1",
     "DeepShift-Q": "sgd 0.0125",
     "DeepShift-PS": "sgd 0.05",
     "ShiftAddNet": "sgd 0.025",
+    "searched": "adamw 0.01",
 }
 TUNED = {"digits": _DIGITS_CHOSE, "cifar10": _DIGITS_CHOSE}
-"""Data set -> kind of residual network (`kind_of`) -> the rate with which it does best by itself.
+"""Data set -> kind of network (`kind_of`) -> the rate with which it does best by itself.
 
 CIFAR-10 has no record of `repro tune` yet: its networks take what digits chose.
 """
@@ -51,8 +55,8 @@ SIDE = 224
 
 
 def kind_of(row: str) -> str:
-    """Kind of a residual network, whose rate is tuned together."""
-    return "ResNet" if row.startswith("ResNet") else row
+    """Kind of a network, whose rate is tuned together."""
+    return "searched" if row in SEARCHED else "ResNet" if row.startswith("ResNet") else row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,11 +92,12 @@ class NetworksRecipe:
 def trainings(recipe: NetworksRecipe, seeds):
     """{(row, seed): spec}."""
     found = {row: recipe.job(row) for row in recipe.rows}
-    return {
-        (row, seed): (hybrid_jobs if isinstance(job, HybridJob) else jobs).spec(job, seed)
-        for row, job in found.items()
-        for seed in seeds
-    }
+    return {(row, seed): spec_of_job(job, seed) for row, job in found.items() for seed in seeds}
+
+
+def spec_of_job(job: jobs.Job, seed: int) -> RunSpec:
+    """One training of a residual or a searched network."""
+    return (hybrid_jobs if isinstance(job, HybridJob) else jobs).spec(job, seed)
 
 
 def accuracies(recipe: NetworksRecipe, seeds, run) -> pd.DataFrame:
@@ -127,11 +132,11 @@ def energy(job: jobs.Job) -> dict[str, float]:
 
 
 def _short(dataset: str, data: DataRecipe, epochs: int, **changes) -> NetworksRecipe:
-    """Small networks at tuned rates; the searched ones take that of paths by themselves."""
-    plain, rates = TrainRecipe(epochs=epochs, **SHORT), tuned_rates(dataset)
-    searched = dataclasses.replace(plain, lr=rates[ALONE], **ADAMW)
-    residual = {kind: SGD_RATES[name]["lr"] for kind, name in TUNED[dataset].items()}
-    return NetworksRecipe(data, plain, searched, residual, width=0.125, **changes)
+    """Small networks at tuned rates."""
+    plain = TrainRecipe(epochs=epochs, **SHORT)
+    rates = {kind: (SGD_RATES | ADAMW_RATES)[name]["lr"] for kind, name in TUNED[dataset].items()}
+    searched = dataclasses.replace(plain, lr=rates.pop("searched"), **ADAMW)
+    return NetworksRecipe(data, plain, searched, rates, width=0.125, **changes)
 
 
 RECIPES = {

@@ -22,8 +22,8 @@ TUNED_SETTINGS = {f"adamw {rate:g}": {"lr": rate} for rate in (0.0025, 0.005, 0.
 _DIGITS_CHOSE = {
     "own weights": "adamw 0.02",
     "He's scale": "adamw 0.02",
-    "unit scale": "adamw 0.04",
-    "alone": "adamw 0.01",
+    "unit scale": "adamw 0.02",
+    "alone": "adamw 0.04",
 }
 TUNED = {"digits": _DIGITS_CHOSE, "cifar10": _DIGITS_CHOSE}
 """Data set -> kind of network -> the rate with which its plain network does best by itself.

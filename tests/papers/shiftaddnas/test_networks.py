@@ -26,19 +26,27 @@ def test_residual_networks_are_trained_by_sgd_and_searched_ones_by_adamw():
             assert job.train.epochs == recipe.train.epochs
 
 
-def test_each_kind_of_residual_network_takes_the_rate_that_it_chose_by_itself():
-    tuned = {kind: networks.SGD_RATES[name]["lr"] for kind, name in networks.TUNED["digits"].items()}
+def test_each_kind_of_network_takes_the_rate_that_it_chose_by_itself():
+    rates = networks.SGD_RATES | networks.ADAMW_RATES
+    tuned = {kind: rates[name]["lr"] for kind, name in networks.TUNED["digits"].items()}
     recipe = networks.RECIPES["study", "digits"]
-    residual = [row for row in networks.ALL if row not in networks.SEARCHED]
-    assert {networks.kind_of(row) for row in residual} == set(tuned) == set(recipe.rates)
-    assert {row: recipe.job(row).train.lr for row in residual} == {
-        row: tuned["ResNet" if row.startswith("ResNet") else row] for row in residual
+    assert {networks.kind_of(row) for row in networks.ALL} == set(tuned) == {*recipe.rates, "searched"}
+    assert {row: recipe.job(row).train.lr for row in networks.ALL} == {
+        row: tuned[networks.kind_of(row)] for row in networks.ALL
     }
+    residual = [row for row in networks.ALL if row not in networks.SEARCHED]
     paper = networks.RECIPES["paper", "imagenet"]
     assert {paper.job(row).train.lr for row in residual} == {0.4}
-    asked = tuning_of("shiftaddnas_residual", "digits")
-    assert {name.split(": ")[1] for name in asked.jobs} == set(residual) and asked.skips == frozenset()
+
+
+def test_every_kind_of_network_is_tuned_by_its_own_optimiser():
+    asked = tuning_of("shiftaddnas_networks", "digits")
+    assert {name.split(": ")[0] for name in asked.jobs} == set(networks.TUNED["digits"])
     assert {job.data.tested_on for job in asked.jobs.values()} == {"held out"}
+    for (name, setting), job in asked.candidates().items():
+        assert job.train.optimizer == ("adam" if setting.startswith("adamw") else "sgd"), name
+        assert isinstance(job, HybridJob) == name.startswith("searched")
+        assert asked.spec(job, 0).kind == ("shiftaddnas_hybrid" if isinstance(job, HybridJob) else "network")
 
 
 def test_a_row_with_an_arrow_is_trained_as_the_one_without_and_tested_larger():
