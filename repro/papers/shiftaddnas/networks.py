@@ -43,7 +43,7 @@ _DIGITS_CHOSE = {
     "DeepShift-Q": "sgd 0.0125",
     "DeepShift-PS": "sgd 0.05",
     "ShiftAddNet": "sgd 0.025",
-    "searched": "adamw 0.01",
+    "searched": "adamw 0.02",
 }
 TUNED = {"digits": _DIGITS_CHOSE, "cifar10": _DIGITS_CHOSE}
 """Data set -> kind of network (`kind_of`) -> the rate with which it does best by itself.
