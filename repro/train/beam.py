@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from repro.datasets.vocabulary import BEGIN, END, PAD, Vocabulary
-from repro.errors import InputError, check_int, check_number
+from repro.errors import InputError, check_int, check_number, check_texts
 from repro.models.translation import TranslationTransformer
 from repro.train.loop import Divergence
 
@@ -110,8 +110,9 @@ def translate(
     Args:
         source, target: vocabularies that the network was trained with.
         batch_tokens: source tokens of a batch, filling and all beams included; changes speed only.
-    Raises: InputError for the vocabulary of another network, or a number out of range.
+    Raises: InputError for the vocabulary of another network, what is no list of texts, or a number out of range.
     """
+    check_texts("sentences", sentences)
     check_vocabularies(model, source, target)
     check_int("batch_tokens", batch_tokens, minimum=1)
     encoded = [[*source.encode(sentence), END] for sentence in sentences]

@@ -144,6 +144,8 @@ def test_translations_come_in_the_order_of_the_sentences_whatever_the_batches():
     model.vocabularies = (source.fingerprint, target.fingerprint)
     with pytest.raises(InputError, match="the target vocabulary is that of another network"):
         translate(model, sentences, source, Vocabulary.learn(["u v w"], 8))
+    with pytest.raises(InputError, match=r"^sentences='a b' is not allowed; it must be a list of sentences"):
+        translate(model, "a b", source, target)
 
 
 @pytest.mark.parametrize("option", [{"beam": 0}, {"length_penalty": -1}, {"max_tokens": 0}])
