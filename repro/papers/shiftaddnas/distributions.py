@@ -75,7 +75,7 @@ def layers(ours, ops):
                 part[(part["layer"] == layer) & (part["op"] == op) & (part["seed"] == ours["seed"].min())]
                 for part in (ours.attrs["extra"]["histograms"], ours)
             )
-            _panel(axis, bars, fits, op, f"layer {layer}, {op}: ")
+            _panel(axis, bars, fits, op, f"layer {layer}, {op}:\n")
     legend_below(figure, axes.flat[0], columns=2)
     return figure
 

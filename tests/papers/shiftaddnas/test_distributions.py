@@ -34,10 +34,8 @@ def test_a_panel_for_every_operator_of_every_layer(frame):
     panels = dict(zip([(layer, op) for layer in sorted(set(frame["layer"])) for op in OPS], drawing.figure.axes))
     for (layer, op), axis in panels.items():
         (row,) = frame[(frame["layer"] == layer) & (frame["op"] == op)].to_dict("records")
-        assert (
-            axis.get_title()
-            == f"layer {layer}, {op}: {row['better_fit']}, excess kurtosis {row['excess_kurtosis']:z.1f}"
-        )
+        told = f"{row['better_fit']}, excess kurtosis {row['excess_kurtosis']:z.1f}"
+        assert axis.get_title() == f"layer {layer}, {op}:\n{told}"
         assert [bar.get_height() for bar in axis.patches] == bars.get_group((layer, op)).tolist()
         assert f"layer {layer}, {op} {row['correlation_with_start']:.2f}" in drawing.caption
 
