@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from types import ModuleType
 
@@ -99,6 +99,17 @@ def check_flag(parameter: str, value: object) -> bool:
     """Return `value` if it is True or False, else raise InputError; text such as "false" would count as true."""
     if not isinstance(value, bool):
         raise InputError(f"{parameter}={value!r} is not allowed; it must be True or False.")
+    return value
+
+
+def check_texts(parameter: str, value: object) -> Sequence[str]:
+    """Return `value` if it is a list of texts, else raise InputError; one text alone would count letter by letter."""
+    if isinstance(value, str):
+        raise InputError(f"{parameter}={value[:40]!r} is not allowed; it must be a list of sentences, each a text.")
+    if isinstance(value, Mapping) or not (hasattr(value, "__len__") and hasattr(value, "__getitem__")):
+        raise InputError(f"{parameter} is a {type(value).__name__}; it must be a list of sentences, each a text.")
+    if odd := [type(text).__name__ for text in value if not isinstance(text, str)]:
+        raise InputError(f"{parameter} holds a {odd[0]}; it must be a list of sentences, each a text.")
     return value
 
 

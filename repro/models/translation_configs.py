@@ -32,6 +32,13 @@ SPACE = {
 """Choices of the supernet (table 1); the query width is 512 throughout."""
 
 
+def check_cross(code: object) -> int:
+    """Return HAT's code of encoder layers that are attended to, else raise InputError."""
+    if not isinstance(code, int) or code not in CROSS_LAYERS:
+        raise InputError(f"cross={code!r} is not allowed; it must be -1, 1 or 2 (the last 1, 2 or 3 layers).")
+    return code
+
+
 @dataclass(frozen=True)
 class TranslationConfig:
     """Dimensions of one network; tuples have one entry per layer.
@@ -85,8 +92,7 @@ class TranslationConfig:
         for block in self.decoder_types:
             check_choice("decoder block type", block, (*DECODER_TYPES, EVOLVED))
         for choice in self.cross:
-            if choice not in CROSS_LAYERS:
-                raise InputError(f"cross={choice!r} is not allowed; it must be -1, 1 or 2 (the last 1, 2 or 3 layers).")
+            check_cross(choice)
             if CROSS_LAYERS[choice] > len(self.encoder_ffn):
                 raise InputError(
                     f"cross={choice} is not allowed; it attends to {CROSS_LAYERS[choice]} encoder layers, "

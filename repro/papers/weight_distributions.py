@@ -1,6 +1,6 @@
-"""Weight distributions of convolution, shift and adder layers (ShiftAddAug figure 2, ShiftAddNAS figure 8).
+"""Weight distributions of convolution, shift and adder layers (ShiftAddAug figure 2).
 
-Both papers show histograms and say: convolution weights look Gaussian, adder weights Laplacian, shift weights spiked at
+The paper shows histograms and says: convolution weights look Gaussian, adder weights Laplacian, shift weights spiked at
 powers of two. One small network is trained with each operator; for every inner layer a Gaussian and a Laplace
 distribution are fitted by maximum likelihood and compared by log-likelihood and by Kolmogorov-Smirnov distance.
 
@@ -39,7 +39,7 @@ LAYERS = (1, 2, 3)
 
 @dataclasses.dataclass(frozen=True)
 class WeightsRecipe:
-    """A stem, three 3x3 layers of `op`, a classifier; the papers show layers of far larger networks."""
+    """A stem, three 3x3 layers of `op`, a classifier; the paper shows layers of far larger networks."""
 
     data: DataRecipe
     train: TrainRecipe
@@ -181,7 +181,7 @@ def draw_fits(axis, histogram: pd.DataFrame, fit: pd.Series, op: str) -> None:
 
 _MOVING = {**SHORT, "lr": 0.2, "weight_decay": 3e-3}
 _DIGITS = WeightsRecipe(DataRecipe("digits"), TrainRecipe(epochs=40, **_MOVING))
-_SCALED = "Three inner layers of a small network on small images, eta 0.5; the papers show far larger ones."
+_SCALED = "Three inner layers of a small network on small images, eta 0.5; the paper shows far larger ones."
 
 TABLE = Table(
     title="Weight distributions of convolution, shift and adder layers",
@@ -203,7 +203,7 @@ TABLE = Table(
         "smoke": "One epoch on 300 images: checks that everything runs.",
         "quick": _SCALED,
         "study": _SCALED,
-        "paper": "The same small network on CIFAR-10 at full size; the papers' networks come with their own tables.",
+        "paper": "The same small network on CIFAR-10 at full size; the paper's networks come with their own tables.",
     },
     keeps=("histograms",),
 )

@@ -102,9 +102,13 @@ def _judge_claim(claim_id: str, records: Mapping[str, list[Record]], judged: Jud
     if not found:
         verdict = judged(claim_id, {})
         return Judged({}, verdict.status, verdict.evidence)
-    ran = {run: verdict for run, verdict in found.items() if verdict.status != NOT_RUN} or found
+    silent = {NOT_RUN}
     if asked.kind == "analytic":  # networks that a record does not count at the paper's size say nothing
-        ran = {run: verdict for run, verdict in ran.items() if verdict.status != NOT_INFORMATIVE} or ran
+        silent.add(NOT_INFORMATIVE)
+    ran = {run: verdict for run, verdict in found.items() if verdict.status not in silent}
+    if not ran and asked.kind == "analytic" and candidates[0].dataset == ARCHITECTURE:
+        ran = dict(list(found.items())[:1])  # it says what is missing; runs say only that their networks are smaller
+    ran = ran or {run: verdict for run, verdict in found.items() if verdict.status != NOT_RUN} or found
     answers = {_DECIDED[verdict.status] for verdict in ran.values() if verdict.status in _DECIDED}
     first = next(iter(ran.values()))
     if len(answers) == 1 or len(ran) == 1:

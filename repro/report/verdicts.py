@@ -11,7 +11,8 @@ Kinds of criteria:
 
 A measured claim is compiled into comparisons (`repro.report.formulas`). It is reproduced if every comparison it needs
 is proven at a one-sided level of 2.5 %, not reproduced if some comparison is reversed at that level shared among them,
-else undecided. Cells near chance and comparisons at the ceiling decide nothing.
+else undecided. Cells near chance and comparisons at the ceiling decide nothing. Where cells are missing nothing is
+decided, but that an exact part of a conjunction refutes it by itself.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,7 @@ from repro.report.expressions import (
     tables_read,
 )
 from repro.report.formulas import Compiler, Exact, Given, Leaf, Sampled, leaves
+from repro.report.functions import BY_ROW
 from repro.report.published import claim, claims, is_figure, listing, table_index, table_spec, unit
 
 NOT_INFORMATIVE, AGREES = "not informative at this preset", "agrees (the printed numbers fail too)"
@@ -380,18 +382,58 @@ class Judge:
             if reasons:
                 return verdict(NOT_INFORMATIVE, f"{next(iter(reasons.values()))}.{advice(list(reasons))}")
         if missing := _missing(ours, refs):
-            told = "; ".join(text for _, text in missing[:4])
-            lacking = dict.fromkeys(name for name, _ in missing if ours[name].dataset == "architecture")
-            more = _partial(ours, tree, default) + (advice(list(lacking)) if lacking else "")
-            return verdict(NOT_RUN, f"Missing: {told}.{more}")
-        for ref in refs:
-            lost = _lost(ours[ref.table], ref)
-            if lost:
-                return verdict(NOT_INFORMATIVE, f"{lost}.")
-        found = _decided(ours, tree, default, verdict)
+            told = f"Missing: {'; '.join(text for _, text in missing[:4])}."
+            found = _refuted_by_a_part(ours, tree, default, verdict)
+            if found is None:
+                lacking = dict.fromkeys(name for name, _ in missing if ours[name].dataset == "architecture")
+                more = _partial(ours, tree, default) + (advice(list(lacking)) if lacking else "")
+                return verdict(NOT_RUN, f"{told}{more}")
+            found = replace(found, evidence=f"{found.evidence} This alone refutes the claim. {told}")
+        else:
+            for ref in refs:
+                lost = _lost(ours[ref.table], ref)
+                if lost:
+                    return verdict(NOT_INFORMATIVE, f"{lost}.")
+            found = _decided(ours, tree, default, verdict)
         if found.status == NOT_REPRODUCED and row["published_verdict"] == "false":
             return verdict(AGREES, found.evidence, intervals=found.intervals, seeds=found.seeds)
         return found
+
+
+def _refuted_by_a_part(
+    ours: Mapping[str, Ours], tree: ast.expr, default: str, verdict: Callable[..., Verdict]
+) -> Verdict | None:
+    """The verdict on the first part of a conjunction that exact cells refute, whatever else is missing, or None."""
+    for part in _conjuncts(tree):
+        refs = references(part, default)
+        if not refs or any(ours[ref.table].is_measured(ref.column) for ref in refs):
+            continue
+        if _missing(ours, refs) and not _row_by_row(part):
+            continue
+        try:
+            found = _decided(ours, part, default, verdict)
+        except ExpressionError:  # rows or columns that it joins are not there
+            continue
+        if found.status == NOT_REPRODUCED:
+            return found
+    return None
+
+
+def _conjuncts(tree: ast.expr) -> Iterator[ast.expr]:
+    """The parts that must all hold."""
+    if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And):
+        for part in tree.values:
+            yield from _conjuncts(part)
+    else:
+        yield tree
+
+
+def _row_by_row(part: ast.expr) -> bool:
+    """Whether a part is an `all()` in which no row's outcome depends on another row, so that one can refute it."""
+    if not (isinstance(part, ast.Call) and part.func.id == "all"):
+        return False
+    calls = {node.func.id for node in ast.walk(part.args[0]) if isinstance(node, ast.Call)}
+    return not calls - {"startswith", *BY_ROW}
 
 
 def _decided(ours: Mapping[str, Ours], tree: ast.expr, default: str, verdict: Callable[..., Verdict]) -> Verdict:

@@ -27,6 +27,7 @@ from repro.models.translation_configs import (
     DECODER_TYPES,
     SPACE,
     TranslationConfig,
+    check_cross,
 )
 from repro.search.evolution import GeneSpace, Genome
 
@@ -42,8 +43,8 @@ class TranslationSpace:
         cross: how many of the last encoder layers a decoder layer attends to, coded -1, 1, 2 for 1, 2, 3 layers.
         encoder_types, decoder_types: block types, chosen for each layer.
         qkv: width of queries, keys and values of all networks.
-    Raises: InputError for an option that is no whole number or occurs twice, heads that do not divide a width, or
-        attention to more encoder layers than the shallowest network has.
+    Raises: InputError for what is no list, an option that is no whole number or occurs twice, heads that do not divide
+        a width, or attention to more encoder layers than the shallowest network has.
     """
 
     embed: tuple[int, ...] = SPACE["embed"]
@@ -59,6 +60,9 @@ class TranslationSpace:
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, _tuple(getattr(self, field.name)))
+            if field.name != "qkv" and not isinstance(getattr(self, field.name), tuple):
+                given = getattr(self, field.name)
+                raise InputError(f"{field.name}={given!r} is not allowed; it must be a list of options.")
         for name in ("embed", "ffn", "heads", "encoder_layers", "decoder_layers"):
             for option in getattr(self, name):
                 check_int(name, option, minimum=1)
@@ -67,8 +71,7 @@ class TranslationSpace:
             for option in getattr(self, name):
                 check_choice(name, option, known)
         for code in self.cross:
-            if code not in CROSS_LAYERS:
-                raise InputError(f"cross={code!r} is not allowed; it must be -1, 1 or 2 (the last 1, 2 or 3 layers).")
+            check_cross(code)
         _ = self.genes  # refuses options that are missing or occur twice
         deepest = max(CROSS_LAYERS[code] for code in self.cross)
         if deepest > min(self.encoder_layers):

@@ -193,9 +193,10 @@ def evolve(
         checkpoint: file written after every round; if it exists the search goes on from there, to the same end.
     Returns: all rounds. A round is smaller than `population` where no new genome within the limits could be drawn.
     Raises: InputError for a limit that no genome was found to meet (it names the cheapest), a population beyond the
-        space, a score or cost that is no function or gives another length, a cost that is no number, or another
-        search's checkpoint.
+        space, what is no space of genes, a score or cost that is no function or gives another length or no numbers, a
+        cost that is not finite, or another search's checkpoint.
     """
+    _check_space(space)
     check_int("population", population, minimum=2)
     if population > space.size:
         raise InputError(f"population={population} is not allowed; the space has only {space.size} genomes.")
@@ -220,6 +221,15 @@ def evolve(
         if on_round is not None:
             on_round(done[-1])
     return Evolution(tuple(done[: rounds + 1]))
+
+
+def _check_space(space: object) -> None:
+    if isinstance(space, GeneSpace | SearchSpace):
+        return
+    told = f"space={space!r} is" if space is None else f"a {type(space).__name__} as space is"
+    inner = [name for name in ("genes", "paths") if isinstance(getattr(space, name, None), GeneSpace | SearchSpace)]
+    hint = f"; pass its .{inner[0]}" if inner else ""
+    raise InputError(f"{told} not allowed; it must be a GeneSpace or a SearchSpace{hint}.")
 
 
 def _check_function(name: str, function: object) -> None:
@@ -375,10 +385,17 @@ def _random(space: GeneSpace | SearchSpace, draw: random.Random) -> Genome:
 
 
 def _as_many(what: str, numbers: Sequence[float], genomes) -> list[float]:
-    numbers = list(numbers)
-    if len(numbers) != len(genomes):
-        raise InputError(f"{what} gave {len(numbers)} numbers for {len(genomes)} genomes; it must give one for each.")
-    return numbers
+    try:
+        given = list(numbers)
+    except TypeError:
+        many = len(genomes)
+        raise InputError(f"{what} gave {numbers!r} for {many} genomes; it must give a number for each.") from None
+    if len(given) != len(genomes):
+        raise InputError(f"{what} gave {len(given)} numbers for {len(genomes)} genomes; it must give one for each.")
+    for genome, value in zip(genomes, given):
+        if isinstance(value, str) or not hasattr(value, "__float__"):
+            raise InputError(f"{what} of genome {genome!r} is {value!r}; it must be a number.")
+    return given
 
 
 # ------------------------------------------------------------------ files

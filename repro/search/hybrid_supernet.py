@@ -4,7 +4,8 @@ Every layer holds, for each resolution that it may have, a bottleneck of each op
 position encoding), 3x3, 1x1, around a shortcut. Its two entrances take maps of the same resolution or of the next finer
 one. What is shared (`repro.search.weight_sharing`) are the filters but the depthwise ones; depthwise filters and norms
 belong to an operator, and attention shares nothing. The last norm of every block starts with gamma 0. Started with 1,
-all else equal, hardly anything trains: table 6 of ShiftAddNAS has both as controls.
+all else equal, own weights hardly train, and weights shared through T train worse; table 6 of ShiftAddNAS has both as
+controls.
 
     space = HybridSpace((Level(8, 3, 3, stride=1), Level(16, 3, 3)), layers=6)
     supernet = HybridSupernet(space, WeightSharing(), in_channels=1, num_classes=10)

@@ -96,7 +96,7 @@ class WeightSharing:
         if operator == "adder":
             return divergence_of(weight, LAPLACE, self.divergence, self.scale)
         if operator == "conv" and self.divergence != "softmax":
-            weight = weight / weight.std(correction=0) if self.start == "he" else weight
+            weight = weight / _apart(weight.std(correction=0)) if self.start == "he" else weight
             return divergence_of(weight, GAUSSIAN, self.divergence)
         return None
 
@@ -129,11 +129,15 @@ def divergence_of(weight: Tensor, family: str, form: str, scale: float = 1.0) ->
             and location count, shape does not. "softmax": what the public code computes, the mean over weights of the
             divergence of softmax(weights) from softmax(one fresh sample of q).
         scale: lambda of the Laplace distribution.
+    Weights that are all equal count as a rounding step apart, so the first two forms are large and finite there.
+    Raises: InputError for fewer than two weights, which have no distribution.
     Source: ShiftAddNAS, equation 7; its D is printed without a logarithm, which no divergence is.
     """
     check_choice("family", family, (GAUSSIAN, LAPLACE))
     check_choice("form", form, DIVERGENCES[1:])
     flat = weight.reshape(-1)
+    if flat.numel() < 2:
+        raise InputError(f"weight has {flat.numel()} values; a divergence of their distribution needs at least 2.")
     if form == "softmax":
         sample = torch.distributions.Laplace(0.0, scale) if family == LAPLACE else torch.distributions.Normal(0.0, 1.0)
         drawn = sample.sample(flat.shape).to(flat)
@@ -143,10 +147,15 @@ def divergence_of(weight: Tensor, family: str, form: str, scale: float = 1.0) ->
         return cross_entropy(flat, family, scale) - spacing_entropy(flat)
     if family == GAUSSIAN:
         mean, variance = flat.mean(), flat.var(correction=0)
-        return 0.5 * (variance + mean**2 - 1 - variance.log())
+        return 0.5 * (variance + mean**2 - 1 - variance.clamp_min(torch.finfo(flat.dtype).eps ** 2).log())
     location = flat.median()
-    spread = (flat - location).abs().mean()
+    spread = _apart((flat - location).abs().mean())
     return (scale / spread).log() + (location.abs() + spread * (-location.abs() / spread).exp()) / scale - 1
+
+
+def _apart(width: Tensor) -> Tensor:
+    """A width of a distribution, at least a rounding step."""
+    return width.clamp_min(torch.finfo(width.dtype).eps)
 
 
 def cross_entropy(weight: Tensor, family: str, scale: float) -> Tensor:
@@ -167,6 +176,5 @@ def spacing_entropy(weight: Tensor) -> Tensor:
     ordered = weight.sort().values
     places = torch.arange(count, device=weight.device)
     above, below = (places + m).clamp_max(count - 1), (places - m).clamp_min(0)
-    smallest = torch.finfo(weight.dtype).eps
-    spacing = (ordered[above] - ordered[below]).clamp_min(smallest)
+    spacing = _apart(ordered[above] - ordered[below])
     return (spacing * count / (above - below)).log().mean()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from repro.datasets.vocabulary import BEGIN, END, PAD, Vocabulary
-from repro.errors import InputError, check_int, check_number
+from repro.errors import InputError, check_int, check_number, check_texts
 from repro.models.translation import TranslationTransformer
 from repro.train.loop import Divergence
 
@@ -26,19 +26,21 @@ def beam_search(
     """The best translation of each sentence, ids without END, and its score.
 
     A score is the log-likelihood of the tokens, END among them, over their number to the power `length_penalty`. A
-    sentence is done when `beam` translations of it have ended; the longest ones must end at `max_tokens`.
+    sentence is done when `beam` translations of it have ended; the longest ones must end at `max_tokens`. A
+    sentence's translation depends neither on the others nor on its filling, but for rounding.
 
     Args:
         model: evaluated as it is in evaluation mode; its mode is put back.
         source: (N, S) token ids, filled up with PAD.
         beam: unfinished translations kept per sentence; 1 is greedy.
         length_penalty: 0 prefers short translations, larger values longer ones.
-        max_tokens: the most in a translation, END among them; None: 10 more than 1.5 times the source.
+        max_tokens: the most in a translation, END among them; None: 10 more than 1.5 times its own source's.
     Raises: InputError for a number out of range or ids outside the vocabulary; Divergence for scores that are NaN.
     """
     check_int("beam", beam, minimum=1)
     check_number("length_penalty", length_penalty, minimum=0)
-    max_tokens = 10 + source.shape[1] * 3 // 2 if max_tokens is None else check_int("max_tokens", max_tokens, minimum=1)
+    if max_tokens is not None:
+        check_int("max_tokens", max_tokens, minimum=1)
     training = model.training
     model.eval()
     try:
@@ -52,20 +54,23 @@ def _search(model, source, beam, length_penalty, max_tokens):
     states = [
         {key: tensor.repeat_interleave(beam, 0) for key, tensor in state.items()} for state in model.start(source)
     ]
+    own = (source != PAD).sum(dim=1)
+    limits = 10 + own * 3 // 2 if max_tokens is None else torch.full_like(own, max_tokens)
     first_row = torch.arange(count, device=device)[:, None] * beam
     tokens = torch.full((count, beam, 1), BEGIN, device=device)  # BEGIN and what follows
     sums = torch.full((count, beam), -math.inf, device=device, dtype=model.source_embedding.weight.dtype)
     sums[:, 0] = 0.0  # all are the same so far
     best: list[list[int]] = [[] for _ in range(count)]
     scores, ended = [-math.inf] * count, [0] * count
-    for place in range(max_tokens):
+    for place in range(int(limits.max())):
         logits = model.step(tokens[:, :, -1].flatten(), place, states).unflatten(0, (count, beam))
         if logits.isnan().any():
             raise Divergence(f"the network's scores of word {place + 1} are NaN")
         total = sums[:, :, None] + logits.log_softmax(dim=-1)
         total[:, :, [PAD, BEGIN]] = -math.inf
-        if place + 1 == max_tokens:
-            total[:, :, :END] = total[:, :, END + 1 :] = -math.inf
+        last = (limits <= place + 1)[:, None, None]
+        total[:, :, :END].masked_fill_(last, -math.inf)
+        total[:, :, END + 1 :].masked_fill_(last, -math.inf)
         words = total.shape[2]
         likely, index = total.flatten(1).topk(min(2 * beam, beam * words))  # the best, END or not
         ends = index % words == END
@@ -74,6 +79,7 @@ def _search(model, source, beam, length_penalty, max_tokens):
             if ended[row] < beam and score > scores[row]:
                 best[row], scores[row] = tokens[row, index[row, rank] // words, 1:].tolist(), score
             ended[row] += 1
+        ended = [max(found, beam * over) for found, over in zip(ended, last.flatten().tolist())]
         if min(ended) >= beam:
             break
         sums, kept = likely.masked_fill(ends, -math.inf).topk(beam)
@@ -104,8 +110,9 @@ def translate(
     Args:
         source, target: vocabularies that the network was trained with.
         batch_tokens: source tokens of a batch, filling and all beams included; changes speed only.
-    Raises: InputError for the vocabulary of another network, or a number out of range.
+    Raises: InputError for the vocabulary of another network, what is no list of texts, or a number out of range.
     """
+    check_texts("sentences", sentences)
     check_vocabularies(model, source, target)
     check_int("batch_tokens", batch_tokens, minimum=1)
     encoded = [[*source.encode(sentence), END] for sentence in sentences]

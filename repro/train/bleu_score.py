@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from repro.errors import InputError, check_int, check_number
+from repro.errors import InputError, check_int, check_number, check_texts
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
@@ -56,8 +56,7 @@ def sentence_counts(hypotheses: Sequence[str], references: Sequence[str]) -> np.
     from sacrebleu.metrics import BLEU
 
     for name, texts in (("hypotheses", hypotheses), ("references", references)):
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise InputError(f"{name} is not allowed; it must be a list of sentences, each a text.")
+        check_texts(name, texts)
     if len(hypotheses) != len(references) or not len(hypotheses):
         raise InputError(
             f"{len(hypotheses)} hypotheses and {len(references)} references do not fit; "

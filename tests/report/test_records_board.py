@@ -282,6 +282,19 @@ def test_data_sets_that_answer_differently_are_mixed(results):
     assert ["all" in lines[0], "cifar10" in lines[1], "digits" in lines[2]] == [True] * 3 and len(lines) == 3
 
 
+def test_what_no_run_counts_at_the_papers_size_is_told_by_the_computed_record(results):
+    rows = pd.DataFrame({"model": ["BossNAS-T1", "ShiftAddNAS-T1↑"], "macs_g": [7.94, 7.43]})
+    computed = PROVENANCE | {"preset": "paper", "dataset": "architecture", "seeds": []}
+    save_record("shiftaddnas_t04", rows.assign(macs_g=0.01), STUDY)
+    assert judge_records()["shiftaddnas-c25"].status == verdicts.NOT_INFORMATIVE
+    save_record("shiftaddnas_t04", rows, computed)
+    found = judge_records()["shiftaddnas-c25"]
+    assert list(found.runs) == ["architecture (paper)"] and found.status == "not run"
+    assert found.evidence.startswith("Missing: macs_g[model == 'Autoformer-B'] (1 of 1 cells empty)")
+    save_record("shiftaddnas_t04", rows.assign(macs_g=[7.94, 8.43]), computed)
+    assert judge_records()["shiftaddnas-c25"].status == AGREES
+
+
 def _save_adders(datasets, preset="paper", gain=4.0):
     """Runs of the supplement's table 2, a record each data set."""
     draw = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from repro.errors import InputError
 from repro.papers import ranking
 from repro.report import claims, criteria, judge, judge_all, published, published_tables
 from repro.report.evidence import chance_agreement
-from repro.report.verdicts import AGREES, NOT_INFORMATIVE, PRINTED, STATUSES, Offer
+from repro.report.verdicts import AGREES, NOT_INFORMATIVE, PRINTED, STATUSES, Criterion, Offer
 from tests.report.evidence_frames import MODELS, answers, from_answers, models, taus, widths, with_facts
 
 CLEAR = ([-0.3, -0.1, 0.2, 0.5], [-0.25, -0.12, 0.25, 0.45], [-0.28, -0.09, 0.22, 0.48])
@@ -244,6 +244,42 @@ def test_analytic_claims_need_no_seeds_and_no_preset():
     assert judge("shiftaddaug-c22", {"shiftaddaug_t03": frame}).status == "reproduced"
     frame.loc[frame["method"] == "Shift", "energy_mj"] = 99.0
     assert judge("shiftaddaug-c22", {"shiftaddaug_t03": frame}).status == "not reproduced"
+
+
+def known_networks(**macs_g):
+    frame = pd.DataFrame({"model": [name.replace("_", "-") for name in macs_g], "macs_g": macs_g.values(), "block": 2})
+    frame["model"] = frame["model"].replace({"T1": "ShiftAddNAS-T1↑"})
+    return {"shiftaddnas_t04": with_facts(frame, "paper", "architecture")}
+
+
+def test_an_exact_part_refutes_a_conjunction_whatever_is_missing_beside_it():
+    verdict = judge("shiftaddnas-c25", known_networks(T1=8.43, BossNAS_T1=7.94))  # and no Autoformer-B
+    assert verdict.status == AGREES and "This alone refutes the claim. Missing: macs_g[model ==" in verdict.evidence
+    assert "8.43" in verdict.evidence and "7.94" in verdict.evidence
+    verdict = judge("shiftaddnas-c25", known_networks(T1=7.43, BossNAS_T1=7.94))
+    assert verdict.status == "not run" and verdict.evidence.startswith("Missing: macs_g[model == 'Autoformer-B']")
+
+
+T1, BOSS, AUTO = (f"macs_g[model == '{name}']" for name in ("ShiftAddNAS-T1↑", "BossNAS-T1", "Autoformer-B"))
+
+
+@pytest.mark.parametrize(
+    ("check", "status"),
+    [
+        (f"all({T1} <= macs_g[model in ('BossNAS-T1', 'Autoformer-B')])", AGREES),  # one row is known to fail
+        (f"{AUTO} > 1 and (macs_g[model == 'HR-NAS'] > 1 and {T1} <= {BOSS})", AGREES),
+        (f"all({T1} <= max(macs_g[model in ('BossNAS-T1', 'Autoformer-B')]))", "not run"),  # the largest is not known
+        ("not all(macs_g[model in ('BossNAS-T1', 'Autoformer-B')] > 1)", "not run"),
+        (f"{T1} <= {BOSS} or {AUTO} > 1", "not run"),
+        (f"{AUTO} > 1 and top1_pct[model == 'BossNAS-T1'] > 99", "not run"),  # measured
+    ],
+)
+def test_what_is_missing_could_change_all_but_an_exact_part(check, status, monkeypatch):
+    frame = known_networks(T1=8.43, BossNAS_T1=7.94)["shiftaddnas_t04"]
+    frame["top1_pct"] = 80.0
+    asked = Criterion("direction", "any", (), check, "")
+    monkeypatch.setattr("repro.report.verdicts.criterion", lambda claim_id: asked)
+    assert judge("shiftaddnas-c25", {"shiftaddnas_t04": frame}).status == status
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,10 @@ def test_evolution_finds_a_network_within_a_limit_of_latency():
         ({"ffn": (8, 8)}, "ffn has the options"),
         ({"decoder_layers": ()}, "decoder layers has the options"),
         ({"embed": (0,)}, "embed=0 is not allowed"),
+        ({"embed": 64}, "^embed=64 is not allowed; it must be a list of options.$"),
+        ({"heads": None}, "^heads=None is not allowed; it must be a list of options.$"),
+        ({"encoder_types": "attention"}, "^encoder_types='attention' is not allowed; it must be a list of options.$"),
+        ({"cross": ([1],)}, r"^cross=\[1\] is not allowed; it must be -1, 1 or 2"),
     ],
 )
 def test_impossible_spaces_are_one_sentence(change, message):

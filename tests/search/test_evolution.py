@@ -10,8 +10,9 @@ from itertools import pairwise
 import pytest
 
 from repro.errors import InputError
-from repro.search import Evolution, GeneSpace, evolve
+from repro.search import Evolution, GeneSpace, TranslationSpace, evolve
 from repro.search.evolution import crossed, mutated
+from repro.search.hybrid_space import HybridSpace, Level
 from repro.search.space import SearchSpace
 
 WEIGHTS = (5, -3, 7, 2, -1, 4)
@@ -217,6 +218,15 @@ def call(space=SPACE, score=rugged, cost=total, limit=9.0, **settings):
             lambda: call(cost=lambda xs: [7.5 + sum(x) for x in xs], limit=7),
             "limit cost=7 is met by no genome of the space; the cheapest found has cost=7.5",
         ),
+        (lambda: call(None), "^space=None is not allowed; it must be a GeneSpace or a SearchSpace.$"),
+        (lambda: call({"a": (1, 2)}), "^a dict as space is not allowed; it must be a GeneSpace or a SearchSpace.$"),
+        (lambda: call(HybridSpace([Level(4, 1, 4)], 4)), "^a HybridSpace as space is not allowed.*; pass its .genes.$"),
+        (lambda: call(TranslationSpace()), "^a TranslationSpace as space is not allowed.*; pass its .genes.$"),
+        (lambda: call(score=lambda xs: None), "^score gave None for 4 genomes; it must give a number for each.$"),
+        (lambda: call(score=lambda xs: 0.5), "^score gave 0.5 for 4 genomes"),
+        (lambda: call(score=lambda xs: ["0.5"] * len(xs)), r"^score of genome \(.*\) is '0.5'; it must be a number.$"),
+        (lambda: call(score=lambda xs: [None] * len(xs)), r"^score of genome \(.*\) is None; it must be a number.$"),
+        (lambda: call(cost=lambda xs: ["1"] * len(xs)), r"^cost of genome \(.*\) is '1'; it must be a number.$"),
         (lambda: call(population=4097), "population=4097 is not allowed; the space has only 4096 genomes"),
         (lambda: call(limit={"energy": 1}), "limit has 'energy', which is no cost; costs are: cost"),
         (lambda: call(limit=0), "limit of cost=0 is not allowed"),

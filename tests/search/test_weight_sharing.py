@@ -88,6 +88,24 @@ def test_closed_divergences_are_the_integrals():
         assert ours == pytest.approx(integral(fitted.logpdf, wanted.logpdf), rel=1e-6)
 
 
+@pytest.mark.parametrize("family", ["gaussian", "laplace"])
+@pytest.mark.parametrize("form", ["entropy", "closed"])
+@pytest.mark.parametrize("value", [0.0, 0.3])
+def test_equal_weights_are_far_from_any_distribution_but_not_infinitely(family, form, value):
+    weight = torch.full((8, 4), value, requires_grad=True)
+    found = divergence_of(weight, family, form)
+    found.backward()
+    assert 10 < found < 20 and weight.grad.isfinite().all()
+    assert 10 < WeightSharing(start="he", divergence=form).term(torch.zeros(8, 4), "conv") < 20
+
+
+@pytest.mark.parametrize("form", ["entropy", "closed", "softmax"])
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_weights_have_no_distribution(form, count):
+    with pytest.raises(InputError, match=f"^weight has {count} values; a divergence of .* needs at least 2.$"):
+        divergence_of(torch.ones(count), "laplace", form)
+
+
 @pytest.mark.parametrize("family, ideal", [("gaussian", stats.norm()), ("laplace", stats.laplace())])
 def test_the_entropy_form_is_near_zero_on_its_target_only_and_leads_there(family, ideal):
     count = 4000

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
 import torch
 
-from repro.datasets.vocabulary import BEGIN, END, PAD, Vocabulary
+from repro.datasets.vocabulary import BEGIN, END, PAD, UNKNOWN, Vocabulary
 from repro.errors import InputError
 from repro.models import create
 from repro.train.beam import beam_search, check_vocabularies, translate
@@ -27,9 +28,9 @@ CONFIG = {
 }
 
 
-def network(words=7, seed=0):
+def network(words=7, seed=0, config=CONFIG):
     torch.manual_seed(seed)
-    model = create("translation", config=CONFIG, source_vocabulary=9, target_vocabulary=words)
+    model = create("translation", config=config, source_vocabulary=9, target_vocabulary=words)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0.0, 0.4)
     return model.double()
@@ -73,11 +74,54 @@ def test_one_beam_is_greedy(seed):
         assert found[row] == [word for word in words[1:] if word != END]
 
 
-def test_a_sentence_is_translated_the_same_alone_and_in_a_batch():
-    model = network(words=9, seed=3)
-    together, scores = beam_search(model, SOURCE, beam=3)
-    alone, score = beam_search(model, SOURCE[1:, :2], beam=3, max_tokens=16)
-    assert together[1] == alone[0] and scores[1] == pytest.approx(score[0]) and model.training
+@pytest.mark.parametrize("blocks", [("attention", "attention+conv"), ("add", "attention+shiftadd"), ("evolved",) * 2])
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_sentence_is_translated_the_same_alone_and_in_a_batch(blocks, ends):
+    config = {**CONFIG, "encoder_types": blocks[:1], "decoder_types": blocks[1:] * 2}
+    model = network(words=9, seed=3, config=config)
+    if not ends:
+        never_ends(model)
+    sentences = [[8, END], [5, 6, 7, 4, END]]
+    together, scores = beam_search(model, filled(sentences), beam=3)
+    assert model.training
+    for sentence, words, score in zip(sentences, together, scores):
+        alone, (its_score,) = beam_search(model, torch.tensor([sentence]), beam=3)
+        assert alone == [words] and its_score == pytest.approx(score, rel=1e-12)
+        assert ends or len(words) == 10 + len(sentence) * 3 // 2 - 1
+        assert words == from_scratch(model, torch.tensor([sentence]), 3)
+
+
+def filled(sentences):
+    longest = max(map(len, sentences))
+    return torch.tensor([sentence + [PAD] * (longest - len(sentence)) for sentence in sentences])
+
+
+def never_ends(model):
+    """Make END less likely than any other word after every word, by what the last feed-forward's norm adds."""
+    bias = model.decoder[-1].norm3.bias if hasattr(model.decoder[-1], "norm3") else model.decoder_norm.bias
+    with torch.no_grad():
+        bias.copy_(-200 * model.classifier.weight[END])
+
+
+@torch.no_grad()
+def from_scratch(model, source, beam):
+    """Words of one sentence's best translation, every word scored by the whole network without its states."""
+    model = copy.deepcopy(model).eval()
+    going, done = [(0.0, [BEGIN])], []
+    for place in range(10 + source.shape[1] * 3 // 2):
+        scored = []
+        for total, words in going:
+            scores = total + model(source, torch.tensor([words]))[0, -1].log_softmax(-1)
+            scored += [(scores[word].item(), [*words, word]) for word in (UNKNOWN, *range(END, len(scores)))]
+            if place + 1 < 10 + source.shape[1] * 3 // 2:
+                continue
+            scored = [each for each in scored if each[1][-1] == END]
+        scored.sort(reverse=True)
+        done += [(s / (place + 1) ** 0.6, w[1:-1]) for s, w in scored[:beam] if w[-1] == END]
+        if len(done) >= beam:
+            break
+        going = [each for each in scored if each[1][-1] != END][:beam]
+    return max(done[:beam])[1]
 
 
 def test_translations_come_in_the_order_of_the_sentences_whatever_the_batches():
@@ -89,6 +133,10 @@ def test_translations_come_in_the_order_of_the_sentences_whatever_the_batches():
     sentences = ["a b", "aab ba ab ba", "b"]
     texts = translate(model, sentences, source, target, beam=2)
     assert texts == translate(model, sentences, source, target, beam=2, batch_tokens=1) and len(set(texts)) > 1
+    never_ends(model)
+    texts = translate(model, sentences, source, target, beam=2)
+    assert texts == translate(model, sentences, source, target, beam=2, batch_tokens=1)
+    assert texts == [translate(model, [sentence], source, target, beam=2)[0] for sentence in sentences]
     with pytest.raises(
         InputError, match="the source vocabulary has 8 pieces and the network 9; it is the vocabulary of"
     ):
@@ -96,6 +144,8 @@ def test_translations_come_in_the_order_of_the_sentences_whatever_the_batches():
     model.vocabularies = (source.fingerprint, target.fingerprint)
     with pytest.raises(InputError, match="the target vocabulary is that of another network"):
         translate(model, sentences, source, Vocabulary.learn(["u v w"], 8))
+    with pytest.raises(InputError, match=r"^sentences='a b' is not allowed; it must be a list of sentences"):
+        translate(model, "a b", source, target)
 
 
 @pytest.mark.parametrize("option", [{"beam": 0}, {"length_penalty": -1}, {"max_tokens": 0}])

@@ -57,8 +57,11 @@ def test_the_interval_holds_the_score_shrinks_with_sentences_and_follows_its_see
     [
         (["a"], ["a", "b"], "1 hypotheses and 2 references do not fit"),
         ([], [], "0 hypotheses and 0 references do not fit"),
-        ("a", ["a"], "hypotheses is not allowed; it must be a list of sentences"),
-        (["a"], [["a"]], "references is not allowed"),
+        ("a", ["a"], "^hypotheses='a' is not allowed; it must be a list of sentences, each a text.$"),
+        (["a"], [["a"]], "^references holds a list; it must be a list of sentences, each a text.$"),
+        (None, ["a"], "^hypotheses is a NoneType; it must be a list of sentences, each a text.$"),
+        (["a"], (text for text in "a"), "^references is a generator; it must be a list of sentences, each a text.$"),
+        ({"a": "b"}, ["a"], "^hypotheses is a dict; it must be a list of sentences"),
     ],
 )
 def test_what_is_no_corpus_is_one_sentence(hypotheses, references, message):

@@ -1,6 +1,8 @@
-"""Weight distributions in supernets: what figures 3 and 7 show of different settings."""
+"""Weight distributions in supernets: what figures 3, 7 and 8 show of different settings and layers."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -38,7 +40,16 @@ def _shown(frame, ours):
 def correlations(ours) -> str:
     """A sentence for the caption: how far the drawn weights have moved from their start."""
     drawn = _shown(ours, ours)
-    told = [f"{row.setting}, {row.op} {row.correlation_with_start:.2f}" for row in drawn.itertuples()]
+    return _correlations(f"{row.setting}, {row.op} {row.correlation_with_start:.2f}" for row in drawn.itertuples())
+
+
+def correlations_by_layer(ours) -> str:
+    """As `correlations`, of every layer."""
+    drawn = ours[ours["seed"] == ours["seed"].min()]
+    return _correlations(f"layer {row.layer}, {row.op} {row.correlation_with_start:.2f}" for row in drawn.itertuples())
+
+
+def _correlations(told: Iterable[str]) -> str:
     return f"Correlation with the weights before training (above 0.5 a histogram shows the start): {'; '.join(told)}."
 
 
@@ -49,10 +60,30 @@ def histograms(ours, settings, ops, label):
     for setting, line in zip(settings, axes):
         for op, axis in zip(ops, line):
             mine, fit = (part[(part["setting"] == setting) & (part["op"] == op)] for part in (bars, fits))
-            if len(fit):
-                draw_fits(axis, mine, fit.iloc[0], op)
-                kurtosis, better = fit["excess_kurtosis"].iloc[0], fit["better_fit"].iloc[0]
-                axis.set(title=label(setting, op) + f"{better}, excess kurtosis {kurtosis:z.1f}")
-            axis.set(xlabel="weight", ylabel="density")
+            _panel(axis, mine, fit, op, label(setting, op))
     legend_below(figure, axes.flat[0], columns=2)
     return figure
+
+
+def layers(ours, ops):
+    """Histogram and fits of every layer's tensors of the first seed: a row per layer, a column per operator."""
+    numbers = sorted(set(ours["layer"]))
+    figure, axes = new_figure(len(numbers), len(ops), width_in=3.1, height_in=2.4)
+    for layer, line in zip(numbers, axes):
+        for op, axis in zip(ops, line):
+            bars, fits = (
+                part[(part["layer"] == layer) & (part["op"] == op) & (part["seed"] == ours["seed"].min())]
+                for part in (ours.attrs["extra"]["histograms"], ours)
+            )
+            _panel(axis, bars, fits, op, f"layer {layer}, {op}:\n")
+    legend_below(figure, axes.flat[0], columns=2)
+    return figure
+
+
+def _panel(axis, bars, fits, op: str, label: str) -> None:
+    """One tensor, of which there may be none: a resolution without the operator."""
+    if len(fits):
+        draw_fits(axis, bars, fits.iloc[0], op)
+        kurtosis, better = fits["excess_kurtosis"].iloc[0], fits["better_fit"].iloc[0]
+        axis.set(title=f"{label}{better}, excess kurtosis {kurtosis:z.1f}")
+    axis.set(xlabel="weight", ylabel="density")

@@ -1,7 +1,7 @@
 """Supernets under every way of sharing weights, and the paths that they are asked to rank (Sec. 3.2 and 4.5).
 
 Two kinds of run: a supernet with the scores of fixed random paths, and one path's network by itself. Table 6 and
-figures 3, 4 and 7 share them.
+figures 3, 4, 7 and 8 share them.
 """
 
 from __future__ import annotations
