@@ -28,7 +28,9 @@ def cells(
     dataset: Dataset = "",
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and transforms.")] = 0,
     strategy: Annotated[str, typer.Option(help="'two steps', or 'darts' in the same space.")] = "two steps",
-    space: Annotated[str, typer.Option(help="'shift', or 'real' for ordinary weights, at rates of their own.")] = "shift",
+    space: Annotated[
+        str, typer.Option(help="'shift', or 'real' for ordinary weights, at rates of their own.")
+    ] = "shift",
     reset: Annotated[str, typer.Option(help="Rate of step two: 'whole', 'own' or 'none'.")] = "whole",
     l2: Annotated[str, typer.Option(help="L2 of P and S: 'code', 'paper', 'conventional' or 'none'.")] = "code",
     out: Annotated[Path | None, typer.Option(help="Also write the cells to this file, as JSON.")] = None,

@@ -11,6 +11,7 @@ epoch and continues from it bit for bit.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -253,6 +254,16 @@ def halves(data: TensorData) -> tuple[TensorData, TensorData]:
     return data.take(order[:middle].sort().values), data.take(order[middle:].sort().values)
 
 
+def _digest(*parts: TensorData) -> str:
+    """Of images, labels and how images become inputs."""
+    digest = hashlib.sha256()
+    for data in parts:
+        for tensor in (data.images, data.labels, data.inputs(slice(0, 1))):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().cpu().numpy())
+    return digest.hexdigest()
+
+
 class _Step:
     """One step of a search: supernet, optimisers, and the rows of the search so far."""
 
@@ -375,7 +386,7 @@ class _Search:
         if highest >= self.num_classes:
             raise InputError(f"num_classes={num_classes} is not allowed; labels go up to {highest}.")
         self.folder = None if folder is None else Path(folder)
-        self.identity = {"recipe": asdict(recipe), "seed": seed, "number of images": len(self.train)}
+        self.identity = {"recipe": asdict(recipe), "seed": seed, "set of images": _digest(self.train, self.held_out)}
         self.result = CellSearch(recipe)
         crop = [RandomCrop(recipe.crop_padding)] if recipe.crop_padding else []
         parts = (*crop, *([RandomFlip()] if recipe.flip else []))
@@ -446,7 +457,7 @@ def search_cells(
         stop_after: end after so many epochs, outcome "stopped".
     Divergence (loss or gradient not finite) is an outcome, not an error.
     Raises: InputError for data that cannot be searched on (empty halves, labels outside the classes), and for a folder
-        that holds a search with another recipe, seed or number of images.
+        that holds a search with another recipe, seed or set of images.
     """
     if not isinstance(recipe, CellSearchRecipe):
         raise InputError(f"recipe={recipe!r} is not allowed; it must be a CellSearchRecipe.")

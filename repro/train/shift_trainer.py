@@ -7,6 +7,8 @@ and the loss of a second classifier.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -112,3 +114,14 @@ class ShiftTrainer(Trainer):
         if self.calibration_images and self._data is not None:
             reestimate_batch_norm(self.model, self._data.input_batches(*[self.calibration_images] * 2))
         return super().evaluate(data)
+
+    def save(self, path: str | Path, identity: dict, **progress) -> None:
+        """As `Trainer.save`; the settings of this class, too, must be those of a training that continues."""
+        super().save(path, identity | self._identity(), **progress)
+
+    def resume(self, path: str | Path | None, identity: dict) -> dict:
+        """As `Trainer.resume`."""
+        return super().resume(path, identity | self._identity())
+
+    def _identity(self) -> dict:
+        return {name: getattr(self, name) for name in ("l2", "drop_path", "auxiliary_weight", "calibration_images")}

@@ -52,6 +52,11 @@ def images(count: int = 32, seed: int = 0) -> TensorData:
 DATA, HELD_OUT = images(), images(16, seed=1)
 
 
+def brighter(data: TensorData) -> TensorData:
+    """The same stored images, other inputs."""
+    return dataclasses.replace(data, normalize=lambda stored: stored + 1)
+
+
 def run(recipe: CellSearchRecipe = TINY, **options) -> CellSearch:
     return search_cells(recipe, DATA, HELD_OUT, **{"seed": 0, **options})
 
@@ -322,6 +327,13 @@ def test_a_search_goes_on_bit_for_bit_after_any_epoch_and_trains_none_twice(foun
         run(other, folder=tmp_path)
     with pytest.raises(InputError, match="another seed"):
         run(folder=tmp_path, seed=1)
+    for data, held_out in (
+        (images(seed=2), HELD_OUT),
+        (DATA, images(16, seed=2)),
+        (brighter(DATA), brighter(HELD_OUT)),
+    ):
+        with pytest.raises(InputError, match=r"operations.pt was written with another set of images; give a new place"):
+            search_cells(TINY, data, held_out, seed=0, folder=tmp_path)
 
 
 def test_a_damaged_checkpoint_is_set_aside_and_its_step_begins_again(tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from repro.errors import InputError
 from repro.layers import ShiftConv2d, ShiftLinear
 from repro.models import create
-from repro.train import TensorData, TrainRecipe, evaluate
+from repro.train import TensorData, TrainRecipe, evaluate, fit
 from repro.train.data import Batch
 from repro.train.shift import adaptive_l2, clamp_shifts, shift_modules, shift_optimizer
 from repro.train.shift_trainer import ShiftTrainer
@@ -99,6 +100,26 @@ def test_batch_norm_is_re_estimated_before_a_test():
         trainer.epoch(data, 0)
         found[images] = trainer.evaluate(data)["loss"], evaluate(model, data)["loss"]
     assert found[8][0] == found[8][1] != found[0][0]
+
+
+@pytest.mark.parametrize(
+    "change", [{"l2": "none"}, {"drop_path": 0.1}, {"auxiliary_weight": 0.2}, {"calibration_images": 4}]
+)
+def test_a_training_does_not_go_on_with_other_settings(change, tmp_path):
+    settings = {"l2": "code", "drop_path": 0.2, "auxiliary_weight": 0.4, "calibration_images": 0}
+
+    def trained(**options):
+        model, trainer = cells(auxiliary=True), functools.partial(ShiftTrainer, **{**settings, **change, **options})
+        file = tmp_path / "training"
+        return fit(
+            model, TensorData(*BATCH[:2]), None, RECIPE, seed=0, checkpoint=file, stop_after=1, trainer_class=trainer
+        )
+
+    ((name, value),) = change.items()
+    assert len(trained().rows) == 1
+    with pytest.raises(InputError, match=f"training was written with another {name}; give a new place"):
+        trained(**{name: settings[name]})
+    assert trained().outcome == "finished"
 
 
 def test_what_a_network_cannot_do_is_refused():
