@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from repro.errors import InputError
-from repro.layers import ShiftConv2d, ShiftLinear
+from repro.layers import AdderConv2d, ShiftConv2d, ShiftLinear
 from repro.models import create
 from repro.train import TensorData, TrainRecipe, evaluate, fit
 from repro.train.data import Batch
@@ -115,7 +115,7 @@ def test_a_training_does_not_go_on_with_other_settings(change, tmp_path):
             model, TensorData(*BATCH[:2]), None, RECIPE, seed=0, checkpoint=file, stop_after=1, trainer_class=trainer
         )
 
-    ((name, value),) = change.items()
+    (name,) = change
     assert len(trained().rows) == 1
     with pytest.raises(InputError, match=f"training was written with another {name}; give a new place"):
         trained(**{name: settings[name]})
@@ -129,3 +129,12 @@ def test_what_a_network_cannot_do_is_refused():
         ShiftTrainer(tiny(), RECIPE, auxiliary_weight=0.4, examples=8, seed=0)
     with pytest.raises(InputError, match="the network has no paths to drop"):
         ShiftTrainer(torch.nn.Linear(2, 2), RECIPE, drop_path=0.1, examples=8, seed=0)
+    with pytest.raises(InputError, match=r"auxiliary_weight=0 is not allowed for a network with a second"):
+        ShiftTrainer(cells(auxiliary=True), RECIPE, examples=8, seed=0)
+    recipe = dataclasses.replace(RECIPE, adaptive="all")
+    with pytest.raises(InputError, match="adaptive='all' is not allowed with radam here; give 'none'"):
+        ShiftTrainer(tiny(), recipe, examples=8, seed=0)
+    adders, recipe = nn.Sequential(AdderConv2d(1, 2, 3)), dataclasses.replace(RECIPE, adaptive="adder")
+    with pytest.raises(InputError, match="adaptive='adder' is not allowed with radam here"):
+        ShiftTrainer(adders, recipe, examples=8, seed=0)
+    ShiftTrainer(tiny(), recipe, examples=8, seed=0)  # without adder layers there is nothing to leave out
