@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from repro.cost.skeleton import skeleton
 from repro.errors import InputError
 from repro.models.genotypes import NAMED
 from repro.papers import entry, kinds, tuning
@@ -118,6 +119,18 @@ def test_a_seed_of_ours_is_a_search_and_best_is_trained_from_new_seeds(study):
     assert chosen == NAMED["dots_cifar10"].as_text()  # that of seed 2
     (job,) = {str(spec.recipe.options["genotype"]) for spec in asked["t01"] if spec.seed >= 100}
     assert job == str(NAMED["dots_cifar10"].as_dict())
+
+
+def test_best_has_the_size_of_the_best_search_alone_and_average_the_mean(frames):
+    sized = frames["autoshiftnet_t01"].attrs["extra"]["paper_size"].set_index("model")["params_cifar10_m"]
+    dots, gdas = (
+        sum(p.numel() for p in skeleton("cells", genotype=NAMED[name], num_classes=10).parameters())
+        for name in ("dots_cifar10", "gdas")
+    )
+    assert sized["AutoShiftNet (Best)"] == pytest.approx(dots / 1e6) != gdas / 1e6  # that of seed 2
+    assert sized["AutoShiftNet (Avg)"] == pytest.approx((2 * dots + gdas) / 3e6)
+    verdict = judge("autoshiftnet-c06", {"autoshiftnet_t01": frames["autoshiftnet_t01"]})
+    assert verdict.status == "reproduced" and f"(Best)'] {dots / 1e6:.4g} million" in verdict.evidence
 
 
 def test_differences_are_of_the_same_seed(frames):
