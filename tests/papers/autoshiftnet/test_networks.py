@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -88,6 +89,7 @@ def study():
             table = entry(f"autoshiftnet_{name}")
             frame = table.trained(table.recipes["study", "cifar10"], [0, 1, 2], watching)
             frame.attrs |= {"preset": "study", "dataset": "cifar10", "table_id": f"autoshiftnet_{name}"}
+            frame.attrs["unit"] = table.unit
             found[f"autoshiftnet_{name}"] = frame
     return found, asked
 
@@ -256,6 +258,24 @@ def test_every_claim_that_a_study_may_judge_is_judged(frames):
     assert words == ["undecided"] * 3  # operators of three searches, and six are the least
     assert found["autoshiftnet-c20"] == "reproduced"  # the given bit-shift networks lose ten points
     assert found["autoshiftnet-c13"] == "not informative at this preset"  # counts of small networks
+
+
+@pytest.mark.parametrize(
+    ("table", "number", "told"),
+    [
+        ("t01", "01", "3 seeds, 400 test images"),  # Best: trainings of one search's cells
+        ("t01", "05", "3 seeds, 400 test images"),
+        ("t01", "04", "3 seeds or searches, 400 test images"),
+        ("t03", "23", "3 seeds"),
+        ("t03", "17", "3 seeds or searches"),
+        ("t07", "32", "3 seeds"),
+        ("t04", "25", "3 searches, 400 test images"),
+    ],
+)
+def test_searches_are_told_of_rows_that_were_searched_only(frames, table, number, told):
+    table, claim = f"autoshiftnet_{table}", f"autoshiftnet-c{number}"
+    evidence = judge(claim, {table: frames[table]}).evidence
+    assert re.search(rf"95 % interval [^;]*?, {told}[,.]", evidence), evidence
 
 
 def test_scores_of_figure_3_are_judged_on_the_answers_behind_them(frames):
