@@ -113,6 +113,15 @@ def criterion(claim_id: str) -> Criterion:
     return Criterion(row["kind"], row["presets"], datasets, row["check"] or own, row["note"])
 
 
+def with_note(claim_id: str, evidence: str) -> str:
+    """Evidence as it is shown: with the note of the claim's criterion, where it has one, on what is left open."""
+    try:
+        note = criterion(claim_id).note
+    except InputError:  # a damaged criterion, which the evidence tells
+        note = ""
+    return f"{evidence} Note: {note}." if note else evidence
+
+
 def tables_of(claim_id: str) -> list[str]:
     """Ids of the tables and figures that a claim's criterion reads, the first one first."""
     asked = criterion(claim_id)

@@ -282,6 +282,16 @@ def test_data_sets_that_answer_differently_are_mixed(results):
     assert ["all" in lines[0], "cifar10" in lines[1], "digits" in lines[2]] == [True] * 3 and len(lines) == 3
 
 
+def test_a_criterions_note_stands_once_beside_its_claims_verdict(results):
+    save_record("acghostnet_t06", frame(), STUDY)
+    save_record("acghostnet_t06", frame(), STUDY | {"dataset": "cifar10"})
+    lines = [line for line in verdicts_markdown().splitlines() if line.startswith("| acghostnet-c33 ")]
+    note = "Note: intervals over supernets, paths and seeds of the truth."
+    assert [note in line for line in lines] == [True, False, False]
+    (stability,) = [line for line in verdicts_markdown().splitlines() if line.startswith("| autoshiftnet-c40 ")]
+    assert "stability is not covered" in stability
+
+
 def _save_adders(datasets, preset="paper", gain=4.0):
     """Runs of the supplement's table 2, a record each data set."""
     draw = np.random.default_rng(0)
