@@ -12,7 +12,7 @@ from repro.cost.skeleton import skeleton
 from repro.errors import InputError
 from repro.models.genotypes import NAMED
 from repro.papers import entry, kinds, tuning
-from repro.papers.autoshiftnet import found, t04, training
+from repro.papers.autoshiftnet import f03, found, t04, training
 from repro.papers.autoshiftnet.networks import network
 from repro.papers.autoshiftnet.recipes import (
     CIFAR_TRAINING,
@@ -195,6 +195,37 @@ def test_figure_3_searches_one_space_by_two_strategies_and_counts_the_skips_of_e
         "DARTS": [3, 3, 3],
         "topology": [2, 4, 2],
     }
+
+
+def test_at_paper_figure_3_has_the_cells_of_both_data_sets_and_each_must_have_few_skips(monkeypatch):
+    """Claims c28 and c29 are about the best cells of tables 5 and 6, one of each data set."""
+    cells = {"cifar10": NAMED["dots_cifar10"], "cifar100": NAMED["gdas"]}
+    monkeypatch.setattr(kinds, "data_fingerprint", lambda recipe: recipe.dataset)
+    few = {column: [op for op, _ in one.normal].count("skip_connect") for column, one in cells.items()}
+
+    def trained(genotypes):
+        def searched(specs):
+            outcomes = run(specs)
+            for spec, outcome in zip(specs.values(), outcomes.values()):
+                if spec.kind == "autoshiftnet_search" and spec.recipe.search.strategy == "two steps":
+                    outcome.value["genotype"] = genotypes[spec.recipe.data.dataset].as_dict()
+            return outcomes
+
+        table = entry("autoshiftnet_f03")
+        frame = table.trained(table.recipes["paper", "cifar10"], range(6), searched)
+        frame.attrs |= {"preset": "paper", "dataset": "cifar10", "table_id": "autoshiftnet_f03"}
+        return frame
+
+    frame = trained(cells)
+    about = frame.attrs["extra"]["accuracies"].groupby("strategy")["skips_normal"].first().to_dict()
+    assert about == {"DARTS": 3, "topology": few["cifar100"], "topology on CIFAR-10": few["cifar10"]}
+    assert {drawing.part for drawing in f03.draw(frame)} == {"darts", "topology", "topology-on-cifar-10"}
+    for claim in ("c28", "c29"):
+        assert judge(f"autoshiftnet-{claim}", {"autoshiftnet_f03": frame}).status == "reproduced"
+    skips = dataclasses.replace(cells["cifar10"], normal=tuple(("skip_connect", i) for _, i in cells["cifar10"].normal))
+    for column in cells:  # skips of one data set do not hide behind the other's cell
+        dominated = trained(cells | {column: skips})
+        assert judge("autoshiftnet-c28", {"autoshiftnet_f03": dominated}).status == "not reproduced"
 
 
 def test_figure_5_has_every_epoch_of_the_trainings_of_the_best_row(study):
