@@ -10,7 +10,7 @@ import pytest
 
 from repro.cost.skeleton import skeleton
 from repro.errors import InputError
-from repro.models.genotypes import NAMED
+from repro.models.genotypes import NAMED, genotype
 from repro.papers import entry, kinds, tuning
 from repro.papers.autoshiftnet import f03, found, t04, training
 from repro.papers.autoshiftnet.networks import network
@@ -47,6 +47,14 @@ CURVE = [
 ]
 
 
+# Of step one, whose every edge likes skips best; of step two nothing is read but its accuracy.
+ALPHAS = [[0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]] * 14
+STEPS = [
+    {"step": "operations", "architecture": {"normal": ALPHAS, "reduce": [edge[::-1] for edge in ALPHAS]}},
+    {"step": "topology", "architecture": {}},
+]
+
+
 def answers(spec) -> dict:
     """What a training might give: right answers of 400 images, drawn from seed and network."""
     job = spec.recipe
@@ -66,7 +74,7 @@ def run(specs):
         value = None
         if spec.kind == "autoshiftnet_search":
             name = "darts_v1" if spec.recipe.search.strategy == "darts" else ("dots_cifar10", "gdas")[spec.seed % 2]
-            rows = [{"held_out_accuracy_pct": 50.0 + spec.seed, "seconds": 2.0}]
+            rows = [{"held_out_accuracy_pct": 50.0 + spec.seed, "seconds": 1.0, **step} for step in STEPS]
             value = {"outcome": "done", "detail": "", "genotype": NAMED[name].as_dict(), "kept": None, "rows": rows}
         else:
             value = answers(spec)
@@ -195,6 +203,10 @@ def test_figure_3_searches_one_space_by_two_strategies_and_counts_the_skips_of_e
         "DARTS": [3, 3, 3],
         "topology": [2, 4, 2],
     }
+    halfway = frames["autoshiftnet_f03"].attrs["extra"]["step_one"]  # as the rows of the searches have it
+    assert list(halfway["strategy"]) == ["topology"] * 3 and list(halfway["seed"]) == [0, 1, 2]
+    assert set(halfway["skips_normal"]) == {8} and set(halfway["skips_reduction"]) == {0}
+    assert genotype(halfway["genotype"][0]).reduce[0] == ("sep_conv_3x3", 0)
 
 
 def test_at_paper_figure_3_has_the_cells_of_both_data_sets_and_each_must_have_few_skips(monkeypatch):
