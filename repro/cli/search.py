@@ -28,7 +28,9 @@ def cells(
     dataset: Dataset = "",
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and transforms.")] = 0,
     strategy: Annotated[str, typer.Option(help="'two steps', or 'darts' in the same space.")] = "two steps",
-    space: Annotated[str, typer.Option(help="'shift', or 'real' for ordinary weights.")] = "shift",
+    space: Annotated[
+        str, typer.Option(help="'shift', or 'real' for ordinary weights, at rates of their own.")
+    ] = "shift",
     reset: Annotated[str, typer.Option(help="Rate of step two: 'whole', 'own' or 'none'.")] = "whole",
     l2: Annotated[str, typer.Option(help="L2 of P and S: 'code', 'paper', 'conventional' or 'none'.")] = "code",
     out: Annotated[Path | None, typer.Option(help="Also write the cells to this file, as JSON.")] = None,
@@ -40,9 +42,10 @@ def cells(
     from repro.errors import check_seed
     from repro.models.genotypes import write_genotype
     from repro.papers.autoshiftnet import found
+    from repro.papers.autoshiftnet.recipes import REAL_SEARCH
 
-    changes = {"strategy": strategy, "space": space, "reset": reset, "l2": l2}
-    run = found.variant(found.recipe_of(preset, dataset or None), **changes)
+    recipe, changes = found.recipe_of(preset, dataset or None), {"strategy": strategy, "reset": reset, "l2": l2}
+    run = found.variant(recipe, **changes, **(REAL_SEARCH[preset] if space == "real" else {"space": space}))
     if picture is not None and picture.suffix not in (".svg", ".png", ".pdf"):
         raise InputError(f"picture={str(picture)!r} is not allowed; its name must end in .svg, .png or .pdf.")
     spec = found.spec(run, check_seed(seed))

@@ -19,7 +19,7 @@ from repro.errors import check_choice
 from repro.papers.table import ARCHITECTURE, Drawing
 from repro.report import wide
 from repro.report.reference import compare_with_reference
-from repro.report.verdicts import Judge
+from repro.report.verdicts import Judge, with_note
 
 VERDICT_COLOURS = {
     "reproduced": "#1b7f4d",
@@ -202,13 +202,13 @@ def claims_under_test(*table_ids: str) -> None:
 
 
 def verdicts(tables: Mapping[str, pd.DataFrame]) -> None:
-    """One line per claim on these tables: our verdict and the evidence."""
+    """One line per claim on these tables: our verdict, the evidence and what the criterion notes."""
     from repro.papers.status import offers_of
 
     rows, judged = [], Judge(offers_of)
     for claim in _about(tables).itertuples():
         verdict = judged(claim.claim_id, tables)
-        rows.append((claim.claim_id, claim.claim, verdict.status, verdict.evidence))
+        rows.append((claim.claim_id, claim.claim, verdict.status, with_note(claim.claim_id, verdict.evidence)))
     frame = pd.DataFrame(rows, columns=["id", "claim", "verdict", "evidence"])
     style = _left(frame.style.hide(axis="index").format(escape="html"))
     colour = {status: f"color: {code}; font-weight: 600" for status, code in VERDICT_COLOURS.items()}

@@ -30,6 +30,7 @@ from repro.report.verdicts import (
     Verdict,
     criterion,
     tables_of,
+    with_note,
 )
 
 BEGIN, END = "<!-- status-board:begin -->", "<!-- status-board:end -->"
@@ -314,7 +315,10 @@ def board_is_current(
 
 
 def verdicts_markdown(judged: Mapping[str, Judged] | None = None) -> str:
-    """Every claim with its verdict, per paper; where several runs were judged, the one that counts and then each."""
+    """Every claim with its verdict, per paper; where several runs were judged, the one that counts and then each.
+
+    The first line of a claim has its criterion's note.
+    """
     judged = judge_records() if judged is None else judged
     listed = claims()
     head = "# Verdicts\n\nGenerated from the result records; do not edit. Criteria: data/published/criteria.csv."
@@ -326,6 +330,7 @@ def verdicts_markdown(judged: Mapping[str, Judged] | None = None) -> str:
             found = judged[row.claim_id]
             several = len(found.runs) > 1
             runs = {"all": found} | found.runs if several else {next(iter(found.runs), ""): found}
+            first = next(iter(runs.values()))
             rows += [
                 {
                     "claim": row.claim_id,
@@ -333,7 +338,7 @@ def verdicts_markdown(judged: Mapping[str, Judged] | None = None) -> str:
                     "published": row.published_verdict,
                     "run": run,
                     "ours": verdict.status,
-                    "evidence": verdict.evidence,
+                    "evidence": with_note(row.claim_id, verdict.evidence) if verdict is first else verdict.evidence,
                 }
                 for run, verdict in runs.items()
             ]

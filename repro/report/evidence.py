@@ -122,6 +122,7 @@ class Ours:
     """One table or figure of ours; `frame` is that of its measured columns, `exact` that of the others.
 
     extra: frames that come with it (`examples`, `draws`).  unit: what a seed repeats ("training", "search"), or ''.
+    searched: its rows whose networks a search found; None where it does not tell these from others.
     all_exact: every column is judged seed by seed, the ones with numbers too.
     small: counts and energies are those of smaller networks than the paper's.
     """
@@ -131,6 +132,7 @@ class Ours:
     exact: pd.DataFrame
     extra: Mapping[str, pd.DataFrame]
     unit: str = ""
+    searched: pd.DataFrame | None = None
     all_exact: bool = False
     small: bool = False
     quantities: dict[tuple[str, int], Quantity] = field(default_factory=dict)
@@ -173,6 +175,19 @@ class Ours:
     def is_small(self, column: str) -> bool:
         """Whether a column counts networks that are smaller than the paper's."""
         return self.small and table_spec(self.table_id).columns[column].role == "analytic"
+
+    def unit_of(self, row: int) -> str:
+        """What a seed repeats in a row: the table's unit, but a training where only other rows were searched."""
+        if self._searched_rows is None:
+            return self.unit
+        searched = self.unit if self.unit in SEARCHED_UNITS else "search"
+        return searched if row in self._searched_rows else "training"
+
+    @functools.cached_property
+    def _searched_rows(self) -> set[int | None] | None:
+        if self.searched is None or self.figure:
+            return None
+        return set(map(row_finder(self.table_id, self.frame), self.searched.to_dict("records")))
 
     @functools.cached_property
     def means(self) -> Table:
@@ -436,6 +451,8 @@ def load(table_id: str, frame: pd.DataFrame, *, analytic: bool, scores: bool = F
         exact = sized
     elif sized is not None and not figure:
         exact = _at_size(own, sized, table_spec(table_id).key)
+    read = exact if analytic else own
+    searched = read[read["search_seed"].notna()] if "search_seed" in read else None
     own, exact = (by_search(part, _discrete(part) if figure else table_spec(table_id).key) for part in (own, exact))
     return Ours(
         table_id,
@@ -443,6 +460,7 @@ def load(table_id: str, frame: pd.DataFrame, *, analytic: bool, scores: bool = F
         exact,
         extra,
         facts.get("provenance", facts).get("unit", ""),
+        searched,
         all_exact=analytic,
         small=sized is None and not figure,
     )

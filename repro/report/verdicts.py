@@ -20,7 +20,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -113,6 +113,15 @@ def criterion(claim_id: str) -> Criterion:
     row = rows.loc[claim_id]
     datasets = tuple(filter(None, row.get("datasets", "").split(";")))
     return Criterion(row["kind"], row["presets"], datasets, row["check"] or own, row["note"])
+
+
+def with_note(claim_id: str, evidence: str) -> str:
+    """Evidence as it is shown: with the note of the claim's criterion, where it has one, on what is left open."""
+    try:
+        note = criterion(claim_id).note
+    except InputError:  # a damaged criterion, which the evidence tells
+        note = ""
+    return f"{evidence} Note: {note}." if note else evidence
 
 
 def tables_of(claim_id: str) -> list[str]:
@@ -452,6 +461,7 @@ def _decided(ours: Mapping[str, Ours], tree: ast.expr, default: str, verdict: Ca
     tests = [leaf for leaf in leaves(formula) if isinstance(leaf, Leaf)]
     cells = list(dict.fromkeys(quantity for leaf in tests for quantity in leaf.quantities))
     seeds = min([*(quantity.seeds for quantity in cells), *compiler.seeds_seen], default=0)
+    units = {ours[ref.table].unit_of(row) for ref in refs for row in compiler.numbers.rows(ref.table, ref.where)}
     intervals = [(float(low), float(high)) for low, high in (leaf.interval for leaf in tests if not leaf.gate)]
     verdict = functools.partial(verdict, intervals=intervals, seeds=seeds)
     status, why = _status(formula)
@@ -460,12 +470,12 @@ def _decided(ours: Mapping[str, Ours], tree: ast.expr, default: str, verdict: Ca
     if tests:
         worst = min(tests, key=lambda leaf: np.nan_to_num(leaf.distance, nan=-np.inf))
         more = f" (of {len(tests)} comparisons the one least in favour)" if len(tests) > 1 else ""
-        evidence += f" {_sentence(worst)}{more}, {_basis(ours, cells, seeds)}."
+        evidence += f" {_sentence(worst)}{more}, {_basis(units, cells, seeds)}."
     elif seeds:
-        evidence += f" {_seeds(ours, seeds)}."
+        evidence += f" {_seeds(units, seeds)}."
     if status == REPRODUCED and any(_reversed(rows) for _, rows in compiler.gains):
         status = UNDECIDED  # "on every row" cannot hold by its mean alone where a row is proven reversed
-    return verdict(status, f"{evidence}{_gains(compiler)}{_advice(ours, formula, tests, status)}")
+    return verdict(status, f"{evidence}{_gains(compiler)}{_advice(units, formula, tests, status)}")
 
 
 def _status(formula) -> tuple[str, str]:
@@ -497,18 +507,21 @@ def _enough(formula) -> bool:
     )
 
 
-def _seeds(ours: Mapping[str, Ours], seeds: int) -> str:
-    """'3 seeds', or '3 searches' where a seed is a search."""
-    units = {mine.unit for mine in ours.values()}
-    word = units.pop() if len(units) == 1 else None
-    word = word if word in SEARCHED_UNITS else "seed"
-    return f"{seeds} {word}{'' if seeds == 1 else 'es' if word == 'search' else 's'}"
+def _seeds(units: Collection[str], seeds: int) -> str:
+    """'3 seeds'; '3 searches' where each row of the claim was searched, '3 seeds or searches' where some were.
+
+    Args: units: what a seed repeats in the rows of the claim (`Ours.unit_of`).
+    """
+    searched = [unit for unit in SEARCHED_UNITS if unit in units]
+    words = searched if len(units) == 1 and searched else ["seed", *(["search"] if searched == ["search"] else [])]
+    ending = {"search": "es"}
+    return f"{seeds} {' or '.join(word + ('' if seeds == 1 else ending.get(word, 's')) for word in words)}"
 
 
-def _basis(ours: Mapping[str, Ours], cells: Sequence, seeds: int) -> str:
+def _basis(units: Collection[str], cells: Sequence, seeds: int) -> str:
     """Seeds and test images behind a measured verdict."""
     counts = {quantity.examples for quantity in cells if quantity.draws is None} - {0}
-    parts = [_seeds(ours, seeds)]
+    parts = [_seeds(units, seeds)]
     if counts:
         parts.append(" and ".join(map(str, sorted(counts))) + " test images")
     accuracies = [q for q in cells if q.draws is None and is_accuracy(*q.pool)]
@@ -517,13 +530,13 @@ def _basis(ours: Mapping[str, Ours], cells: Sequence, seeds: int) -> str:
     return ", ".join(parts)
 
 
-def _advice(ours: Mapping[str, Ours], formula, tests: Sequence[Leaf], status: str) -> str:
+def _advice(units: Collection[str], formula, tests: Sequence[Leaf], status: str) -> str:
     """For an open verdict: how many seeds would decide it."""
     if status != UNDECIDED:
         return ""
     if not _enough(formula):
         outcomes = [leaf.needed for leaf in leaves(formula) if isinstance(leaf, Exact)]
-        return f" At least {_seeds(ours, max([MIN_SEEDS, *outcomes]))} are needed."
+        return f" At least {_seeds(units, max([MIN_SEEDS, *outcomes]))} are needed."
     if not tests:
         return " The seeds do not agree."
     if any(isinstance(leaf, Sampled) for leaf in tests):
@@ -531,7 +544,7 @@ def _advice(ours: Mapping[str, Ours], formula, tests: Sequence[Leaf], status: st
     needed = seeds_needed(formula)
     if needed is None:
         return " At these differences more seeds alone would not decide it."
-    return f" {_seeds(ours, needed)} would decide it if the differences stay as they are."
+    return f" {_seeds(units, needed)} would decide it if the differences stay as they are."
 
 
 def judge(claim_id: str, tables: Mapping[str, pd.DataFrame], offers_of: OffersOf | None = None) -> Verdict:

@@ -66,7 +66,10 @@ class FlatWeights(nn.Module):
         return len(self.shapes) - 1
 
     def close(self, generator: torch.Generator) -> None:
-        """Make the parameters: P uniform in [-10, -1] and S in [-1, 1] as DeepShift, or He normal."""
+        """Make the parameters: P uniform in [-10, -1] and S in [-1, 1] as DeepShift, or He normal.
+
+        A bound of P outside `shift_range` becomes the nearest end of it.
+        """
         self.sizes = [math.prod(shape) for shape in self.shapes]
         total = sum(self.sizes)
         if self.space == "real":
@@ -74,8 +77,9 @@ class FlatWeights(nn.Module):
             scales = torch.tensor(self.deviations).repeat_interleave(torch.tensor(self.sizes))
             self.weight = nn.Parameter(values * scales)
             return
-        low, high = max(-10, self.shift_range[0]), min(-1, self.shift_range[1])
-        self.shift = nn.Parameter(torch.empty(total).uniform_(min(low, high), max(low, high), generator=generator))
+        lowest, highest = self.shift_range
+        low, high = (min(max(bound, lowest), highest) for bound in (-10, -1))
+        self.shift = nn.Parameter(torch.empty(total).uniform_(low, high, generator=generator))
         self.sign = nn.Parameter(torch.empty(total).uniform_(-1, 1, generator=generator))
 
     def forward(self) -> list[Tensor]:

@@ -11,6 +11,7 @@ epoch and continues from it bit for bit.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -253,6 +254,34 @@ def halves(data: TensorData) -> tuple[TensorData, TensorData]:
     return data.take(order[:middle].sort().values), data.take(order[middle:].sort().values)
 
 
+def _digest(*parts: TensorData) -> str:
+    """Of images, labels and how images become inputs."""
+    digest = hashlib.sha256()
+    for data in parts:
+        for tensor in (data.images, data.labels, data.inputs(slice(0, 1))):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().cpu().numpy())
+    return digest.hexdigest()
+
+
+def _images(name: str, data, device: torch.device | str) -> TensorData:
+    prepared = prepare(data, device) if hasattr(data, "images") and hasattr(data, "labels") else None
+    if not isinstance(prepared, TensorData):
+        raise InputError(
+            f"{name} is a {type(data).__name__}; it must be a data set of `repro.datasets` or TensorData, whose images "
+            "and labels lie in memory."
+        )
+    if len(prepared) and not prepared.inputs(slice(0, 1)).is_floating_point():
+        raise InputError(f"{name} has inputs of {prepared.images.dtype}; give data with `normalize`, or float images.")
+    return prepared
+
+
+def _smallest_batch(examples: int, batch_size: int) -> int:
+    """Of those that `TensorData.batches` yields."""
+    rest = examples % batch_size
+    return rest if examples < batch_size or 2 * rest >= batch_size else batch_size
+
+
 class _Step:
     """One step of a search: supernet, optimisers, and the rows of the search so far."""
 
@@ -366,20 +395,42 @@ class _Search:
 
     def __init__(self, recipe, train_data, held_out, *, seed, num_classes, folder, device):
         self.recipe, self.seed = recipe, check_int("seed", seed, minimum=0)
-        self.train, self.held_out = prepare(train_data, device), prepare(held_out, device)
+        self.train, self.held_out = _images("train_data", train_data, device), _images("held_out", held_out, device)
         self.first, self.second = halves(self.train)
         if len(self.held_out) == 0:
             raise InputError("held_out holds no examples; the supernet's accuracy is measured there.")
+        shape, other = (tuple(data.inputs(slice(0, 1)).shape[1:]) for data in (self.train, self.held_out))
+        if shape != other:
+            raise InputError(f"held_out has images of shape {other}, train_data of {shape}; both must be the same.")
+        self._check_batches(max(shape[1:]))
         highest = max(highest_label(self.train), highest_label(self.held_out))
         self.num_classes = highest + 1 if num_classes is None else check_int("num_classes", num_classes, minimum=1)
         if highest >= self.num_classes:
             raise InputError(f"num_classes={num_classes} is not allowed; labels go up to {highest}.")
         self.folder = None if folder is None else Path(folder)
-        self.identity = {"recipe": asdict(recipe), "seed": seed, "number of images": len(self.train)}
+        self.identity = {"recipe": asdict(recipe), "seed": seed, "set of images": _digest(self.train, self.held_out)}
         self.result = CellSearch(recipe)
         crop = [RandomCrop(recipe.crop_padding)] if recipe.crop_padding else []
         parts = (*crop, *([RandomFlip()] if recipe.flip else []))
         self.transform = Compose(parts) if parts else None
+
+    def _check_batches(self, side: int) -> None:
+        """InputError for a batch of one example where, after two reductions, one pixel of it is left."""
+        if side > 4:
+            return
+        first, recipe = len(self.first), self.recipe
+        trained = [first, len(self.second), *([len(self.train)] if "topology" in recipe.steps else [])]
+        calibrated = min(first, CALIBRATION_IMAGES)
+        if 1 in (_smallest_batch(count, recipe.batch_size) for count in trained):
+            name = "batch_size"
+        elif calibrated % recipe.eval_batch_size == 1 or recipe.eval_batch_size == 1:
+            name = "eval_batch_size"
+        else:
+            return
+        raise InputError(
+            f"{name}={getattr(recipe, name)} leaves a batch of one example, which cannot train a batch norm where only "
+            "one pixel is left; choose another batch size."
+        )
 
     def batches(self, data: TensorData, *parts: object) -> Iterator[Batch]:
         return data.batches(self.recipe.batch_size, generator_for("cells", self.seed, *parts), self.transform)
@@ -445,8 +496,9 @@ def search_cells(
         on_epoch: called with each epoch's row.
         stop_after: end after so many epochs, outcome "stopped".
     Divergence (loss or gradient not finite) is an outcome, not an error.
-    Raises: InputError for data that cannot be searched on (empty halves, labels outside the classes), and for a folder
-        that holds a search with another recipe, seed or number of images.
+    Raises: InputError for data that cannot be searched on (empty halves, labels outside the classes, held-out images of
+        another shape, batches of one example of which a pixel is left), and for a folder that holds a search with
+        another recipe, seed or set of images.
     """
     if not isinstance(recipe, CellSearchRecipe):
         raise InputError(f"recipe={recipe!r} is not allowed; it must be a CellSearchRecipe.")

@@ -17,6 +17,7 @@ from repro.report.board import Judged
 from repro.report.claims import places
 from repro.report.records import ARCHITECTURE, Record
 from repro.report.tables import key_text
+from repro.report.verdicts import with_note
 from repro.site import parts
 
 SHOWN_ROWS = 60
@@ -156,7 +157,7 @@ def claims_table(name: str, ids: Sequence[str], judged: Mapping[str, Judged], cl
             rows.append(
                 f"<tr><th scope='row'>{parts.link(claim.claim_id, f'../claims.html#{claim.claim_id}')}</th>"
                 f"<td>{parts.plain(claim.claim)}</td><td>{parts.status(found.status)}</td>"
-                f"<td>{parts.plain(found.evidence)}</td></tr>"
+                f"<td>{parts.plain(with_note(claim.claim_id, found.evidence))}</td></tr>"
             )
     head = "<thead><tr>" + "".join(f"<th scope='col'>{h}</th>" for h in ("id", "claim", "ours", "evidence"))
     box = f'<div class="wide" role="region" tabindex="0" aria-label="Claims on {name}"><table class="words">'

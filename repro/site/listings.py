@@ -14,6 +14,7 @@ from repro.paths import pages_root
 from repro.report.board import STATUSES_ON_BOARD, Judged
 from repro.report.claims import places
 from repro.report.published import PAPERS
+from repro.report.verdicts import with_note
 from repro.site import parts
 from repro.site.entries import Entry, place_words
 from repro.site.texts import COPIED, guides, introduction
@@ -99,7 +100,8 @@ def claims_page(claims: pd.DataFrame, judged: Mapping[str, Judged], known: Seque
             f'<tr id="{claim.claim_id}" data-paper="{parts.plain(paper)}" data-status="{parts.plain(found.status)}">'
             f'<th scope="row">{claim.claim_id}<br><span class="where">{where}</span></th>'
             f"<td>{parts.plain(claim.claim)}</td><td>{parts.plain(claim.published_verdict)} ({claim.origin})</td>"
-            f"<td>{parts.status(found.status)}</td><td>{parts.plain(found.evidence)}</td></tr>"
+            f"<td>{parts.status(found.status)}</td>"
+            f"<td>{parts.plain(with_note(claim.claim_id, found.evidence))}</td></tr>"
         )
     seen = {found.status for found in judged.values()}
     heads = ("id and place", "claim", "printed numbers agree", "ours", "evidence")

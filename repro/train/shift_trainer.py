@@ -7,6 +7,8 @@ and the loss of a second classifier.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -16,6 +18,7 @@ from repro.ops import shift_exponents
 from repro.train.data import Batch
 from repro.train.evaluate import reestimate_batch_norm
 from repro.train.loop import Trainer
+from repro.train.optim import rescaled_layers
 from repro.train.recipe import TrainRecipe
 from repro.train.shift import FORMS, adaptive_l2, clamp_shifts, shift_modules, shift_optimizer
 
@@ -43,7 +46,8 @@ class ShiftTrainer(Trainer):
         calibration_images: so many training images re-estimate batch norm, in one batch, before every test; 0 keeps the
             running statistics, which lag behind P and S that move fast.
     Raises: InputError for an optimiser other than radam where there are P and S, which plain descent hardly moves, for
-        drop_path where the network has none, and for auxiliary_weight without a second classifier.
+        an adaptive rate with radam, for drop_path where the network has none, and for auxiliary_weight without a second
+        classifier or the other way round.
     Source: AutoShiftNet, sec. 4.3 and appendix B.
     """
 
@@ -67,8 +71,15 @@ class ShiftTrainer(Trainer):
             raise InputError(f"drop_path={drop_path!r} is not allowed; the network has no paths to drop.")
         if auxiliary_weight and getattr(model, "tower", None) is None:
             raise InputError(f"auxiliary_weight={auxiliary_weight!r} needs a network with a second classifier.")
+        if not auxiliary_weight and getattr(model, "tower", None) is not None:
+            raise InputError(
+                f"auxiliary_weight={auxiliary_weight:g} is not allowed for a network with a second classifier; give "
+                "its loss a weight above 0, or build the network without `auxiliary`."
+            )
         self._layers, self._batch, self._data = list(shift_modules(model)), None, None
         if recipe.optimizer == "radam":
+            if recipe.adaptive == "all" or rescaled_layers(model, recipe.adaptive):
+                raise InputError(f"adaptive={recipe.adaptive!r} is not allowed with radam here; give 'none'.")
             self.optimizer = shift_optimizer(model, recipe.lr, recipe.weight_decay)
         elif self._layers:
             raise InputError(f"optimizer={recipe.optimizer!r} is not allowed; P and S are trained by radam.")
@@ -112,3 +123,14 @@ class ShiftTrainer(Trainer):
         if self.calibration_images and self._data is not None:
             reestimate_batch_norm(self.model, self._data.input_batches(*[self.calibration_images] * 2))
         return super().evaluate(data)
+
+    def save(self, path: str | Path, identity: dict, **progress) -> None:
+        """As `Trainer.save`; the settings of this class, too, must be those of a training that continues."""
+        super().save(path, identity | self._identity(), **progress)
+
+    def resume(self, path: str | Path | None, identity: dict) -> dict:
+        """As `Trainer.resume`."""
+        return super().resume(path, identity | self._identity())
+
+    def _identity(self) -> dict:
+        return {name: getattr(self, name) for name in ("l2", "drop_path", "auxiliary_weight", "calibration_images")}

@@ -9,7 +9,7 @@ from repro.errors import InputError
 from repro.models import create
 from repro.models.genotypes import genotype, read_genotype
 from repro.papers.autoshiftnet import found
-from repro.papers.autoshiftnet.recipes import SEARCHES
+from repro.papers.autoshiftnet.recipes import NETWORKS, REAL_SPACE, SEARCHES
 from repro.runs import Outcome
 
 
@@ -30,7 +30,9 @@ def test_a_search_prints_cells_that_the_network_takes_and_is_not_done_twice(call
     assert "normal cell" in picture.read_text() or picture.stat().st_size > 5000
 
 
-def test_options_reach_the_search(call, monkeypatch):
+@pytest.fixture
+def asked(monkeypatch):
+    """What the command would have run, nothing of which is: (spec, fresh) of each call."""
     asked = []
 
     def engine(*_, fresh):
@@ -41,6 +43,10 @@ def test_options_reach_the_search(call, monkeypatch):
         return run
 
     monkeypatch.setattr(runs, "engine", engine)
+    return asked
+
+
+def test_options_reach_the_search(call, asked):
     options = {"strategy": "darts", "space": "real", "reset": "own", "l2": "paper", "seed": "3"}
     arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
     code, _, err = call("--preset", "smoke", *arguments, "--fresh")
@@ -49,6 +55,14 @@ def test_options_reach_the_search(call, monkeypatch):
     search = spec.recipe.search
     assert (search.strategy, search.space, search.reset, search.l2) == ("darts", "real", "own", "paper")
     assert spec.seed == 3 and fresh
+
+
+@pytest.mark.parametrize(("preset", "dataset"), [key for key, recipe in NETWORKS.items() if recipe.variants])
+def test_a_search_with_real_weights_is_that_of_table_4_and_figure_3(call, asked, preset, dataset):
+    call("--preset", preset, "--dataset", dataset, "--space", "real")
+    ((spec, _),) = asked
+    recipe = NETWORKS[preset, dataset]
+    assert spec == found.spec(found.variant(recipe.searches["cifar10"], **recipe.variants[REAL_SPACE]), 0)
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,16 @@ def test_what_no_run_counts_at_the_papers_size_is_told_by_the_computed_record(re
     assert judge_records()["shiftaddnas-c25"].status == AGREES
 
 
+def test_a_criterions_note_stands_once_beside_its_claims_verdict(results):
+    save_record("acghostnet_t06", frame(), STUDY)
+    save_record("acghostnet_t06", frame(), STUDY | {"dataset": "cifar10"})
+    lines = [line for line in verdicts_markdown().splitlines() if line.startswith("| acghostnet-c33 ")]
+    note = "Note: intervals over supernets, paths and seeds of the truth."
+    assert [note in line for line in lines] == [True, False, False]
+    (stability,) = [line for line in verdicts_markdown().splitlines() if line.startswith("| autoshiftnet-c40 ")]
+    assert "stability is not covered" in stability
+
+
 def _save_adders(datasets, preset="paper", gain=4.0):
     """Runs of the supplement's table 2, a record each data set."""
     draw = np.random.default_rng(0)

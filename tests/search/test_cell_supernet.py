@@ -107,6 +107,26 @@ def test_the_start_is_deepshifts_or_he_normal():
     assert deep == pytest.approx((2 / 256) ** 0.5, rel=0.1) and plain == pytest.approx((2 / 4096) ** 0.5, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("bits", "shift_range", "low", "high"),
+    [
+        (5, None, -10, -1),
+        (5, (-14, -12), -12, -12),
+        (5, (-3, 0), -3, -1),
+        (5, (-14, -8), -10, -8),
+        (3, None, -2, -1),
+        (2, None, 0, 0),
+    ],
+)
+def test_exponents_start_inside_a_narrower_range(bits, shift_range, low, high):
+    flat = FlatWeights("shift", bits, shift_range, "paper")
+    flat.add(64, 64, 1, 1)
+    flat.close(seeded())
+    expected = torch.empty(64 * 64).uniform_(low, high, generator=seeded())
+    assert flat.shift_range[0] <= flat.shift.min() and flat.shift.max() <= flat.shift_range[1]
+    assert torch.equal(flat.shift, expected)
+
+
 # --- edges -----------------------------------------------------------------------------------------------------------
 
 

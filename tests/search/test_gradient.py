@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 
@@ -50,6 +51,17 @@ def images(count: int = 32, seed: int = 0) -> TensorData:
 
 
 DATA, HELD_OUT = images(), images(16, seed=1)
+
+
+def shaped(channels: int, side: int, count: int = 32) -> TensorData:
+    """The labels of `images` with pictures of another shape."""
+    pictures = torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(0))
+    return TensorData(pictures, torch.arange(count) % 3)
+
+
+def brighter(data: TensorData) -> TensorData:
+    """The same stored images, other inputs."""
+    return dataclasses.replace(data, normalize=lambda stored: stored + 1)
 
 
 def run(recipe: CellSearchRecipe = TINY, **options) -> CellSearch:
@@ -322,6 +334,13 @@ def test_a_search_goes_on_bit_for_bit_after_any_epoch_and_trains_none_twice(foun
         run(other, folder=tmp_path)
     with pytest.raises(InputError, match="another seed"):
         run(folder=tmp_path, seed=1)
+    for data, held_out in (
+        (images(seed=2), HELD_OUT),
+        (DATA, images(16, seed=2)),
+        (brighter(DATA), brighter(HELD_OUT)),
+    ):
+        with pytest.raises(InputError, match=r"operations.pt was written with another set of images; give a new place"):
+            search_cells(TINY, data, held_out, seed=0, folder=tmp_path)
 
 
 def test_a_damaged_checkpoint_is_set_aside_and_its_step_begins_again(tmp_path, capsys):
@@ -367,11 +386,44 @@ def test_recipes_that_cannot_be_run_are_refused(change, sentence):
         (DATA, HELD_OUT.take(slice(0, 0)), {}, "held_out holds no examples"),
         (DATA, HELD_OUT, {"num_classes": 2}, "num_classes=2 is not allowed; labels go up to 2"),
         (DATA, HELD_OUT, {"stop_after": 0}, "stop_after=0 is not allowed"),
+        (DATA.images, HELD_OUT, {}, "train_data is a Tensor; it must be a data set of `repro.datasets` or TensorData"),
+        (DATA, HELD_OUT.images, {}, "held_out is a Tensor; it must be"),
+        (TensorData(DATA.images.byte(), DATA.labels), HELD_OUT, {}, "train_data has inputs of torch.uint8"),
+        (DATA, shaped(3, 8), {}, r"held_out has images of shape \(3, 8, 8\), train_data of \(1, 8, 8\)"),
+        (DATA, shaped(1, 6), {}, r"held_out has images of shape \(1, 6, 6\), train_data of \(1, 8, 8\)"),
     ],
 )
 def test_data_that_cannot_be_searched_on_is_refused(train, held_out, options, sentence):
     with pytest.raises(InputError, match=sentence):
         search_cells(TINY, train, held_out, **{"seed": 0, **options})
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"batch_size": 1}, "batch_size=1 leaves a batch of one example"),
+        ({"batch_size": 15}, None),
+        ({"batch_size": 2}, None),
+        ({"eval_batch_size": 1}, "eval_batch_size=1 leaves a batch of one example"),
+        ({"eval_batch_size": 15}, "eval_batch_size=15 leaves a batch of one example"),
+    ],
+)
+def test_one_example_of_which_a_pixel_is_left_cannot_train_batch_norm(change, sentence):
+    recipe = dataclasses.replace(TINY, crop_padding=0, **change)
+    searched = functools.partial(search_cells, recipe, shaped(1, 4), shaped(1, 4), seed=0)
+    if sentence is None:
+        assert searched(stop_after=1).outcome == "stopped"
+        return
+    with pytest.raises(InputError, match=sentence):
+        searched()
+    larger = search_cells(recipe, shaped(1, 5), shaped(1, 5), seed=0, stop_after=1)
+    assert larger.outcome == "stopped"  # four pixels are left
+
+
+def test_two_images_a_batch_leave_one_of_an_odd_number():
+    recipe, data = dataclasses.replace(TINY, batch_size=2, crop_padding=0), shaped(1, 4, count=31)
+    with pytest.raises(InputError, match="batch_size=2 leaves a batch of one example"):
+        search_cells(recipe, data, shaped(1, 4), seed=0)
 
 
 def test_the_name_of_a_preset_is_no_recipe():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from repro.errors import InputError
-from repro.layers import ShiftConv2d, ShiftLinear
+from repro.layers import AdderConv2d, ShiftConv2d, ShiftLinear
 from repro.models import create
-from repro.train import TensorData, TrainRecipe, evaluate
+from repro.train import TensorData, TrainRecipe, evaluate, fit
 from repro.train.data import Batch
 from repro.train.shift import adaptive_l2, clamp_shifts, shift_modules, shift_optimizer
 from repro.train.shift_trainer import ShiftTrainer
@@ -101,6 +102,26 @@ def test_batch_norm_is_re_estimated_before_a_test():
     assert found[8][0] == found[8][1] != found[0][0]
 
 
+@pytest.mark.parametrize(
+    "change", [{"l2": "none"}, {"drop_path": 0.1}, {"auxiliary_weight": 0.2}, {"calibration_images": 4}]
+)
+def test_a_training_does_not_go_on_with_other_settings(change, tmp_path):
+    settings = {"l2": "code", "drop_path": 0.2, "auxiliary_weight": 0.4, "calibration_images": 0}
+
+    def trained(**options):
+        model, trainer = cells(auxiliary=True), functools.partial(ShiftTrainer, **{**settings, **change, **options})
+        file = tmp_path / "training"
+        return fit(
+            model, TensorData(*BATCH[:2]), None, RECIPE, seed=0, checkpoint=file, stop_after=1, trainer_class=trainer
+        )
+
+    (name,) = change
+    assert len(trained().rows) == 1
+    with pytest.raises(InputError, match=f"training was written with another {name}; give a new place"):
+        trained(**{name: settings[name]})
+    assert trained().outcome == "finished"
+
+
 def test_what_a_network_cannot_do_is_refused():
     with pytest.raises(InputError, match="optimizer='sgd' is not allowed; P and S are trained by radam"):
         ShiftTrainer(tiny(), TrainRecipe(optimizer="sgd"), examples=8, seed=0)
@@ -108,3 +129,12 @@ def test_what_a_network_cannot_do_is_refused():
         ShiftTrainer(tiny(), RECIPE, auxiliary_weight=0.4, examples=8, seed=0)
     with pytest.raises(InputError, match="the network has no paths to drop"):
         ShiftTrainer(torch.nn.Linear(2, 2), RECIPE, drop_path=0.1, examples=8, seed=0)
+    with pytest.raises(InputError, match=r"auxiliary_weight=0 is not allowed for a network with a second"):
+        ShiftTrainer(cells(auxiliary=True), RECIPE, examples=8, seed=0)
+    recipe = dataclasses.replace(RECIPE, adaptive="all")
+    with pytest.raises(InputError, match="adaptive='all' is not allowed with radam here; give 'none'"):
+        ShiftTrainer(tiny(), recipe, examples=8, seed=0)
+    adders, recipe = nn.Sequential(AdderConv2d(1, 2, 3)), dataclasses.replace(RECIPE, adaptive="adder")
+    with pytest.raises(InputError, match="adaptive='adder' is not allowed with radam here"):
+        ShiftTrainer(adders, recipe, examples=8, seed=0)
+    ShiftTrainer(tiny(), recipe, examples=8, seed=0)  # without adder layers there is nothing to leave out

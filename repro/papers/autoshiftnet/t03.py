@@ -1,7 +1,8 @@
 """AutoShiftNet table 3 (Sec. 5.3): the same networks with real weights (R) and in the bit-shift domain (BS).
 
 Each domain has a learning rate of its own, chosen on held-out images (`repro tune autoshiftnet`). How much that decides
-is the second picture: accuracy against the sum of the rates of a training, in trainings of several lengths.
+is the second picture: accuracy against the sum of the rates of a training, in trainings of several lengths. On
+CIFAR-10 the rates are starting values until `repro tune autoshiftnet --dataset cifar10` was run (`recipes.TUNED`).
 """
 
 from __future__ import annotations

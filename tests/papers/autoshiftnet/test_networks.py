@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 
+from repro.cost.skeleton import skeleton
 from repro.errors import InputError
-from repro.models.genotypes import NAMED
+from repro.models.genotypes import NAMED, genotype
 from repro.papers import entry, kinds, tuning
-from repro.papers.autoshiftnet import found, t04, training
+from repro.papers.autoshiftnet import f03, found, t04, training
 from repro.papers.autoshiftnet.networks import network
 from repro.papers.autoshiftnet.recipes import (
     CIFAR_TRAINING,
@@ -45,6 +47,14 @@ CURVE = [
 ]
 
 
+# Of step one, whose every edge likes skips best; of step two nothing is read but its accuracy.
+ALPHAS = [[0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]] * 14
+STEPS = [
+    {"step": "operations", "architecture": {"normal": ALPHAS, "reduce": [edge[::-1] for edge in ALPHAS]}},
+    {"step": "topology", "architecture": {}},
+]
+
+
 def answers(spec) -> dict:
     """What a training might give: right answers of 400 images, drawn from seed and network."""
     job = spec.recipe
@@ -64,7 +74,7 @@ def run(specs):
         value = None
         if spec.kind == "autoshiftnet_search":
             name = "darts_v1" if spec.recipe.search.strategy == "darts" else ("dots_cifar10", "gdas")[spec.seed % 2]
-            rows = [{"held_out_accuracy_pct": 50.0 + spec.seed, "seconds": 2.0}]
+            rows = [{"held_out_accuracy_pct": 50.0 + spec.seed, "seconds": 1.0, **step} for step in STEPS]
             value = {"outcome": "done", "detail": "", "genotype": NAMED[name].as_dict(), "kept": None, "rows": rows}
         else:
             value = answers(spec)
@@ -87,6 +97,7 @@ def study():
             table = entry(f"autoshiftnet_{name}")
             frame = table.trained(table.recipes["study", "cifar10"], [0, 1, 2], watching)
             frame.attrs |= {"preset": "study", "dataset": "cifar10", "table_id": f"autoshiftnet_{name}"}
+            frame.attrs["unit"] = table.unit
             found[f"autoshiftnet_{name}"] = frame
     return found, asked
 
@@ -118,6 +129,18 @@ def test_a_seed_of_ours_is_a_search_and_best_is_trained_from_new_seeds(study):
     assert chosen == NAMED["dots_cifar10"].as_text()  # that of seed 2
     (job,) = {str(spec.recipe.options["genotype"]) for spec in asked["t01"] if spec.seed >= 100}
     assert job == str(NAMED["dots_cifar10"].as_dict())
+
+
+def test_best_has_the_size_of_the_best_search_alone_and_average_the_mean(frames):
+    sized = frames["autoshiftnet_t01"].attrs["extra"]["paper_size"].set_index("model")["params_cifar10_m"]
+    dots, gdas = (
+        sum(p.numel() for p in skeleton("cells", genotype=NAMED[name], num_classes=10).parameters())
+        for name in ("dots_cifar10", "gdas")
+    )
+    assert sized["AutoShiftNet (Best)"] == pytest.approx(dots / 1e6) != gdas / 1e6  # that of seed 2
+    assert sized["AutoShiftNet (Avg)"] == pytest.approx((2 * dots + gdas) / 3e6)
+    verdict = judge("autoshiftnet-c06", {"autoshiftnet_t01": frames["autoshiftnet_t01"]})
+    assert verdict.status == "reproduced" and f"(Best)'] {dots / 1e6:.4g} million" in verdict.evidence
 
 
 def test_differences_are_of_the_same_seed(frames):
@@ -180,6 +203,41 @@ def test_figure_3_searches_one_space_by_two_strategies_and_counts_the_skips_of_e
         "DARTS": [3, 3, 3],
         "topology": [2, 4, 2],
     }
+    halfway = frames["autoshiftnet_f03"].attrs["extra"]["step_one"]  # as the rows of the searches have it
+    assert list(halfway["strategy"]) == ["topology"] * 3 and list(halfway["seed"]) == [0, 1, 2]
+    assert set(halfway["skips_normal"]) == {8} and set(halfway["skips_reduction"]) == {0}
+    assert genotype(halfway["genotype"][0]).reduce[0] == ("sep_conv_3x3", 0)
+
+
+def test_at_paper_figure_3_has_the_cells_of_both_data_sets_and_each_must_have_few_skips(monkeypatch):
+    """Claims c28 and c29 are about the best cells of tables 5 and 6, one of each data set."""
+    cells = {"cifar10": NAMED["dots_cifar10"], "cifar100": NAMED["gdas"]}
+    monkeypatch.setattr(kinds, "data_fingerprint", lambda recipe: recipe.dataset)
+    few = {column: [op for op, _ in one.normal].count("skip_connect") for column, one in cells.items()}
+
+    def trained(genotypes):
+        def searched(specs):
+            outcomes = run(specs)
+            for spec, outcome in zip(specs.values(), outcomes.values()):
+                if spec.kind == "autoshiftnet_search" and spec.recipe.search.strategy == "two steps":
+                    outcome.value["genotype"] = genotypes[spec.recipe.data.dataset].as_dict()
+            return outcomes
+
+        table = entry("autoshiftnet_f03")
+        frame = table.trained(table.recipes["paper", "cifar10"], range(6), searched)
+        frame.attrs |= {"preset": "paper", "dataset": "cifar10", "table_id": "autoshiftnet_f03"}
+        return frame
+
+    frame = trained(cells)
+    about = frame.attrs["extra"]["accuracies"].groupby("strategy")["skips_normal"].first().to_dict()
+    assert about == {"DARTS": 3, "topology": few["cifar100"], "topology on CIFAR-10": few["cifar10"]}
+    assert {drawing.part for drawing in f03.draw(frame)} == {"darts", "topology", "topology-on-cifar-10"}
+    for claim in ("c28", "c29"):
+        assert judge(f"autoshiftnet-{claim}", {"autoshiftnet_f03": frame}).status == "reproduced"
+    skips = dataclasses.replace(cells["cifar10"], normal=tuple(("skip_connect", i) for _, i in cells["cifar10"].normal))
+    for column in cells:  # skips of one data set do not hide behind the other's cell
+        dominated = trained(cells | {column: skips})
+        assert judge("autoshiftnet-c28", {"autoshiftnet_f03": dominated}).status == "not reproduced"
 
 
 def test_figure_5_has_every_epoch_of_the_trainings_of_the_best_row(study):
@@ -243,6 +301,24 @@ def test_every_claim_that_a_study_may_judge_is_judged(frames):
     assert words == ["undecided"] * 3  # operators of three searches, and six are the least
     assert found["autoshiftnet-c20"] == "reproduced"  # the given bit-shift networks lose ten points
     assert found["autoshiftnet-c13"] == "not informative at this preset"  # counts of small networks
+
+
+@pytest.mark.parametrize(
+    ("table", "number", "told"),
+    [
+        ("t01", "01", "3 seeds, 400 test images"),  # Best: trainings of one search's cells
+        ("t01", "05", "3 seeds, 400 test images"),
+        ("t01", "04", "3 seeds or searches, 400 test images"),
+        ("t03", "23", "3 seeds"),
+        ("t03", "17", "3 seeds or searches"),
+        ("t07", "32", "3 seeds"),
+        ("t04", "25", "3 searches, 400 test images"),
+    ],
+)
+def test_searches_are_told_of_rows_that_were_searched_only(frames, table, number, told):
+    table, claim = f"autoshiftnet_{table}", f"autoshiftnet-c{number}"
+    evidence = judge(claim, {table: frames[table]}).evidence
+    assert re.search(rf"95 % interval [^;]*?, {told}[,.]", evidence), evidence
 
 
 def test_scores_of_figure_3_are_judged_on_the_answers_behind_them(frames):
