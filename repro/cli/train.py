@@ -68,7 +68,7 @@ def train(
     from repro.datasets import REGISTRY
     from repro.datasets.registry import CLASSIFICATION
     from repro.errors import check_choice, check_int, check_seed
-    from repro.models.registry import create
+    from repro.models.registry import create, describe, list_models
     from repro.papers.data import IMAGENET, DataRecipe, device, load_splits
     from repro.train import TrainRecipe
     from repro.train.distributed import fit_distributed, process_group
@@ -93,6 +93,9 @@ def train(
     )
     data = DataRecipe(dataset, train_images=images, test_images=images)
     known = {name: data.facts[name] for name in ("in_channels", "num_classes")}
+    check_choice("model", model, list_models())
+    if not known.keys() <= set(describe(model)["option"]):
+        raise InputError(f"model={model!r} does not classify images, which {dataset} holds; choose one that does.")
     torch.manual_seed(check_seed(seed))
     network = create(model, **(known | check_options(parse_options(options or []))))
     with process_group() as (rank, _):

@@ -170,8 +170,11 @@ class Trainer:
             ) from error
         if logits.ndim != 2 or logits.shape[1] <= self.highest_label:
             raise InputError(
-                f"the network's outputs have shape {tuple(logits.shape)}, but labels go up to {self.highest_label}; "
-                "it needs one output per class."
+                f"the network's outputs have shape {tuple(logits.shape)}, but must be (images, classes); "
+                "this network does not classify images."
+                if logits.ndim != 2
+                else f"the network has {logits.shape[1]} outputs, but labels go up to {self.highest_label}; it needs "
+                "one output per class."
             )
         return logits
 
