@@ -78,7 +78,8 @@ def train(
     whole = [name for name, info in REGISTRY.items() if info.task == CLASSIFICATION and not info.folders]
     files = [name for name, info in REGISTRY.items() if info.task == CLASSIFICATION and info.folders]
     check_choice("dataset", dataset, [*whole, *files, IMAGENET])
-    images = check_int("train_images", train_images, minimum=0) or None
+    most = REGISTRY[dataset].rows["train"] if dataset in whole else None
+    images = check_int("train_images", train_images, minimum=0, maximum=most) or None
     if images and dataset not in whole:
         raise InputError(f"train_images={train_images} is not allowed; {dataset} is read from its files, all of them.")
     recipe = TrainRecipe(

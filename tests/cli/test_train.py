@@ -67,6 +67,10 @@ def test_the_interval_of_an_accuracy_is_wilsons():
         (["ghostnet", "--dataset", "digits", "--precision", "half"], "precision='half' is not known"),
         (["ghostnet", "--dataset", "pets", "--train-images", "9"], "train_images=9 .* pets is read from its files"),
         (
+            ["ghostnet", "--dataset", "digits", "--train-images", "99999"],
+            "^train_images=99999 is not allowed; it must be a whole number at least 0 and at most 1437",
+        ),
+        (
             ["ghostnet", "--save", "weights.pt"],
             "'weights.pt' is not allowed; name a file that ends in .safetensors",
         ),
