@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from repro.cli.data import app
 from repro.datasets import fetch, grey, list_datasets, load, load_parallel, verify
+from repro.datasets import imagenet as imagenet_module
 from repro.datasets.cache import folder_of_caches
-from repro.datasets.parallel import TEXT_FILES
+from repro.datasets.parallel import TEXT_FILES, TEXT_SPLITS
 from repro.datasets.registry import RemoteFile
 from repro.errors import InputError, MissingDataError
 from tests import cifar_format
@@ -170,6 +171,87 @@ def test_list_tells_present_absent_and_partial(root, server):
     after = {row.name: row for row in list_datasets()}
     assert after["cifar100"].present and "official python tarball in" in after["cifar100"].found
     assert not after["cifar10"].present and after["cifar10"].found.startswith("only the split train")
+
+
+def test_a_fetch_names_the_sets_that_can_be_fetched_and_of_others_where_they_belong(root):
+    with pytest.raises(InputError) as caught:
+        fetch("nosuch", say=lambda text: None)
+    with_download = [row.name for row in list_datasets() if row.download_mib]
+    assert str(caught.value).endswith(f"allowed are: {', '.join(with_download)}.") and "multi30k" in with_download
+    for name, place in (("imagenet", "imagenet"), ("wmt14-en-fr", "wmt14-en-fr"), ("food101", "food-101")):
+        with pytest.raises(
+            MissingDataError, match=f"{name} cannot be fetched .* unpack it to {place} .*data/README.md"
+        ):
+            fetch(name, say=lambda text: None)
+        (row,) = [row for row in list_datasets() if row.name == name]
+        assert not row.present and row.advice == f"bring it yourself, to {place} in the data root"
+
+
+def imagenet_of(root: Path, *names: str) -> None:
+    for name in names:
+        (root / "imagenet" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "imagenet" / name).write_bytes(b"")
+
+
+def test_a_brought_imagenet_is_listed_and_its_classes_and_images_are_counted(root):
+    def listed():
+        return next(row for row in list_datasets() if row.name == "imagenet")
+
+    imagenet_of(root, "train/n01/1.JPEG", "train/n01/2.JPEG", "train/n01/.3.JPEG", "train/n01/notes.txt")
+    assert not listed().present and listed().found.startswith("val is missing from")
+    assert [right for right, _ in verify("imagenet")] == [False]
+    imagenet_of(root, "val/n02/1.JPEG")
+    assert not listed().present and "hold different classes" in listed().found
+    imagenet_of(root, "train/n02/1.JPEG", "val/n01/1.jpeg")
+    assert listed().present and listed().found == f"2 classes in {root / 'imagenet'}"
+    assert [line for _, line in verify("imagenet")][1:] == [
+        "train has 3 of 1281167 images",
+        "val has 2 of 50000 images",
+    ]
+    assert not any(right for right, _ in verify("imagenet"))
+
+
+def test_a_whole_imagenet_is_right(root, monkeypatch):
+    imagenet_of(root, "train/n01/1.JPEG", "val/n01/1.JPEG")
+    monkeypatch.setattr(imagenet_module, "NUM_CLASSES", 1)
+    monkeypatch.setattr(imagenet_module, "ROWS", {"train": 1, "val": 1})
+    assert [right for right, _ in verify("imagenet")] == [True] * 3
+
+
+def test_texts_are_listed_and_verified_by_sums_or_by_numbers_of_sentences(root, server, monkeypatch):
+    def found(name):
+        return next(row for row in list_datasets() if row.name == name)
+
+    assert found("grammar").present and not found("multi30k").present and found("multi30k").found == "not found"
+    server.body = gzip.compress(b"A dog.\n" * 1014, mtime=0)
+    url, digest = f"http://127.0.0.1:{server.server_port}/", hashlib.sha256(server.body).hexdigest()
+    files = tuple(RemoteFile(f"val.{side}.gz", url, digest, len(server.body)) for side in ("en", "de", "fr"))
+    monkeypatch.setitem(TEXT_FILES, "multi30k", files)
+    monkeypatch.setitem(TEXT_SPLITS, "multi30k", {"val": 1014})
+    fetch("multi30k", say=lambda text: None)
+    assert found("multi30k").present and all(right for right, _ in verify("multi30k"))
+    folder = root / "multi30k"
+    (folder / "val.en.gz").write_bytes(server.body[:-9])
+    (folder / "val.de.gz").unlink()
+    (folder / "val.de").write_bytes(b"Ein Hund.\n" * 1013)
+    (folder / "val.fr.gz").unlink()
+    assert [right for right, _ in verify("multi30k")] == [False] * 3
+    lines = " ".join(line for _, line in verify("multi30k"))
+    assert "does not have the published SHA-256" in lines and "has 1013 of 1014 sentences" in lines
+    assert not found("multi30k").present and found("multi30k").found == f"val.fr missing from {folder}"
+
+
+def test_sides_of_a_brought_text_have_equally_many_sentences(root):
+    folder = root / "wmt14-en-de"
+    folder.mkdir(parents=True)
+    for split, count in (("train", 5), ("val", 2), ("test", 3003)):
+        for side in ("en", "de"):
+            (folder / f"{split}.{side}").write_text("A dog.\n" * count)
+    assert all(right for right, _ in verify("wmt14-en-de")) and len(verify("wmt14-en-de")) == 6
+    (folder / "train.de").write_text("Ein Hund.\n" * 4)
+    assert [line for right, line in verify("wmt14-en-de") if not right] == [
+        f"{folder / 'train.de'} has 4 of 5 sentences"
+    ]
 
 
 def test_verify_finds_changed_files_and_changed_caches(root, server):

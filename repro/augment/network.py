@@ -21,7 +21,7 @@ from torch import Tensor, fx, nn
 
 from repro.augment.groups import ACTIVATING, ACTIVATIONS, SUMS, Group, channel_groups
 from repro.augment.layers import WideBatchNorm2d, WideConv2d, WideLinear, drawn_apart, permute
-from repro.augment.remapping import remapping
+from repro.augment.remapping import REMAPPINGS, remapping
 from repro.errors import InputError, check_choice, check_int, check_number
 from repro.layers import (
     AdderConv2d,
@@ -456,7 +456,7 @@ def augment(
         depth = tuple(check_int(f"depth[{stage}]", number, minimum=0) for stage, number in enumerate(depth))
     else:
         depth = check_int("depth", depth, minimum=0)
-    remap = remapping(remap) if isinstance(remap, str) else remap
+    remap = remapping(check_choice("remap", remap, REMAPPINGS)) if isinstance(remap, str) else remap
     if remap is not None and not callable(remap):
         raise InputError(f"remap={remap!r} is not allowed; it must be a name, a maker of modules for layers, or None.")
     lists = {"width": multiples("width", width), "expand": multiples("expand", expand)}

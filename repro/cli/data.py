@@ -14,7 +14,7 @@ Root = Annotated[Path | None, typer.Option(help="Data root; default $REPRO_DATA,
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="fashion-mnist, cifar10, cifar100 or multi30k.")],
+    name: Annotated[str, typer.Argument(help="One that `list` shows with the size of a download.")],
     root: Root = None,
     force: Annotated[bool, typer.Option("--force", help="Download even if another copy is here.")] = False,
 ) -> None:

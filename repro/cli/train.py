@@ -68,7 +68,7 @@ def train(
     from repro.datasets import REGISTRY
     from repro.datasets.registry import CLASSIFICATION
     from repro.errors import check_choice, check_int, check_seed
-    from repro.models.registry import create
+    from repro.models.registry import create, describe, list_models
     from repro.papers.data import IMAGENET, DataRecipe, device, load_splits
     from repro.train import TrainRecipe
     from repro.train.distributed import fit_distributed, process_group
@@ -78,7 +78,8 @@ def train(
     whole = [name for name, info in REGISTRY.items() if info.task == CLASSIFICATION and not info.folders]
     files = [name for name, info in REGISTRY.items() if info.task == CLASSIFICATION and info.folders]
     check_choice("dataset", dataset, [*whole, *files, IMAGENET])
-    images = check_int("train_images", train_images, minimum=0) or None
+    most = REGISTRY[dataset].rows["train"] if dataset in whole else None
+    images = check_int("train_images", train_images, minimum=0, maximum=most) or None
     if images and dataset not in whole:
         raise InputError(f"train_images={train_images} is not allowed; {dataset} is read from its files, all of them.")
     recipe = TrainRecipe(
@@ -93,6 +94,9 @@ def train(
     )
     data = DataRecipe(dataset, train_images=images, test_images=images)
     known = {name: data.facts[name] for name in ("in_channels", "num_classes")}
+    check_choice("model", model, list_models())
+    if not known.keys() <= set(describe(model)["option"]):
+        raise InputError(f"model={model!r} does not classify images, which {dataset} holds; choose one that does.")
     torch.manual_seed(check_seed(seed))
     network = create(model, **(known | check_options(parse_options(options or []))))
     with process_group() as (rank, _):

@@ -10,13 +10,14 @@ from pathlib import Path
 from filelock import FileLock
 
 from repro import paths
-from repro.datasets import cache, cifar, grey
+from repro.datasets import cache, cifar, grey, imagenet
 from repro.datasets.core import find
 from repro.datasets.folders import FolderSource
-from repro.datasets.parallel import TEXT_FILES
+from repro.datasets.imagenet import IMAGENET
+from repro.datasets.parallel import TEXT_FILES, TEXT_SPLITS, TITLES, count_lines, text_files
 from repro.datasets.registry import REGISTRY, SPLITS, DatasetInfo, RemoteFile, info
 from repro.datasets.source import Source, content_sha256_of, sha256_of
-from repro.errors import InputError, MissingDataError
+from repro.errors import InputError, MissingDataError, check_choice
 
 TIMEOUT_S = 30  # without a byte from the server
 
@@ -34,15 +35,51 @@ class Presence:
 
 
 def list_datasets(root: str | os.PathLike | None = None) -> list[Presence]:
-    """One Presence per data set of the registry; reads no pixels."""
-    return [_presence(entry, root) for entry in REGISTRY.values()]
+    """One Presence per data set: of the registry, ImageNet, then texts; reads no pixels and no sentences."""
+    images = [_presence(entry, root) for entry in REGISTRY.values()]
+    return [*images, _imagenet_presence(root), *(_text_presence(name, root) for name in TEXT_SPLITS)]
+
+
+def _imagenet_presence(root: str | os.PathLike | None) -> Presence:
+    title, folder = "photographs in 1000 classes (Russakovsky et al. 2015)", paths.data_root(root)
+    try:
+        names = imagenet.classes(folder)
+    except MissingDataError as error:
+        return Presence(IMAGENET, title, 0.0, False, str(error), _advice(IMAGENET))
+    if not names:
+        return Presence(IMAGENET, title, 0.0, False, "not found", _advice(IMAGENET))
+    return Presence(IMAGENET, title, 0.0, True, f"{len(names)} classes in {folder / IMAGENET}")
+
+
+def _text_presence(name: str, root: str | os.PathLike | None) -> Presence:
+    size = sum(file.num_bytes for file in TEXT_FILES.get(name, ())) / 2**20
+    if name == "grammar":
+        return Presence(name, TITLES[name], size, True, "generated here")
+    files, folder = text_files(name, root), paths.data_root(root) / name
+    absent = [stem for stem, file in files.items() if file is None]
+    if not absent:
+        return Presence(name, TITLES[name], size, True, f"text files in {folder}")
+    found = "not found" if len(absent) == len(files) else f"{', '.join(absent)} missing from {folder}"
+    return Presence(name, TITLES[name], size, False, found, _advice(name))
+
+
+def fetchable() -> list[str]:
+    """Names of the data sets that `fetch` downloads."""
+    return [name for name, entry in REGISTRY.items() if entry.files] + list(TEXT_FILES)
+
+
+def _brought() -> dict[str, str]:
+    """Data sets that the user brings, and where below the data root they belong."""
+    texts = (name for name in TEXT_SPLITS if name not in TEXT_FILES and name != "grammar")
+    folders = {name: entry.folders[0] for name, entry in REGISTRY.items() if entry.folders}
+    return folders | {IMAGENET: IMAGENET} | {name: name for name in texts}
 
 
 def _presence(entry: DatasetInfo, root: str | os.PathLike | None) -> Presence:
     def answer(present: bool, found: str, advice: str = "") -> Presence:
         return Presence(entry.name, entry.title, entry.download_mib, present, found, advice)
 
-    command = _advice(entry)
+    command = _advice(entry.name)
     try:
         sources = [find(entry.name, split, root) for split in SPLITS]
         for source in sources:
@@ -59,10 +96,9 @@ def _presence(entry: DatasetInfo, root: str | os.PathLike | None) -> Presence:
     return answer(True, places)
 
 
-def _advice(entry: DatasetInfo) -> str:
-    if entry.folders:
-        return f"bring it yourself, to {entry.folders[0]} in the data root"
-    return f"python -m repro data fetch {entry.name}"
+def _advice(name: str) -> str:
+    place = _brought().get(name)
+    return f"bring it yourself, to {place} in the data root" if place else f"python -m repro data fetch {name}"
 
 
 def _place(source: Source) -> str:
@@ -83,19 +119,20 @@ def fetch(
     A file gets its name only when it is complete and its sum is right. With `force` the official files are downloaded
     even if the data set is here in another layout (a JPEG-recompressed copy, say); `load` then prefers them.
     Returns: the files; an empty list for data that needs none.
-    Raises: InputError (unknown name, unwritable folder); MissingDataError (no network, broken off, wrong checksum).
+    Raises: InputError (unknown name, unwritable folder); MissingDataError (a set that the user brings, no network,
+        broken off, wrong checksum).
     """
     if name in TEXT_FILES:
         return _fetch_files(name, TEXT_FILES[name], root, say)
-    entry = info(name)
-    if entry.folders:
+    if place := _brought().get(name):
         raise MissingDataError(
-            f"{name} cannot be fetched from here; accept its authors' terms and unpack it to {entry.folders[0]} in "
-            f"the data root {paths.data_root(root)}."
+            f"{name} cannot be fetched from here; accept its authors' terms and unpack it to {place} in the data root "
+            f"{paths.data_root(root)}, in the layout that data/README.md shows."
         )
-    if not entry.files:
+    if name == "grammar" or (name in REGISTRY and not REGISTRY[name].files):
         say(f"{name} needs no files; there is nothing to fetch.")
         return []
+    entry = REGISTRY[check_choice("dataset", name, fetchable())]
     present = _presence(entry, root)
     if present.present and not force and _is_whole(entry, root):
         say(f"{name} is already here: {present.found}; --force downloads the official files all the same.")
@@ -166,10 +203,16 @@ def _fetch_file(name: str, file: RemoteFile, folder: Path, say: Callable[[str], 
 
 
 def verify(name: str, root: str | os.PathLike | None = None) -> list[tuple[bool, str]]:
-    """Re-hash a data set's files and its cached arrays.
+    """Re-hash a data set's files and its cached arrays; of sets without published sums count images or sentences.
 
     Returns: (is right, sentence) per file and one for the cache; an absent split counts as not right.
+    Raises: InputError for an unknown name.
     """
+    check_choice("dataset", name, [*REGISTRY, IMAGENET, *TEXT_SPLITS])
+    if name == IMAGENET:
+        return _verify_imagenet(root)
+    if name in TEXT_SPLITS:
+        return _verify_text(name, root)
     entry = info(name)
     lines: list[tuple[bool, str]] = []
     for split in SPLITS:
@@ -180,7 +223,7 @@ def verify(name: str, root: str | os.PathLike | None = None) -> list[tuple[bool,
             continue
         if source is None:
             folder = paths.data_root(root)
-            lines.append((False, f"{name} ({split}) is not in {folder}: {_advice(entry)}"))
+            lines.append((False, f"{name} ({split}) is not in {folder}: {_advice(name)}"))
         else:
             lines += _verify_source(entry, source)
     lines = list(dict.fromkeys(lines))  # one tarball holds both splits
@@ -188,6 +231,44 @@ def verify(name: str, root: str | os.PathLike | None = None) -> list[tuple[bool,
     lines += [(False, line) for line in broken]
     if count and not broken:
         lines.append((True, f"cache: {count} decoded entries have the recorded SHA-256"))
+    return lines
+
+
+def _verify_imagenet(root: str | os.PathLike | None) -> list[tuple[bool, str]]:
+    here = _imagenet_presence(root)
+    if not here.present:
+        return [(False, f"{here.found}: {here.advice}")]
+    folder = paths.data_root(root)
+    found = len(imagenet.classes(folder))
+    lines = [(found == imagenet.NUM_CLASSES, f"{found} of {imagenet.NUM_CLASSES} classes in {folder / IMAGENET}")]
+    for part, published in imagenet.ROWS.items():
+        images = imagenet.count(folder, part)
+        lines.append((images == published, f"{part} has {images} of {published} images"))
+    return lines
+
+
+def _verify_text(name: str, root: str | os.PathLike | None) -> list[tuple[bool, str]]:
+    """Published sums where there are some; else as many sentences as published, and equally many in each language."""
+    if name == "grammar":
+        return [(True, "generated here")]
+    published = {file.file_name: file for file in TEXT_FILES.get(name, ())}
+    expected = dict(TEXT_SPLITS[name])
+    lines = []
+    for stem, file in text_files(name, root).items():
+        split = stem.partition(".")[0]
+        if file is None:
+            lines.append((False, f"{stem} is not in {paths.data_root(root) / name}: {_advice(name)}"))
+            continue
+        try:
+            if file.name in published:
+                lines.append(_verify_published(file, published[file.name]))
+                continue
+            count = count_lines(file)
+        except MissingDataError as error:
+            lines.append((False, str(error)))
+            continue
+        expected[split] = expected[split] or count  # no published number: that of the first language
+        lines.append((count == expected[split], f"{file} has {count} of {expected[split]} sentences"))
     return lines
 
 

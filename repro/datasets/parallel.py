@@ -3,8 +3,10 @@ language, and a generated grammar that needs no file."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,6 +51,12 @@ TEXT_FILES = {
     )
 }
 """Files that `python -m repro data fetch` brings."""
+TITLES = {
+    "multi30k": "captions of photographs in English, German and French (Elliott et al. 2016)",
+    "grammar": "generated sentences in English, German and French",
+    "wmt14-en-de": "news and proceedings in English and German (Bojar et al. 2014)",
+    "wmt14-en-fr": "news and proceedings in English and French (Bojar et al. 2014)",
+}
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,23 @@ def _generated(split: str, languages: tuple[str, ...]) -> ParallelText:
 def _fingerprint(languages: tuple[str, ...], sentences: tuple[tuple[str, ...], ...]) -> str:
     content = "\n\n".join("\n".join((language, *lines)) for language, lines in zip(languages, sentences))
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def text_files(name: str, root: str | os.PathLike | None = None) -> dict[str, Path | None]:
+    """The file of each split in each language by "train.en" and so on, packed or not; None where there is none."""
+    folder = paths.data_root(root) / name
+    stems = [f"{split}.{language}" for split in TEXT_SPLITS[name] for language in LANGUAGES[name]]
+    either = {stem: (folder / f"{stem}.gz", folder / stem) for stem in stems}
+    return {stem: next(filter(Path.is_file, files), None) for stem, files in either.items()}
+
+
+def count_lines(file: Path) -> int:
+    """Sentences of a text file, packed or not, read as a stream; MissingDataError if it breaks off."""
+    try:
+        with gzip.open(file, "rb") if file.suffix == ".gz" else open(file, "rb") as handle:
+            return sum(1 for _ in handle)
+    except (OSError, EOFError, zlib.error) as error:
+        raise damaged(file, error) from error
 
 
 def _find(folder: Path, stem: str) -> Path:

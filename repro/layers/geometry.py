@@ -14,7 +14,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from repro.errors import InputError, check_choice, check_flag, check_int
+from repro.errors import InputError, check_flag, check_int
 from repro.ops import dispatch
 
 REMAKES = (BasePruningMethod, SpectralNorm, WeightNorm)
@@ -39,6 +39,7 @@ class Conv2dGeometry(WeightedLayer):
 
     Attributes: in_channels, out_channels, groups (int); kernel_size, stride, dilation (int, int); padding (int, int),
     "same" or "valid"; bias (a parameter or None).
+    Raises: InputError for values that do not fit, such as "same" with a stride, as `torch.nn.Conv2d` does.
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, factory):
@@ -50,7 +51,7 @@ class Conv2dGeometry(WeightedLayer):
         self.stride = dispatch.pair("stride", stride, 1)
         self.dilation = dispatch.pair("dilation", dilation, 1)
         if isinstance(padding, str):
-            self.padding = check_choice("padding", padding, ("same", "valid"))
+            self.padding = dispatch.check_padding_name(padding, self.stride)
         else:
             self.padding = dispatch.pair("padding", padding, 0)
         if check_flag("bias", bias):

@@ -2,12 +2,14 @@
 
 |x - w| needs one scale for both: s = max(|x|_max, |w|_max) / 127, x_q = round(x / s), w_q = round(w / s),
 both clamped to [-127, 127], zero point 0 (so zero padding is exact). y = s * y_q + bias with y_q = -sum |x_q - w_q| in
-32 bits, exact: the only error is the rounding of x and w, at most s per term.
+32 bits, exact: the only error is the rounding of x and w, at most s per term. y is computed in float32 and returned in
+the dtype of x, as packed shift layers do.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,10 @@ from repro.ops.inference import LEVELS, adder_conv2d_int8, adder_linear_int8, to
 
 
 class _QuantizedAdder(nn.Module):
-    """Buffers `weight` (int8), `scale` (one float32 number, units of x per step) and `bias` (float32 or None)."""
+    """Buffer `weight` (int8), buffer `scale` (one number, units of x per step), and `bias` (float32), or None.
+
+    `scale` stays float32 when the model is cast, since the codes of `weight` were rounded by it.
+    """
 
     def _fill(self, source: nn.Module, scale: float) -> None:
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32, device=source.weight.device))
@@ -26,12 +31,26 @@ class _QuantizedAdder(nn.Module):
         self.bias = None if source.bias is None else nn.Parameter(source.bias.detach().float(), requires_grad=False)
         self.eval()
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        scale = self.scale
+        super()._apply(fn, recurse)
+        if self.scale.dtype is not scale.dtype:
+            self.scale = scale.to(self.scale.device)
+        return self
+
+    def _finished(self, y: Tensor, x: Tensor, bias_shape: tuple[int, ...]) -> Tensor:
+        """y (float32) with the bias, in the dtype of x."""
+        return (y if self.bias is None else y + self.bias.view(bias_shape)).to(x.dtype)
+
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, int8, scale={self.scale.item():.4g}"
 
 
 class QuantizedAdderConv2d(_QuantizedAdder, Conv2dGeometry):
-    """`AdderConv2d` on 8-bit integers, inference only: (N, C_in, H, W) float in, float32 out. Made by `quantize()`."""
+    """`AdderConv2d` on 8-bit integers, inference only: (N, C_in, H, W) to (N, C_out, H_out, W_out), dtype of x.
+
+    x may be float16, bfloat16, float32 or float64. Made by `AdderConv2d.quantize()`.
+    """
 
     def __init__(self, source: nn.Module, scale: float):
         super().__init__(*conv_arguments(source), {"device": source.weight.device})
@@ -39,19 +58,21 @@ class QuantizedAdderConv2d(_QuantizedAdder, Conv2dGeometry):
 
     def forward(self, x: Tensor) -> Tensor:
         y = adder_conv2d_int8(x, self.weight, self.scale, **self.geometry())
-        return y if self.bias is None else y + self.bias.view(-1, 1, 1)
+        return self._finished(y, x, (-1, 1, 1))
 
 
 class QuantizedAdderLinear(_QuantizedAdder, LinearGeometry):
-    """`AdderLinear` on 8-bit integers, inference only: (..., C_in) float in, (..., C_out) float32 out."""
+    """`AdderLinear` on 8-bit integers, inference only: (..., C_in) to (..., C_out), dtype of x.
+
+    x may be float16, bfloat16, float32 or float64. Made by `AdderLinear.quantize()`.
+    """
 
     def __init__(self, source: nn.Module, scale: float):
         super().__init__(source.in_features, source.out_features, source.bias is not None, {})
         self._fill(source, scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = adder_linear_int8(x, self.weight, self.scale)
-        return y if self.bias is None else y + self.bias
+        return self._finished(adder_linear_int8(x, self.weight, self.scale), x, (-1,))
 
 
 def abs_max(name: str, tensor: Tensor) -> float:

@@ -210,12 +210,17 @@ def resolve_padding(x: Tensor, kernel_size: Sequence[int], stride, padding, dila
     return x, padding
 
 
-def _named_padding(x: Tensor, kernel_size: Sequence[int], padding: str, stride, dilation):
+def check_padding_name(padding: str, stride: tuple[int, int]) -> str:
+    """Return `padding` if it is "valid", or "same" with stride 1, else raise InputError."""
     check_choice("padding", padding, ("same", "valid"))
-    if padding == "valid":
-        return x, (0, 0)
-    if stride != (1, 1):
+    if padding == "same" and stride != (1, 1):
         raise InputError(f"padding='same' needs stride=1, not {stride}; give the padding as numbers.")
+    return padding
+
+
+def _named_padding(x: Tensor, kernel_size: Sequence[int], padding: str, stride, dilation):
+    if check_padding_name(padding, stride) == "valid":
+        return x, (0, 0)
     total = [dilation[axis] * (kernel_size[axis] - 1) for axis in (0, 1)]
     odd = [t % 2 for t in total]
     if any(odd):

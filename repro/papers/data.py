@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from repro.datasets import REGISTRY, SPLITS
+from repro.datasets.imagenet import IMAGENET
 from repro.datasets.registry import SEGMENTATION
 from repro.errors import MissingDataError
 from repro.papers.text_data import TextRecipe
@@ -18,8 +19,6 @@ from repro.paths import data_root
 from repro.train.data import Batch, TensorData, prepare
 from repro.train.folders import open_folder
 from repro.train.imagefolder import ImageFolder
-
-IMAGENET = "imagenet"
 
 
 @dataclasses.dataclass(frozen=True)

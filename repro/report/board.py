@@ -159,9 +159,11 @@ def _code(record: Record | None, code_of: CodeOf | None) -> str:
 def status_board(code_of: CodeOf | None = None, judged: Mapping[str, Judged] | None = None) -> pd.DataFrame:
     """One row per table and figure: paper, id, caption, state, preset, data set, code, and how its claims stand.
 
-    State is 'regenerated', 'analytic only', 'transcribed' (definitions and constants of the paper) or 'not yet'; code
-    says whether the record is of today's code (`repro.report.records.freshness`), which only the caller's `code_of` can
-    tell. A claim about several places stands at the first one. `judged`: `judge_records()`, where it is at hand.
+    State is 'regenerated' (a record of ours: trained, computed from formulas and the architecture, or measured),
+    'analytic only' (the computed columns of a table with trained ones), 'transcribed' (definitions and constants of the
+    paper) or 'not yet'; code says whether the record is of today's code (`repro.report.records.freshness`), which only
+    the caller's `code_of` can tell. A claim about several places stands at the first one. `judged`: `judge_records()`,
+    where it is at hand.
     """
     judged = judge_records() if judged is None else judged
     index = pd.concat(

@@ -42,6 +42,9 @@ class TensorData:
     normalize: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def __post_init__(self):
+        for name, value in (("images", self.images), ("labels", self.labels)):
+            if not hasattr(value, "shape"):
+                raise InputError(f"{name} is a {type(value).__name__}; it must be a tensor.")
         if self.images.ndim != 4 or self.labels.shape != self.images.shape[:1]:
             raise InputError(
                 f"images of shape {tuple(self.images.shape)} with labels of shape {tuple(self.labels.shape)} "
@@ -92,10 +95,15 @@ def prepare(data, device: torch.device | str = "cpu"):
     """TensorData of a data set from `repro.datasets` (kept as uint8, normalised batch by batch) on `device`.
 
     TensorData is moved to `device`; anything else that brings its own `batches` and `input_batches` (an ImageFolder)
-    passes through.
+    passes through. Raises: InputError for what is no data, and for labels that are not whole numbers.
     """
     if hasattr(data, "input_batches") and not isinstance(data, TensorData):
         return data
+    if not (hasattr(data, "images") and hasattr(data, "labels")):
+        raise InputError(
+            f"data is a {type(data).__name__}; it must be what repro.datasets.load gives, TensorData(images, labels) "
+            "or an ImageFolder."
+        )
     images, labels = torch.as_tensor(data.images), torch.as_tensor(data.labels)
     if labels.dtype.is_floating_point and not torch.equal(labels, labels.round()):
         raise InputError("labels hold numbers that are not whole; a label is the number of a class.")

@@ -47,7 +47,13 @@ def evaluate(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> d
     """{"accuracy_pct", "loss"} on `data` in evaluation mode; loss is the mean cross-entropy in nats.
 
     Both are NaN if the logits of any example are NaN or infinite: such a network has no accuracy.
+    Raises: InputError for what is no prepared data, or holds no examples.
     """
+    if not hasattr(data, "input_batches"):
+        raise InputError(
+            f"data is a {type(data).__name__}; it must be TensorData, an ImageFolder, or what repro.train.prepare "
+            "makes of a data set."
+        )
     if len(data) == 0:
         raise InputError("data holds no examples; accuracy needs at least one.")
     logits = predict(model, data, batch_size=batch_size).float()

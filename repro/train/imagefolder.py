@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from pathlib import Path
@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from repro.datasets.imagenet import SUFFIXES, _visible
 from repro.datasets.transforms import Normalize
 from repro.errors import InputError, MissingDataError, check_flag, check_int
 from repro.train.data import WHOLE, Batch, Transform, steps_per_epoch
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 FORMATS = ("JPEG", "PNG", "WEBP")  # whatever a file is called: Pillow's other readers may start programs
 MAX_PIXELS = 100_000_000  # an image of more is refused before it is decoded
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -152,12 +152,6 @@ class ImageFolder:
         pixels = np.asarray(image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box))
         pixels = pixels[:, ::-1] if mirrored else pixels
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-
-def _visible(folder: Path, kind: Callable[[os.DirEntry], bool]) -> list[str]:
-    """Sorted names of what lies in `folder`, is of that kind and not hidden."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and kind(entry))
 
 
 def _centre_box(width: int, height: int, share: float) -> tuple[float, float, float, float]:

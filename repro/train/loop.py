@@ -170,8 +170,11 @@ class Trainer:
             ) from error
         if logits.ndim != 2 or logits.shape[1] <= self.highest_label:
             raise InputError(
-                f"the network's outputs have shape {tuple(logits.shape)}, but labels go up to {self.highest_label}; "
-                "it needs one output per class."
+                f"the network's outputs have shape {tuple(logits.shape)}, but must be (images, classes); "
+                "this network does not classify images."
+                if logits.ndim != 2
+                else f"the network has {logits.shape[1]} outputs, but labels go up to {self.highest_label}; it needs "
+                "one output per class."
             )
         return logits
 
@@ -291,6 +294,8 @@ def fit(
         check_int("stop_after", stop_after, minimum=1)
     device = next(model.parameters()).device
     train, test = prepare(train_data, device), None if test_data is None else prepare(test_data, device)
+    for data in (test, *((train,) if recipe.precision == "float32" else ())):  # autocast takes any
+        _check_dtype(model, data)
     if len(train) == 0:
         raise InputError("train_data holds no examples; training needs at least one.")
     trainer = trainer_class(model, recipe, examples=len(train), seed=seed)
@@ -316,6 +321,17 @@ def fit(
         if (stop or epoch + 1 == stop_after) and not last:
             history.outcome, history.detail = STOPPED, f"after epoch {epoch + 1} of {recipe.epochs}"
     return history
+
+
+def _check_dtype(model: nn.Module, data) -> None:
+    """Refuse images that go to the network as they are and have another floating dtype than its weights."""
+    if not isinstance(data, TensorData) or data.normalize is not None or not data.images.is_floating_point():
+        return
+    dtype = next(model.parameters()).dtype
+    if data.images.dtype is not dtype:
+        raise InputError(
+            f"images are {data.images.dtype}, but the network's weights are {dtype}; give images.to({dtype})."
+        )
 
 
 def _identity(trainer: Trainer) -> dict:

@@ -491,7 +491,7 @@ def test_batch_norm_is_re_estimated_for_a_part(part):
         ({"expand": (1.5, 2.0)}, "holds 1.0, the target itself"),
         ({"op": "shfit"}, "Did you mean 'shift'"),
         ({"depth": -1}, "depth=-1"),
-        ({"remap": "laplac"}, "Did you mean 'laplace'"),
+        ({"remap": "laplac"}, "^remap='laplac' is not known.* Did you mean 'laplace'"),
         ({"remap": 3}, "remap=3 is not allowed"),
         ({"op": "shiftadd", "around": "same"}, "around='same' is not allowed with op='shiftadd'"),
         (

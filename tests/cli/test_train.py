@@ -55,11 +55,21 @@ def test_the_interval_of_an_accuracy_is_wilsons():
     ("arguments", "message"),
     [
         (["ghostnt"], "Did you mean 'ghostnet'"),
+        (["ghostnt"], "model='ghostnt'"),
+        (["translation", "--dataset", "digits"], "^model='translation' does not classify images, which digits holds"),
+        (
+            ["mobilenet_v2_seg", "--dataset", "digits", "--train-images", "20", "--epochs", "1"],
+            r"outputs have shape \(20, 10, 8, 8\), but must be \(images, classes\).* does not classify images",
+        ),
         (["ghostnet", "--dataset", "digit"], "Did you mean 'digits'"),
         (["ghostnet", "--dataset", "digits", "--set", "widht=1"], "no option 'widht'"),
         (["ghostnet", "--dataset", "digits", "--adaptive", "some"], "adaptive='some' is not known"),
         (["ghostnet", "--dataset", "digits", "--precision", "half"], "precision='half' is not known"),
         (["ghostnet", "--dataset", "pets", "--train-images", "9"], "train_images=9 .* pets is read from its files"),
+        (
+            ["ghostnet", "--dataset", "digits", "--train-images", "99999"],
+            "^train_images=99999 is not allowed; it must be a whole number at least 0 and at most 1437",
+        ),
         (
             ["ghostnet", "--save", "weights.pt"],
             "'weights.pt' is not allowed; name a file that ends in .safetensors",

@@ -194,6 +194,13 @@ def test_factories_pass_options_on():
         (lambda: AdderConv2d(4, 3, 3, groups=2), "out_channels=3 is not allowed with groups=2"),
         (lambda: AdderConv2d(0, 3, 3), "in_channels=0"),
         (lambda: AdderConv2d(1, 1, 3, padding="full"), "padding='full'"),
+        *(
+            (
+                lambda cls=cls: cls(3, 4, 3, stride=(1, 2), padding="same"),
+                r"padding='same' needs stride=1, not \(1, 2\)",
+            )
+            for cls in (AdderConv2d, ShiftConv2d, ShiftAddConv2d)
+        ),
         (lambda: AdderLinear(1.5, 1), "in_features=1.5"),
         (lambda: AdderConv2d(3, 4, 3, bias="no"), "bias='no' .*True or False"),
         (lambda: ShiftLinear(3, 4, stochastic="no"), "stochastic='no' .*True or False"),

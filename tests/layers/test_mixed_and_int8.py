@@ -10,7 +10,16 @@ from torch import nn
 from torch.nn import functional
 
 from repro.errors import InputError
-from repro.layers import OPERATORS, AdderConv2d, AdderLinear, MixedConv2d, MixedLinear, quantize_adders
+from repro.layers import (
+    OPERATORS,
+    AdderConv2d,
+    AdderLinear,
+    MixedConv2d,
+    MixedLinear,
+    ShiftConv2d,
+    quantize_adders,
+    quantize_shifts,
+)
 from repro.ops import reference
 
 every_op = pytest.mark.parametrize("op", OPERATORS)
@@ -118,6 +127,32 @@ def test_a_model_is_calibrated_replaced_saved_and_loaded():
     twin.load_state_dict(quantized.state_dict())
     assert torch.equal(twin(batches[1]), y)
     assert quantized[0].weight.dtype == torch.int8
+
+
+def of_both_kinds():
+    return nn.Sequential(
+        AdderConv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+        ShiftConv2d(8, 8, 3, padding=1, weight_bits=5), nn.BatchNorm2d(8), nn.Flatten(), AdderLinear(8 * 36, 5),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("first", ["cast", "quantise"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_a_quantised_model_of_another_dtype_runs_and_keeps_it(dtype, first):
+    torch.manual_seed(0)
+    net, x = of_both_kinds(), torch.randn(16, 3, 6, 6)
+    net(x)
+    plain = quantize_shifts(quantize_adders(copy.deepcopy(net.eval()), [x]))
+    if first == "cast":
+        cast = quantize_shifts(quantize_adders(net.to(dtype), [x.to(dtype)]))
+    else:
+        cast = copy.deepcopy(plain).to(dtype)
+        assert torch.equal(cast[0].scale, plain[0].scale) and cast[0].scale.dtype is torch.float32
+    with torch.no_grad():
+        y, expected = cast(x.to(dtype)), plain(x)
+    assert y.dtype is dtype and expected.dtype is torch.float32
+    steps = {torch.float16: 2e-3, torch.bfloat16: 2e-2, torch.float64: 1e-6}[dtype]
+    assert (y - expected).abs().max() <= steps * expected.abs().max()
 
 
 def test_quantisation_refuses_what_it_cannot_do():

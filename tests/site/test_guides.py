@@ -3,8 +3,10 @@
 import posixpath
 import re
 
+import pandas as pd
 import pytest
 
+from repro.papers import list_ids
 from repro.paths import repo_root
 from repro.site.texts import guides
 
@@ -26,6 +28,32 @@ def test_a_guides_links_lead_to_headings(path):
         other = text_of(posixpath.normpath(posixpath.join(posixpath.dirname(path), target)))
         headings = re.findall(r"^#+ (.*)$", other, re.M)
         assert not anchor or anchor in {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in headings}
+
+
+@pytest.mark.parametrize("path", guides())
+def test_the_tables_that_a_guide_names_can_be_regenerated(path):
+    named = set(re.findall(r"\b[a-z]+_(?:supp_)?[tf]\d\d\b", text_of(path)))
+    assert named <= set(list_ids()), named - set(list_ids())
+
+
+def test_the_accuracies_by_sum_of_rates_are_those_of_the_record():
+    rates = pd.read_csv(repo_root() / "data/results/autoshiftnet_t03/study-digits.rates.csv")
+    long = rates[(rates["epochs"] == 8) & (rates["domain"] == "BS")]
+    assert long["seed"].nunique() == 3
+    text = " ".join(text_of("docs/guides/02_convert_and_train.md").split())
+    for total, accuracy in long.groupby("rate_sum")["held_out_accuracy_pct"].mean().items():
+        assert re.search(rf"\b{accuracy:.0f} % with (a sum of )?{total:.0f}\b", text), (total, accuracy)
+    real = rates[(rates["epochs"] == 8) & (rates["domain"] == "R")]
+    best = real.groupby("rate_sum")["held_out_accuracy_pct"].mean().idxmax()
+    assert f"real weights are best at {best:.0f}." in text
+
+
+def test_the_cost_of_an_augmented_step_is_that_of_the_record():
+    speed = pd.read_csv(repo_root() / "data/results/shiftaddaug_supp_t03/quick-random-images.csv")
+    speed = speed.set_index("method")["speed_it_per_s"]
+    text = text_of("docs/guides/02_convert_and_train.md")
+    for method in ("Shift", "Add"):
+        assert f"Aug{method} {speed[method] / speed[f'Aug{method}']:.1f}" in text
 
 
 def test_there_are_guides_with_code():

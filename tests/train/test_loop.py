@@ -15,7 +15,16 @@ from repro.datasets import load
 from repro.errors import DamagedError, InputError
 from repro.layers import make_conv2d
 from repro.paths import write_sealed
-from repro.train import TensorData, TrainRecipe, fit, load_checkpoint, prepare, profile_step, save_checkpoint
+from repro.train import (
+    TensorData,
+    TrainRecipe,
+    evaluate,
+    fit,
+    load_checkpoint,
+    prepare,
+    profile_step,
+    save_checkpoint,
+)
 from repro.train.data import generator_for, steps_per_epoch
 from repro.train.recipe import learning_rate
 
@@ -305,6 +314,32 @@ def test_profile_finds_the_operators_share():
 def test_bad_recipes_are_named(options, sentence):
     with pytest.raises(InputError, match=sentence):
         TrainRecipe(**options)
+
+
+@pytest.mark.parametrize("wrap", [tuple, list], ids=["tuple", "list"])
+def test_what_is_no_data_is_refused_in_one_sentence(wrap):
+    data = stripes(16)
+    pair, recipe = wrap([data.images, data.labels]), TrainRecipe(epochs=1, batch_size=8)
+    for train, test in ((pair, None), (data, pair)):
+        with pytest.raises(InputError, match=rf"data is a {wrap.__name__}; it must be .* TensorData\(images, labels\)"):
+            fit(_plain(), train, test, recipe, seed=0)
+    with pytest.raises(InputError, match=f"data is a {wrap.__name__}; it must be TensorData"):
+        evaluate(_plain(), pair)
+    with pytest.raises(InputError, match="images is a list; it must be a tensor"):
+        TensorData(data.images.tolist(), data.labels)
+    with pytest.raises(InputError, match="labels is a list; it must be a tensor"):
+        TensorData(data.images, data.labels.tolist())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_images_of_another_dtype_than_the_weights_are_refused_before_training(dtype):
+    data, recipe = stripes(16), TrainRecipe(epochs=1, batch_size=8)
+    plain = TensorData(data.inputs(slice(None)), data.labels)
+    other = TensorData(plain.images.to(dtype), data.labels)
+    for train, test in ((other, None), (plain, other)):
+        with pytest.raises(InputError, match=f"images are {dtype}, but the network's weights are torch.float32; give"):
+            fit(_plain(), train, test, recipe, seed=0)
+    assert fit(_plain().double(), TensorData(plain.images.double(), data.labels), None, recipe, seed=0).rows
 
 
 def _plain(seed: int = 0) -> nn.Sequential:
