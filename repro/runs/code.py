@@ -38,6 +38,9 @@ IGNORED = (
     "repro.pages",
     "repro.models.weights",  # how weights are written
     "repro.papers.weights",
+    "repro.layers.quantized",  # forms of inference: no training computes with them
+    "repro.layers.packed",
+    "repro.layers.inference",
     "repro.models.families",  # in which file a model is: the run names that file in `uses`
     # Finding and decoding data: `RunSpec.data` is the fingerprint of what comes out.
     "repro.datasets.registry",
