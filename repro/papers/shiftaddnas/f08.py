@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from repro.papers.shiftaddnas import distributions, recipes
-from repro.papers.table import Drawing, Table
+import dataclasses
 
-SETTING = "w/o WS"
-OPS = ("conv", "shift", "adder")
+from repro.papers.shiftaddnas import distributions, f03
+from repro.papers.shiftaddnas.f03 import OPS, SETTING
+from repro.papers.table import Drawing
 
 
 def trained(recipe, seeds, run):
@@ -30,13 +30,9 @@ def draw(ours):
     return [Drawing(figure, caption)]
 
 
-TABLE = Table(
-    "Weights of convolution, shift and adder layers at every resolution of a supernet without sharing",
+TABLE = dataclasses.replace(
+    f03.TABLE,
+    title="Weights of convolution, shift and adder layers at every resolution of a supernet without sharing",
     trained=trained,
     draw=draw,
-    recipes=recipes.RECIPES,
-    seeds=recipes.SEEDS,
-    scale=recipes.SCALE,
-    keeps=("histograms",),
-    unit="supernet",
 )
