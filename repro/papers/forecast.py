@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from repro.datasets import REGISTRY, load
 from repro.errors import check_int, check_number
 from repro.papers.data import IMAGENET, DataRecipe
 from repro.papers.registry import entry
-from repro.runs import Engine, RunContext, RunSpec, find_status
+from repro.runs import Engine, Outcome, RunContext, RunSpec, find_status
 
 BATCHES = 10
 """Training batches of each of the two short epochs."""
@@ -36,8 +36,22 @@ class _Planned(BaseException):
 
 
 class _Plan(Engine):
-    def _do(self, specs: Sequence[RunSpec]):
-        raise _Planned(specs)
+    """Ends a table at the first runs whose outcomes `known` does not give."""
+
+    def __init__(self, known: Callable[[RunSpec], Outcome | None] | None = None) -> None:
+        super().__init__()
+        self._known, self._asked = known, []
+
+    def _do(self, specs: Sequence[RunSpec]) -> list[Outcome]:
+        self._asked += specs
+        outcomes = [self._known(spec) for spec in specs] if self._known else [None]
+        if None in outcomes:
+            raise _Planned(self._asked)
+        return outcomes
+
+    @property
+    def asked(self) -> list[RunSpec]:
+        return self._asked
 
 
 class _Enough(BaseException):
@@ -59,18 +73,29 @@ class _Watch(RunContext):
 
 
 def planned(
-    table_id: str, preset: str, dataset: str | None = None, seeds: Iterable[int] | None = None
+    table_id: str,
+    preset: str,
+    dataset: str | None = None,
+    seeds: Iterable[int] | None = None,
+    *,
+    known: Callable[[RunSpec], Outcome | None] | None = None,
 ) -> list[RunSpec]:
-    """The runs that a table asks for first, finished or not. Raises: InputError, MissingDataError as `run_table`."""
+    """The runs that a table asks for first, finished or not. Raises: InputError, MissingDataError as `run_table`.
+
+    Args:
+        known: gives the outcome of a run if there is one; where it has those of all first ones, the runs that follow
+            from them are planned, too, and so on.
+    """
     table = entry(table_id)
     if table.trained is None:
         return []
     recipe, _ = table.recipe(table_id, preset, dataset)
+    plan = _Plan(known)
     try:
-        table.trained(recipe, list(table.seeds[preset] if seeds is None else seeds), _Plan())
+        table.trained(recipe, list(table.seeds[preset] if seeds is None else seeds), plan)
     except _Planned as stage:
         return stage.specs
-    return []
+    return plan.asked
 
 
 def _shortened(recipe: Any) -> tuple[Any, float]:
