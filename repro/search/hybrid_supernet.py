@@ -5,7 +5,8 @@ position encoding), 3x3, 1x1, around a shortcut. Its two entrances take maps of 
 one. What is shared (`repro.search.weight_sharing`) are the filters but the depthwise ones; depthwise filters and norms
 belong to an operator, and attention shares nothing. The last norm of every block starts with gamma 0. Started with 1,
 all else equal, own weights hardly train, and weights shared through T train worse; table 6 of ShiftAddNAS has both as
-controls.
+controls. So a network begins as its shortcuts alone, and what projects a shortcut onto another shape carries the whole
+signal: in an adder block that is an adder, as in the public code, or a convolution with `projection="conv"`.
 
     space = HybridSpace((Level(8, 3, 3, stride=1), Level(16, 3, 3)), layers=6)
     supernet = HybridSupernet(space, WeightSharing(), in_channels=1, num_classes=10)
@@ -32,6 +33,7 @@ from torch.func import functional_call
 
 from repro.augment.train import decayed_parameters
 from repro.errors import InputError, check_choice, check_number
+from repro.layers import AdderConv2d
 from repro.models.build import Builder, init_weights
 from repro.models.shiftaddnas import BLOCKS, AttentionBlock
 from repro.search.hybrid_space import OUT, HybridSpace, Level
@@ -44,6 +46,8 @@ from repro.train.recipe import TrainRecipe
 
 SAME, FINER = "same", "finer"
 """Where a block's input comes from: a block of its resolution, or one of the next finer one (or the stem)."""
+PROJECTIONS = ("operator", "conv")
+"""What projects the shortcuts of adder blocks."""
 Entrances = Mapping[str, tuple[int, int]]
 """Entrance -> (channels, stride)."""
 
@@ -54,7 +58,7 @@ class Entrance(nn.Module):
     (N, C_in, H, W) -> (N, planes, H / stride, W / stride) and (N, 4 planes, H / stride, W / stride).
     """
 
-    def __init__(self, build: Builder, channels: int, planes: int, stride: int, op: str):
+    def __init__(self, build: Builder, channels: int, planes: int, stride: int, op: str, projection: str):
         super().__init__()
         self.reduce = build.conv("reduce", "pointwise", channels, planes, 1, op=op)
         self.position = build.conv_norm(
@@ -63,7 +67,10 @@ class Entrance(nn.Module):
         self.shortcut = None
         if stride > 1 or channels != OUT * planes:
             size = 3 if stride > 1 else 1
-            self.shortcut = build.conv_norm("shortcut", "shortcut", channels, OUT * planes, size, stride=stride, op=op)
+            projecting = "conv" if op == "adder" and projection == "conv" else op
+            self.shortcut = build.conv_norm(
+                "shortcut", "shortcut", channels, OUT * planes, size, stride=stride, op=projecting
+            )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.position(self.reduce(x)), x if self.shortcut is None else self.shortcut(x)
@@ -77,10 +84,10 @@ class Entrance(nn.Module):
 class HybridBlock(nn.Module):
     """Bottleneck of one operator, with one or both entrances."""
 
-    def __init__(self, build: Builder, op: str, entrances: Entrances, planes: int):
+    def __init__(self, build: Builder, op: str, entrances: Entrances, planes: int, projection: str):
         super().__init__()
         made = {
-            name: Entrance(build.at("enter", name), channels, planes, stride, op)
+            name: Entrance(build.at("enter", name), channels, planes, stride, op, projection)
             for name, (channels, stride) in entrances.items()
         }
         self.enter = nn.ModuleDict(made)
@@ -120,25 +127,33 @@ class AttentionChoice(nn.Module):
         return {}
 
 
-def make_choice(build: Builder, letter: str, entrances: Entrances, level: Level) -> HybridBlock | AttentionChoice:
-    """The block of a letter at a resolution."""
+def make_choice(
+    build: Builder, letter: str, entrances: Entrances, level: Level, projection: str = "operator"
+) -> HybridBlock | AttentionChoice:
+    """The block of a letter at a resolution; `projection` as in `HybridSupernet`."""
     if BLOCKS[letter] == "attention":
         return AttentionChoice(build, entrances, level.planes, level.heads)
-    return HybridBlock(build, BLOCKS[letter], entrances, level.planes)
+    return HybridBlock(build, BLOCKS[letter], entrances, level.planes, projection)
 
 
 class _Hybrid(nn.Module, abc.ABC):
     """Stem, blocks of any kind, average pooling, classifier."""
 
-    def __init__(self, space: HybridSpace, in_channels: int, num_classes: int, form: str):
+    def __init__(self, space: HybridSpace, in_channels: int, num_classes: int, form: str, projection: str):
         super().__init__()
         check_choice("form", form, ("cifar", "imagenet"))
+        check_choice("projection", projection, PROJECTIONS)
         build, self.space = Builder(), space
         kernel, stride = (7, 2) if form == "imagenet" else (3, 1)
         channels = space.levels[0].planes
         self.stem = build.conv_norm("stem", "stem", in_channels, channels, kernel, stride=stride, act="relu")
         self.pool = nn.MaxPool2d(3, 2, 1) if form == "imagenet" else nn.Identity()
-        self._shape = {"in_channels": in_channels, "num_classes": num_classes, "form": form}
+        self._shape = {
+            "in_channels": in_channels,
+            "num_classes": num_classes,
+            "form": form,
+            "projection": projection,
+        }
         self.classifier = build.linear("classifier", "classifier", OUT * space.levels[-1].planes, num_classes)
 
     def _entrances(self, level: int, first: Sequence[bool]) -> dict[str, tuple[int, int]]:
@@ -175,19 +190,27 @@ class HybridNetwork(_Hybrid):
     Args:
         path: see `HybridSpace.check`.
         form: "cifar" (3x3 stem) or "imagenet" (7x7 with stride 2 and pooling).
+        projection: as in `HybridSupernet`.
     """
 
     def __init__(
-        self, space: HybridSpace, path: Sequence[str], *, in_channels: int, num_classes: int, form: str = "cifar"
+        self,
+        space: HybridSpace,
+        path: Sequence[str],
+        *,
+        in_channels: int,
+        num_classes: int,
+        form: str = "cifar",
+        projection: str = "operator",
     ):
-        super().__init__(space, in_channels, num_classes, form)
+        super().__init__(space, in_channels, num_classes, form, projection)
         self.path = space.check(path)
         blocks = []
         for layer, (block, entrance) in enumerate(zip(self.path, entrances_of(self.path))):
             level = int(block[:-1])
             entrances = self._entrances(level, [entrance == FINER])
             build = Builder().at("blocks", layer)
-            blocks.append(make_choice(build, block[-1], entrances, space.levels[level]))
+            blocks.append(make_choice(build, block[-1], entrances, space.levels[level], projection))
         self.blocks = nn.ModuleList(blocks)
         self._start()
 
@@ -200,34 +223,41 @@ class HybridNetwork(_Hybrid):
 class SharedCell(nn.Module):
     """All choices of one layer at one resolution, and the filters that they share."""
 
-    def __init__(self, build: Builder, entrances: Entrances, level: Level):
+    def __init__(self, build: Builder, entrances: Entrances, level: Level, projection: str = "operator"):
         super().__init__()
-        made = {BLOCKS[letter]: make_choice(build, letter, entrances, level) for letter in level.operators}
+        made = {BLOCKS[letter]: make_choice(build, letter, entrances, level, projection) for letter in level.operators}
         self.choices = nn.ModuleDict(made)
         self.pool = nn.ParameterDict()
         self.kernels = nn.ModuleDict()
 
     def share(self, sharing: WeightSharing) -> None:
         """Take the filters of all choices that have such away and put a common pool in their place."""
-        for operator, choice in self.choices.items():
+        for choice in self.choices.values():
             for name, layer in choice.filters().items():
                 key = name.replace(".", "_")
                 if key not in self.pool:
                     self.pool[key] = sharing.pool_tensor(tuple(layer.weight.shape))
-                kernel = sharing.kernel(self.pool[key]) if operator == "adder" else None
+                kernel = sharing.kernel(self.pool[key]) if isinstance(layer, AdderConv2d) else None
                 if kernel is not None:
                     self.kernels[key] = kernel
                 layer.register_parameter("weight", None)
 
+    def layers(self, operator: str, entrance: str | None = None) -> dict[str, nn.Module]:
+        """Layers of an operator whose filters may be shared, by name, of one entrance or of both."""
+        return {
+            name: layer
+            for name, layer in self.choices[operator].filters().items()
+            if entrance is None or not name.startswith("enter.") or name.split(".")[1] == entrance
+        }
+
     def filters(self, operator: str, entrance: str | None = None) -> dict[str, Tensor]:
-        """{layer: what an operator computes with, before any rounding}, of one entrance or of both."""
+        """{layer: what it computes with, before any rounding}; arguments as `layers`."""
         found = {}
-        for name, layer in self.choices[operator].filters().items():
-            if entrance is None or not name.startswith("enter.") or name.split(".")[1] == entrance:
-                key = name.replace(".", "_")
-                shared = self.pool[key] if key in self.pool else layer.weight
-                kernel = self.kernels[key] if operator == "adder" and key in self.kernels else None
-                found[name] = shared if kernel is None else kernel(shared)
+        for name, layer in self.layers(operator, entrance).items():
+            key = name.replace(".", "_")
+            shared = self.pool[key] if key in self.pool else layer.weight
+            kernel = self.kernels[key] if isinstance(layer, AdderConv2d) and key in self.kernels else None
+            found[name] = shared if kernel is None else kernel(shared)
         return found
 
 
@@ -238,6 +268,7 @@ class HybridSupernet(_Hybrid):
         sharing: what operators share; `WeightSharing(shared=False)` nothing.
         in_channels, num_classes, form: as in `HybridNetwork`.
         last_gamma: what the last norm of every block starts with; at 0 a block begins as its shortcut alone.
+        projection: what projects the shortcuts of adder blocks onto another shape: their own "operator", or "conv".
     """
 
     def __init__(
@@ -249,13 +280,14 @@ class HybridSupernet(_Hybrid):
         num_classes: int,
         form: str = "cifar",
         last_gamma: float = 0.0,
+        projection: str = "operator",
     ):
-        super().__init__(space, in_channels, num_classes, form)
+        super().__init__(space, in_channels, num_classes, form, projection)
         self.sharing = sharing
         layers = []
         for layer in range(space.layers):
             cells = {
-                str(level): SharedCell(Builder(), self._entrances(level, first), space.levels[level])
+                str(level): SharedCell(Builder(), self._entrances(level, first), space.levels[level], projection)
                 for level, first in space.places(layer).items()
             }
             layers.append(nn.ModuleDict(cells))
@@ -291,11 +323,12 @@ class HybridSupernet(_Hybrid):
         """The active path's part of the loss, weighted, 0-dimensional; None where the sharing has none."""
         if not self.sharing.shared or self.sharing.divergence == "none":
             return None
-        terms = [
-            self.sharing.term(weight, operator)
-            for cell, operator, entrance in self._active(self.path)
-            for weight in cell.filters(operator, entrance).values()
-        ]
+        terms = []
+        for cell, operator, entrance in self._active(self.path):
+            layers = cell.layers(operator, entrance)
+            for name, weight in cell.filters(operator, entrance).items():
+                projects = operator == "adder" and not isinstance(layers[name], AdderConv2d)
+                terms.append(self.sharing.term(weight, "conv" if projects else operator))
         terms = [term for term in terms if term is not None]
         return self.sharing.weight * torch.stack(terms).mean() if terms else None
 

@@ -8,11 +8,19 @@ import torch
 from torch.nn import functional as F
 
 from repro.errors import InputError
+from repro.layers import AdderConv2d
 from repro.ops import reference, round_to_power_of_two
 from repro.papers.shiftaddnas.sharing import PAPER_SPACE
 from repro.search.evolution import evolve
 from repro.search.hybrid_space import HybridSpace, Level
-from repro.search.hybrid_supernet import HybridNetwork, HybridSupernet, PathTrainer, entrances_of, fit_paths
+from repro.search.hybrid_supernet import (
+    HybridBlock,
+    HybridNetwork,
+    HybridSupernet,
+    PathTrainer,
+    entrances_of,
+    fit_paths,
+)
 from repro.search.inherit import evaluate_paths
 from repro.search.weight_sharing import WeightSharing
 from repro.train import TensorData, TrainRecipe
@@ -235,6 +243,42 @@ def test_every_block_starts_with_gamma_zero(name):
         assert len(norms) >= 3 and all(not norm.weight.any() for norm in norms)
     others = [m for m in alone.modules() if isinstance(m, torch.nn.BatchNorm2d) and m not in last_norms(alone)]
     assert others and all((norm.weight == 1).all() for norm in others)
+
+
+@pytest.mark.parametrize("name", SHARINGS)
+def test_shortcuts_of_adder_blocks_may_be_convolutions(name):
+    torch.manual_seed(0)
+    net = HybridSupernet(SPACE, SHARINGS[name], in_channels=1, num_classes=3, projection="conv")
+    kinds = {}
+    for module in net.modules():
+        if isinstance(module, HybridBlock):
+            for entrance in module.enter.values():
+                if entrance.shortcut is not None:
+                    kinds.setdefault(type(module.conv.conv), set()).add(type(entrance.shortcut.conv))
+    assert kinds.pop(AdderConv2d) == {torch.nn.Conv2d} and all(found == {own} for own, found in kinds.items())
+    path = next(path for path in SPACE.all_paths() if path[0] == "0+" and path[-1] == "1+")
+    net.set_path(path)
+    cell, _ = net.cell(0, "0+")
+    filters = cell.filters("adder", "finer")
+    if net.sharing.shared:  # T acts on what adds, not on the convolution beside it
+        assert filters["enter.finer.shortcut.conv"] is cell.pool["enter_finer_shortcut_conv"]
+        assert (filters["conv.conv"] is cell.pool["conv_conv"]) == (net.sharing.remap == "none")
+    images = data(3).images
+    with torch.no_grad():
+        assert torch.equal(net.eval()(images), net.subnet(path).eval()(images))
+    with pytest.raises(InputError, match="projection='pool' is not known; allowed are: operator, conv"):
+        HybridSupernet(SPACE, SHARINGS[name], in_channels=1, num_classes=3, projection="pool")
+
+
+def test_the_divergence_asks_a_gaussian_of_convolutions_on_adder_shortcuts():
+    sharing = WeightSharing(pieces=20, divergence="closed")
+    net = HybridSupernet(SPACE, sharing, in_channels=1, num_classes=3, projection="conv")
+    net.set_path(("0+", "1+", "1+"))
+    terms = []
+    for cell, entrance in zip((net.layers[0]["0"], net.layers[1]["1"], net.layers[2]["1"]), entrances_of(net.path)):
+        for part, weight in cell.filters("adder", entrance).items():
+            terms.append(sharing.term(weight, "conv" if part.endswith("shortcut.conv") else "adder"))
+    torch.testing.assert_close(net.divergence(), sharing.weight * torch.stack(terms).mean())
 
 
 def test_entrances_follow_the_resolutions():

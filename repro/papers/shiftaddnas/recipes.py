@@ -42,6 +42,8 @@ DEIT = TrainRecipe(epochs=300, batch_size=1024, lr=1e-3, warmup_epochs=5, flip=T
 """Of the public logs: 300 epochs of AdamW at 1e-3 for 1024 images a step."""
 _LIMITS = {"macs_m": 1.0, "energy_uj": 0.7}
 """No more operations than convolutions alone take, and 70 % of their energy."""
+CONTRASTS = ("w/o WS", "w/ Naive WS", "naive, N(0, 1)", "one factor", "T fitted", "HWS w/o KL", "w/ HWS")
+"""Ways of sharing that are compared with one another, of which each is tried with other shortcuts, too."""
 _QUICK = ("w/o WS", "w/ Naive WS", "naive, N(0, 1)", "one factor", "T fitted", "w/ HWS")
 
 
@@ -59,6 +61,7 @@ _DIGITS = _small(
     batch=32,
     epochs=(32, 20, 20),  # in 6 epochs paths with adders by themselves stall, and the truth is no truth
     search=Search(_LIMITS, population=16, rounds=4),
+    conv_shortcuts=CONTRASTS,
 )
 RECIPES = {
     ("smoke", "digits"): _small(
@@ -69,9 +72,10 @@ RECIPES = {
         epochs=(1, 1, 2),
         search=Search(_LIMITS, population=3, rounds=1),
         paths=3,
+        conv_shortcuts=("w/o WS", "w/ HWS"),
         modes=("w/o WS", "w/ Naive WS", "T from 1", "HWS w/o KL", "w/ HWS", "T and KL as released"),
     ),
-    ("quick", "digits"): dataclasses.replace(_DIGITS, modes=_QUICK, paths=16),
+    ("quick", "digits"): dataclasses.replace(_DIGITS, modes=_QUICK, conv_shortcuts=(), paths=16),
     ("study", "cifar10"): _small(
         "cifar10",
         cifar_subset(10_000, held_out=0.2),
@@ -79,6 +83,7 @@ RECIPES = {
         batch=64,
         epochs=(40, 15, 30),
         search=Search(_LIMITS, population=24, rounds=10),
+        conv_shortcuts=CONTRASTS,
     ),
     ("study", "digits"): _DIGITS,
     # The public logs' supernets: CIFAR-100 enlarged to 224 pixels.

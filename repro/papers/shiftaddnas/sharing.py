@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from repro.models.shiftaddnas import COUNTS, HEADS
+from repro.models.shiftaddnas import BLOCKS, COUNTS, HEADS
 from repro.ops import round_to_power_of_two
 from repro.papers import jobs
 from repro.papers.data import DataRecipe, device, load_splits
@@ -93,6 +93,8 @@ class SharingRecipe:
         search: what the two ways of table 6 search with.
         paths: how many random paths are ranked; the same for every way of sharing and every seed.
         modes: which ways of sharing.
+        conv_shortcuts: those that are tried, too, with convolutions on adder blocks' shortcuts.
+        projection: as `HybridSupernet`, of supernets and of paths by themselves.
     """
 
     data: DataRecipe
@@ -104,10 +106,16 @@ class SharingRecipe:
     search: Search
     paths: int = 24
     modes: tuple[str, ...] = tuple(MODES)
+    conv_shortcuts: tuple[str, ...] = ()
+    projection: str = "operator"
 
     def training(self, mode: str) -> TrainRecipe:
         """The training of a supernet that shares in this way."""
         return dataclasses.replace(self.supernet, lr=self.rates[rate_kind(MODES[mode])])
+
+    def with_conv_shortcuts(self) -> SharingRecipe:
+        """The same with convolutions on adder blocks' shortcuts, and nothing to search."""
+        return dataclasses.replace(self, modes=self.conv_shortcuts, conv_shortcuts=(), projection="conv")
 
     def ranked(self) -> list[tuple[str, ...]]:
         """The paths that are ranked."""
@@ -118,7 +126,7 @@ class SharingRecipe:
 class SupernetRun:
     """One supernet, the paths that it scores, and the search that it serves if there is one.
 
-    `last_gamma`: as `HybridSupernet`.
+    `last_gamma`, `projection`: as `HybridSupernet`.
     """
 
     data: DataRecipe
@@ -128,16 +136,18 @@ class SupernetRun:
     paths: tuple[tuple[str, ...], ...]
     search: Search | None = None
     last_gamma: float = 0.0
+    projection: str = "operator"
 
 
 @dataclasses.dataclass(frozen=True)
 class PathRun:
-    """One path's network by itself."""
+    """One path's network by itself; `projection` as `HybridNetwork`."""
 
     data: DataRecipe
     space: HybridSpace
     path: tuple[str, ...]
     train: TrainRecipe
+    projection: str = "operator"
 
 
 def supernet_specs(recipe: SharingRecipe, modes: Iterable[str], seeds) -> dict[tuple[str, int], RunSpec]:
@@ -150,8 +160,9 @@ def supernet_specs(recipe: SharingRecipe, modes: Iterable[str], seeds) -> dict[t
             MODES[mode],
             recipe.training(mode),
             ranked,
-            search=recipe.search if mode in PRINTED else None,
+            search=recipe.search if mode in PRINTED and recipe.projection == "operator" else None,
             last_gamma=LAST_GAMMAS.get(mode, 0.0),
+            projection=recipe.projection,
         )
         for mode in modes
     }
@@ -170,7 +181,9 @@ def path_specs(recipe: SharingRecipe, seeds) -> dict[tuple[tuple[str, ...], int]
 
 def path_spec(recipe: SharingRecipe, path: tuple[str, ...], train: TrainRecipe, seed: int) -> RunSpec:
     """One training of a path's network by itself."""
-    return spec_of("shiftaddnas_path", PathRun(recipe.data, recipe.space, path, train), seed, parallel=True)
+    adders = any(BLOCKS[block[-1]] == "adder" for block in path)
+    run = PathRun(recipe.data, recipe.space, path, train, recipe.projection if adders else "operator")
+    return spec_of("shiftaddnas_path", run, seed, parallel=True)
 
 
 def found_paths(seeds, done, methods=PRINTED) -> list[dict]:
@@ -220,7 +233,8 @@ def train_supernet(run: SupernetRun, seed: int, context: RunContext) -> dict:
     splits = load_splits(run.data)
     train, held_out, test = (prepare(part, device()) for part in (splits.train, splits.held_out, splits.test))
     torch.manual_seed(seed)
-    supernet = HybridSupernet(run.space, run.sharing, **form_of(run.data), last_gamma=run.last_gamma).to(device())
+    shape = {**form_of(run.data), "last_gamma": run.last_gamma, "projection": run.projection}
+    supernet = HybridSupernet(run.space, run.sharing, **shape).to(device())
     begun = shown_weights(supernet)
     history = fit_logged(supernet, train, run.train, seed, context)
     value = {"detail": history.detail, "params": sum(p.numel() for p in supernet.parameters())}
@@ -269,7 +283,7 @@ def train_path(run: PathRun, seed: int, context: RunContext) -> dict:
     splits = load_splits(run.data)
     train, test = (prepare(part, device()) for part in (splits.train, splits.test))
     torch.manual_seed(seed)
-    network = HybridNetwork(run.space, run.path, **form_of(run.data)).to(device())
+    network = HybridNetwork(run.space, run.path, **form_of(run.data), projection=run.projection).to(device())
     history = fit_logged(network, train, run.train, seed, context)
     if history.diverged:
         return {"outcome": "diverged", "detail": history.detail, "top1_pct": None, "loss": None}

@@ -7,6 +7,10 @@ statistics are means over such trainings, and `repeatability` is what a further 
 small networks badly: most of them are alike. The public code compares with another supernet instead
 (`..._against_own`), and by accuracy on training images. Each of the two printed ways also searches: evolution by
 held-out loss under limits of operations and energy, and the network it finds is trained alone.
+
+Supernets begin as their shortcuts alone, and those of adder blocks that change the shape are adders, as in the public
+code; what an adder does there then decides much of a path's loss. `conv_...` tell the same of supernets and of paths by
+themselves that have convolutions in their place, at the same rates.
 """
 
 from __future__ import annotations
@@ -108,9 +112,42 @@ def trained(recipe, seeds, run):
     top1_pct is that of the network that the supernet found, trained alone; its cost stands in `found`, since it is a
     smaller network than the printed ones. `attrs["extra"]` further: modes (all ways of sharing, by supernet:
     correlations, scores, parameters, correlation with the supernet without sharing), repeatability, intervals and draws
-    over paths and trainings, differences of `CONTROLS`, points, examples.
+    over paths and trainings, differences of `CONTROLS`, points, examples; `conv_...` of those with convolutions on
+    adder blocks' shortcuts.
     """
-    done = run(sharing.supernet_specs(recipe, recipe.modes, seeds) | sharing.path_specs(recipe, seeds))
+    specs = _asked(recipe, seeds)
+    other = recipe.with_conv_shortcuts()
+    others = _asked(other, seeds) if recipe.conv_shortcuts else {}
+    done = run(specs | {(("conv", name), seed): spec for (name, seed), spec in others.items()})
+    compared = _ranked(recipe, seeds, done)
+    modes, draws = compared["modes"], compared.pop("draws")
+    with_conv = _ranked(other, seeds, {key: done[("conv", key[0]), key[1]] for key in others}) if others else {}
+    found = sharing.found_paths(seeds, done)
+    retrained = run(sharing.found_specs(recipe, found))
+    accuracy = {key: jobs.accuracy_of(outcome) for key, outcome in retrained.items()}
+    frame = modes[modes["mode"].isin(PRINTED)].rename(columns={"mode": "method"})
+    frame["top1_pct"] = [accuracy.get(key, np.nan) for key in zip(frame["method"], frame["seed"])]
+    frame = frame[["method", "seed", *ranking.STATISTICS, "top1_pct", "note"]].reset_index(drop=True)
+    printed = draws[draws["name"].isin(PRINTED)].rename(columns={"name": "method"})
+    frame.attrs["extra"] = {
+        **compared,
+        "draws": printed,
+        **{f"conv_{name}": part for name, part in with_conv.items() if name != "draws"},
+        "found": pd.DataFrame({**row, "path": "-".join(row["path"])} for row in found),
+        "examples": jobs.answers_frame(
+            ({"method": mode}, seed, "top1_pct", outcome, "top1_pct") for (mode, seed), outcome in retrained.items()
+        ),
+    }
+    return frame
+
+
+def _asked(recipe, seeds):
+    """{(way of sharing or path, seed): its run}."""
+    return sharing.supernet_specs(recipe, recipe.modes, seeds) | sharing.path_specs(recipe, seeds)
+
+
+def _ranked(recipe, seeds, done) -> dict[str, pd.DataFrame]:
+    """How well the supernets of a recipe rank its paths, and what the trainings alone agree with: see `trained`."""
     points = _points(recipe, seeds, done)
     alone = points.pivot_table(index="path", columns="seed", values="alone_loss").dropna()
     scores = points.pivot_table(index="path", columns=["mode", "seed"], values="loss")
@@ -120,26 +157,14 @@ def trained(recipe, seeds, run):
     draws = ranking.resampled(
         {mode: scores[mode].to_numpy() for mode in recipe.modes if mode in scores}, alone.to_numpy()
     )
-    found = sharing.found_paths(seeds, done)
-    retrained = run(sharing.found_specs(recipe, found))
-    accuracy = {key: jobs.accuracy_of(outcome) for key, outcome in retrained.items()}
-    frame = modes[modes["mode"].isin(PRINTED)].rename(columns={"mode": "method"})
-    frame["top1_pct"] = [accuracy.get(key, np.nan) for key in zip(frame["method"], frame["seed"])]
-    frame = frame[["method", "seed", *ranking.STATISTICS, "top1_pct", "note"]].reset_index(drop=True)
-    printed = draws[draws["name"].isin(PRINTED)].rename(columns={"name": "method"})
-    frame.attrs["extra"] = {
+    return {
         "modes": modes,
         "repeatability": ranking.repeatability(alone.to_numpy()),
         "intervals": ranking.intervals(draws),
         "differences": _differences(modes, draws),
-        "draws": printed,
+        "draws": draws,
         "points": points,
-        "found": pd.DataFrame({**row, "path": "-".join(row["path"])} for row in found),
-        "examples": jobs.answers_frame(
-            ({"method": mode}, seed, "top1_pct", outcome, "top1_pct") for (mode, seed), outcome in retrained.items()
-        ),
     }
-    return frame
 
 
 def _points(recipe, seeds, done) -> pd.DataFrame:
@@ -161,6 +186,8 @@ def _points(recipe, seeds, done) -> pd.DataFrame:
 def _modes(recipe, seeds, done, points, alone, scores) -> pd.DataFrame:
     """One row per way of sharing and seed."""
     columns, unknown = {key: column.to_numpy() for key, column in scores.items()}, np.full(len(alone), np.nan)
+    dead = sum((done[path, seed].value or {}).get("outcome") == "dead" for path in recipe.ranked() for seed in seeds)
+    note = f"{len(alone)} paths ranked by loss" + (f"; {dead} trainings alone end at chance" if dead else "")
     rows = []
     for mode in recipe.modes:
         for seed in seeds:
@@ -177,7 +204,7 @@ def _modes(recipe, seeds, done, points, alone, scores) -> pd.DataFrame:
                     **{f"{name}_against_own": value for name, value in against_own.items()},
                     "params": value.get("params", np.nan),
                     "train_s": value.get("seconds", {}).get("train", np.nan),
-                    "note": f"{len(alone)} paths ranked by loss",
+                    "note": note,
                 }
             )
     return pd.DataFrame(rows)
@@ -211,7 +238,12 @@ def _differences(modes, draws) -> pd.DataFrame:
 def draw(ours):
     """Tau of every way of sharing with its interval and the ceiling; of what is computed the energy by layer."""
     if not is_computed(ours):
-        return [Drawing(_tau_by_mode(ours.attrs["extra"]), TAU_CAPTION, "tau")]
+        extra = ours.attrs["extra"]
+        with_conv = {name.removeprefix("conv_"): part for name, part in extra.items() if name.startswith("conv_")}
+        drawings = [Drawing(_tau_by_mode(extra), TAU_CAPTION, "tau")]
+        if with_conv:
+            drawings.append(Drawing(_tau_by_mode(with_conv), f"{TAU_CAPTION} {CONV_CAPTION}", "tau-conv"))
+        return drawings
     _, layers = traced("shiftaddnas_t0", 224)
     figure = layer_breakdown(
         {
@@ -231,6 +263,8 @@ TAU_CAPTION = (
     "Kendall tau between inherited and stand-alone loss by way of sharing weights: each supernet (circles), 95 % "
     "interval over paths and trainings (bars), and what one more training alone would reach (dashed)."
 )
+
+CONV_CAPTION = "Convolutions in place of adders on shortcuts that change the shape, in supernets and alone."
 
 
 def _tau_by_mode(extra):
@@ -253,6 +287,7 @@ def _tau_by_mode(extra):
     return figure
 
 
+COMPARED = ("modes", "repeatability", "intervals", "differences", "points")
 TABLE = Table(
     "Ranking, energy and latency with naive and with heterogeneous weight sharing",
     trained=trained,
@@ -262,7 +297,7 @@ TABLE = Table(
     seeds=recipes.SEEDS,
     scale=recipes.SCALE,
     layout="wide",
-    keeps=("modes", "repeatability", "intervals", "differences", "draws", "points", "found", "examples"),
+    keeps=(*COMPARED, *(f"conv_{name}" for name in COMPARED), "draws", "found", "examples"),
     models=("shiftaddnas_t0", "shiftaddnas_t1", "shiftaddnas_t1_rank2"),
     unit="supernet",
 )

@@ -132,6 +132,19 @@ def test_controls_start_the_last_norm_of_every_block_with_one_and_are_else_as_th
         HybridSupernet(RECIPE.space, sharing.MODES["T fitted"], **form_of(RECIPE.data), last_gamma=-1)
 
 
+def test_shortcuts_with_convolutions_are_a_control_of_their_own_with_its_own_truth():
+    study = recipes.RECIPES["study", "digits"]
+    part = study.with_conv_shortcuts()
+    assert set(part.modes) == set(recipes.CONTRASTS) >= {*sharing.PRINTED, "one factor", "T fitted"}
+    plain = sharing.supernet_specs(study, part.modes, [0])
+    for key, spec in sharing.supernet_specs(part, part.modes, [0]).items():
+        wanted = dataclasses.replace(plain[key].recipe, projection="conv", search=None)
+        assert spec.recipe == wanted and spec.identity != plain[key].identity
+    alone, ours = sharing.path_specs(study, [0]), sharing.path_specs(part, [0])
+    differing = {path for path, _ in ours if ours[path, 0].identity != alone[path, 0].identity}
+    assert differing == {path for path in study.ranked() if any(block[-1] == "+" for block in path)}
+
+
 def judged_by(splits, monkeypatch, module):
     """Networks that are judged get the loss 1 on held-out images, 2 on test and 3 on training images; no training.
 

@@ -19,9 +19,12 @@ NOISE = {"T fitted": 0.1, "one factor": 100.0}
 
 def run(specs):
     """Losses are a path's quality and noise; a training alone has as much noise as there is quality."""
-    quality = dict(zip(RECIPE.ranked(), np.random.default_rng(0).normal(size=RECIPE.paths)))
+    plain = dict(zip(RECIPE.ranked(), np.random.default_rng(0).normal(size=RECIPE.paths)))
     done = {}
-    for (name, seed), spec in specs.items():
+    for (asked, seed), spec in specs.items():
+        with_conv = asked[0] == "conv"
+        name = asked[1] if with_conv else asked
+        quality = {path: -each for path, each in plain.items()} if with_conv else plain  # other shortcuts, other order
         draw = np.random.default_rng([seed, sum(map(ord, "".join(name)))])
         if name in MODES:
             losses = {path: each + NOISE.get(name, 1.0) * draw.normal() for path, each in quality.items()}
@@ -29,7 +32,7 @@ def run(specs):
             value = {"outcome": "done", "scores": scores, "seconds": {"train": 1.0}}
         else:
             value = {"outcome": "done", "loss": quality[name] + draw.normal(), "top1_pct": 50.0}
-        done[name, seed] = Outcome(spec, "done", value, {})
+        done[asked, seed] = Outcome(spec, "done", value, {})
     return done
 
 
@@ -46,6 +49,17 @@ def test_what_t_adds_is_told_with_an_interval_beside_its_control(frame):
     assert clear["low"] > 0 and none["low"] < 0 < none["high"]
     tau = frame.attrs["extra"]["modes"].groupby("mode")["kendall_tau"].mean()
     assert clear["difference"] == pytest.approx(tau["T fitted"] - tau["one factor"])
+
+
+def test_convolutions_on_shortcuts_are_compared_with_their_own_trainings(frame):
+    extra = frame.attrs["extra"]
+    assert {name.removeprefix("conv_") for name in extra if name.startswith("conv_")} == set(t06.COMPARED)
+    assert list(dict.fromkeys(extra["conv_modes"]["mode"])) == list(RECIPE.conv_shortcuts)
+    loss = {name: extra[name].query("mode == 'T fitted' and seed == 0")["loss"] for name in ("points", "conv_points")}
+    assert np.corrcoef(*loss.values())[0, 1] < 0
+    tau = {name: extra[name].groupby("mode")["kendall_tau"].mean()["T fitted"] for name in ("modes", "conv_modes")}
+    assert min(tau.values()) > 0.3
+    assert set(extra["conv_differences"]["mode"]) == set(t06.CONTROLS)
 
 
 def test_a_supernet_is_compared_with_single_trainings_as_their_ceiling_is(frame):
@@ -77,9 +91,11 @@ def test_every_way_of_sharing_has_tau_with_an_interval_and_all_have_one_ceiling(
     assert (spans["low"] < taus).all() and (taus < spans["high"]).all()
     shown = frame.copy()
     shown.attrs = frame.attrs | {"dataset": "digits"}
-    (drawing,) = t06.draw(shown)
+    drawing, with_conv = t06.draw(shown)
     marked = [text.get_text() for text in drawing.figure.axes[0].get_yticklabels()]
     assert marked == list(reversed(MODES))
+    marked = [text.get_text() for text in with_conv.figure.axes[0].get_yticklabels()]
+    assert marked == list(reversed(RECIPE.conv_shortcuts)) and "Convolutions in place of adders" in with_conv.caption
 
 
 def test_what_the_printed_ways_search_out_is_trained_alone():
