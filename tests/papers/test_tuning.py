@@ -42,7 +42,8 @@ def test_networks_of_a_kind_choose_one_setting_with_the_best_mean():
 @pytest.mark.parametrize("path", sorted((results_root() / "tuning").glob("*.csv")), ids=lambda p: p.stem)
 def test_recipes_hold_what_the_record_chose(path):
     paper, dataset = path.stem.split("-", 1)
-    where = {"shiftaddnas_networks": "shiftaddnas.networks"}.get(paper, f"{paper}.recipes")
+    named = {"shiftaddnas_networks": "shiftaddnas.networks", "shiftaddnas_fbnet": "shiftaddnas.fbnet_space"}
+    where = named.get(paper, f"{paper}.recipes")
     tuned_by_dataset = importlib.import_module(f"repro.papers.{where}").TUNED
     tuned, stored = tuning.kept_tuning(path)
     assert tuning.best_settings(tuned) == tuned_by_dataset[dataset] == stored["chosen"]
@@ -62,7 +63,8 @@ def test_a_flipped_byte_of_a_tuning_record_shows(tmp_path, monkeypatch, suffix):
 
 def test_every_tuning_of_a_paper_is_known_by_name():
     names = tuning.tuned_papers()
-    assert set(names) == {"acghostnet", "autoshiftnet", "shiftaddaug", "shiftaddnas", "shiftaddnas_networks"}
+    parts = {"shiftaddnas_fbnet", "shiftaddnas_networks"}
+    assert set(names) == {"acghostnet", "autoshiftnet", "shiftaddaug", "shiftaddnas"} | parts
     assert all(tuning.tuning_of(name, "glyphs" if name == "shiftaddaug" else "digits").candidates() for name in names)
 
 
