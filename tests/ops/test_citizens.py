@@ -325,7 +325,7 @@ def test_exported_onnx_networks_compute_the_same(op, options, tmp_path):
 
 
 def test_an_exported_adder_subtracts_and_an_exported_shift_multiplies_by_powers_of_two(tmp_path):
-    """What the graph is made of: no adder layer becomes a convolution, shift weights are rounded where they are used."""
+    """No adder layer becomes a convolution in the graph; shift weights are rounded where they are used."""
     import onnx
 
     adder, shift = AdderConv2d(2, 3, 3, padding=1, bias=False), ShiftConv2d(2, 3, 3, weight_bits=5, bias=False)
