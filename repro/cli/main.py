@@ -280,8 +280,11 @@ def status(
         say(f"[red]The board of tables and figures cannot be made: {escape(str(error))}[/red]")
         raise typer.Exit(1) from error
     if update:
+        from repro.report.records import drop_unused_answers
+
         write_reference()
         update_readme()
+        drop_unused_answers()
 
 
 def _print_runs(known) -> None:

@@ -14,10 +14,14 @@ def verify(
     preset: Annotated[str, typer.Option(help="Preset of the record; empty for the one on the board.")] = "",
     dataset: Annotated[str, typer.Option(help="Data set of the record; empty for the one on the board.")] = "",
     runs: Annotated[int, typer.Option(help="Runs of each kind, from the shortest to the longest.")] = 3,
+    fresh: Annotated[bool, typer.Option(help="Repeat what today's code has finished already, too.")] = True,
     engine: Annotated[str, typer.Option(help="Where training runs: local, ray or torchrun.")] = "local",
     reference: Annotated[bool, typer.Option("--reference", help="Note beside the records what gave the same.")] = False,
 ) -> None:
-    """Repeat a few runs of a record and compare their answers, example by example; fails if they differ."""
+    """Repeat a few runs of a record and compare what they find, answer by answer; fails if anything differs.
+
+    Noted with --reference, the runs behind the record count as today's: `repro table` makes the table of them.
+    """
     from repro.cli.text import print_frame, say
     from repro.papers import check_request
     from repro.papers.verify import note
@@ -26,7 +30,7 @@ def verify(
     check_request(preset or "quick", dataset)
     check_int("runs", runs, minimum=1)
     which = {"preset": preset or None, "dataset": dataset or None}
-    found = repeat(name, count=runs, engine=engine, **which)
+    found = repeat(name, count=runs, fresh=fresh, engine=engine, **which)
     print_frame(found.round({"seconds": 1, "agree_pct": 2}))
     about = found.attrs
     say(f"Compared with {about['record']}, made at {about['revision']} on {about['device']}.")

@@ -24,7 +24,7 @@ from repro.datasets import REGISTRY, load
 from repro.errors import MissingDataError, check_int, check_number
 from repro.papers.data import IMAGENET, DataRecipe
 from repro.papers.registry import entry
-from repro.runs import Engine, RunContext, RunSpec, find_status
+from repro.runs import Engine, Outcome, RunContext, RunSpec, find_status
 from repro.train.data import steps_per_epoch
 from repro.train.imagefolder import ImageFolder
 from repro.train.text import TokenPairs
@@ -42,8 +42,22 @@ class _Planned(BaseException):
 
 
 class _Plan(Engine):
-    def _do(self, specs: Sequence[RunSpec]):
-        raise _Planned(specs)
+    """Ends a table at the first runs whose outcomes `known` does not give."""
+
+    def __init__(self, known: Callable[[RunSpec], Outcome | None] | None = None) -> None:
+        super().__init__()
+        self._known, self._asked = known, []
+
+    def _do(self, specs: Sequence[RunSpec]) -> list[Outcome]:
+        self._asked += specs
+        outcomes = [self._known(spec) for spec in specs] if self._known else [None]
+        if None in outcomes:
+            raise _Planned(self._asked)
+        return outcomes
+
+    @property
+    def asked(self) -> list[RunSpec]:
+        return self._asked
 
 
 class _Enough(BaseException):
@@ -65,18 +79,29 @@ class _Watch(RunContext):
 
 
 def planned(
-    table_id: str, preset: str, dataset: str | None = None, seeds: Iterable[int] | None = None
+    table_id: str,
+    preset: str,
+    dataset: str | None = None,
+    seeds: Iterable[int] | None = None,
+    *,
+    known: Callable[[RunSpec], Outcome | None] | None = None,
 ) -> list[RunSpec]:
-    """The runs that a table asks for first, finished or not. Raises: InputError, MissingDataError as `run_table`."""
+    """The runs that a table asks for first, finished or not. Raises: InputError, MissingDataError as `run_table`.
+
+    Args:
+        known: gives the outcome of a run if there is one; where it has those of all first ones, the runs that follow
+            from them are planned, too, and so on.
+    """
     table = entry(table_id)
     if table.trained is None:
         return []
     recipe, _ = table.recipe(table_id, preset, dataset)
+    plan = _Plan(known)
     try:
-        table.trained(recipe, list(table.seeds[preset] if seeds is None else seeds), _Plan())
+        table.trained(recipe, list(table.seeds[preset] if seeds is None else seeds), plan)
     except _Planned as stage:
         return stage.specs
-    return []
+    return plan.asked
 
 
 def _shortened(recipe: Any) -> tuple[Any, float]:

@@ -1,13 +1,16 @@
-"""Repeat a few runs of a stored record with today's code, and compare what they answer with what the record holds.
+"""Repeat a few runs of a stored record with today's code, and compare what they find with what they found before.
 
 A record says which code made it. Code that has changed since need not compute anything else: where repeated runs of
-every kind behind a record give the very answers that it holds, it counts as verified (`repro.report.freshness`). On
-another processor sums are rounded in another way, so answers may differ; how many agree is told.
+every kind behind a record give the very same, it counts as verified (`repro.report.freshness`), and the table can be
+made again of the runs behind it (`repro.papers.earlier`). On another processor sums are rounded in another way, so
+answers may differ; how many agree is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +18,16 @@ import pandas as pd
 
 from repro import runs
 from repro.errors import InputError, check_int
+from repro.papers.earlier import run_behind
 from repro.papers.forecast import planned
 from repro.papers.kinds import code_of, label_of
 from repro.papers.regenerate import COMPUTED, TRAINED
 from repro.report.examples import unpack
 from repro.report.records import Record, latest, note_verified
-from repro.runs import Outcome, RunSpec, provenance
+from repro.runs import Outcome, RunSpec, load_result, provenance
+from repro.runs.executor import outcome_of
 
-COLUMNS = ("label", "seed", "seconds", "state", "answers", "agree_pct", "same")
+COLUMNS = ("label", "seed", "seconds", "state", "with", "answers", "agree_pct", "same")
 
 
 def verify(
@@ -31,22 +36,26 @@ def verify(
     preset: str | None = None,
     dataset: str | None = None,
     count: int = 3,
+    fresh: bool = True,
     engine: str = "local",
     workers: int | None = None,
 ) -> pd.DataFrame:
     """Repeat runs of a record from nothing, and compare.
 
-    Only runs that a table asks for first can be repeated: what follows from a search would need the whole search.
+    Where the store still holds the very run that the record was made of, all that it found is compared, whatever kind
+    of run it is; seconds are not. Otherwise its answers are looked up among those of the record. Runs that follow from
+    a search can be repeated where the store holds what the search found.
 
     Args:
         preset, dataset: which record of the table (default: the one that the board shows).
         count: runs of each kind; of its recipes in the order of their time, evenly spaced from the shortest.
-    Returns: one row per run that answers anything or failed: label (kind and families), seed, seconds, state, answers
-        (how many are compared), agree_pct (their share that is as in the record, NaN where it cannot be said), same
-        (whether a row of the record with the run's seed has just these answers; of top-1, since nearly every image may
-        be among the first five). `attrs`: record, missing (labels of the record without a run that could be compared),
-        revision and device of the record.
-    Raises: InputError where there is no such record, or none with packed answers.
+        fresh: False takes runs that today's code has finished already, for another record for example.
+    Returns: one row per run that could be compared or failed: label (kind and families), seed, seconds, state, with
+        ("run" or "answers"), answers (how many examples there are), agree_pct (share of them answered as before, NaN
+        where it cannot be said), same (whether all that is compared is equal; answers are those of top-1 and of the
+        run's seed, since nearly every image may be among the first five). `attrs`: record, missing (labels of the
+        record without a run that could be compared), revision and device of the record.
+    Raises: InputError where there is no such record, or nothing to compare with.
     """
     check_int("count", count, minimum=1)
     record = latest(table_id, preset, dataset)
@@ -54,14 +63,18 @@ def verify(
     if record is None or not isinstance(code, Mapping) or COMPUTED in code:
         which = " ".join(filter(None, [preset, dataset])) or "any preset"
         raise InputError(f"table_id={table_id!r} is not allowed; it has no record of trainings at {which}.")
-    known = _answers_of(record)
-    if known.empty:
-        raise InputError(f"table_id={table_id!r} is not allowed; its record holds no answers to compare with.")
-    chosen = choose(planned(table_id, record.preset, record.dataset, record.provenance["seeds"]), record, count)
-    run = runs.engine(engine, workers=workers, fresh=True, known=record.provenance.get("run_seconds", {}))
+    answers, behind = _answers_of(record), functools.partial(run_behind, record)
+    about = (table_id, record.preset, record.dataset, record.provenance["seeds"])
+    chosen = choose(planned(*about, known=functools.partial(_outcome_behind, behind)), record, count)
+    if answers.empty and not any(map(behind, chosen)):
+        raise InputError(
+            f"table_id={table_id!r} is not allowed; its record holds no answers to compare with, and the store none of "
+            "its runs."
+        )
+    run = runs.engine(engine, workers=workers, fresh=fresh, known=record.provenance.get("run_seconds", {}))
     done = run(dict(enumerate(chosen)))
-    rows = [_compared(outcome, known) for outcome in done.values()]
-    frame = pd.DataFrame([row for row in rows if row["answers"] or row["state"] != "done"], columns=COLUMNS)
+    rows = [_compared(outcome, answers, behind(outcome.spec)) for outcome in done.values()]
+    frame = pd.DataFrame([row for row in rows if row["with"] or row["state"] != "done"], columns=COLUMNS)
     seen = set(frame["label"])
     frame.attrs = {
         "record": record.name,
@@ -70,6 +83,12 @@ def verify(
         "revision": record.provenance["git_revision"],
     }
     return frame
+
+
+def _outcome_behind(behind: Callable[[RunSpec], dict | None], spec: RunSpec) -> Outcome | None:
+    """What is known of a run: what the record was made of, else what today's code has finished."""
+    result = behind(spec) or load_result(spec)
+    return None if result is None else outcome_of(spec, "result", result, reused=True)
 
 
 def choose(specs: Sequence[RunSpec], record: Record, count: int) -> list[RunSpec]:
@@ -111,22 +130,45 @@ def _answers_of(record: Record) -> pd.DataFrame:
     return frame[frame["correct"] != ""]
 
 
-def _compared(outcome: Outcome, known: pd.DataFrame) -> dict[str, Any]:
+def _compared(outcome: Outcome, answers: pd.DataFrame, before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Row of a repeated run; `before` is the stored run that the record was made of, if it is still there."""
     value = outcome.value if isinstance(outcome.value, Mapping) else {}
-    mine, examples = value.get("correct", {}).get("top1_pct", ""), int(value.get("examples", 0))
-    theirs = known.loc[(known["seed"] == outcome.spec.seed) & (known["examples"] == examples), "correct"]
+    mine, examples = _top1(value), int(value.get("examples", 0))
+    if before is not None:
+        theirs = [_top1(before["value"])]
+        same = _found(before["value"]).items() <= _found(value).items()
+    else:
+        theirs = answers.loc[(answers["seed"] == outcome.spec.seed) & (answers["examples"] == examples), "correct"]
+        same = bool(mine) and mine in set(theirs)
     return {
         "label": label_of(outcome.spec),
         "seed": outcome.spec.seed,
         "seconds": outcome.provenance.get("wall_s", float("nan")),
         "state": outcome.state if outcome.ok else f"{outcome.state}: {outcome.message}",
+        "with": "run" if before is not None else "answers" if mine else "",
         "answers": examples if mine else 0,
         "agree_pct": _agreement(mine, theirs, examples) if mine else float("nan"),
-        "same": bool(mine) and mine in set(theirs),
+        "same": outcome.ok and same,
     }
+
+
+def _top1(value: Mapping[str, Any]) -> str:
+    return value.get("correct", {}).get("top1_pct", "")
+
+
+def _found(value: Any) -> dict[str, str]:
+    """All that a run found, but the seconds it took: each entry of its value, as text."""
+    return {name: json.dumps(_timeless(part), sort_keys=True) for name, part in value.items() if name != "seconds"}
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _timeless(part) for name, part in value.items() if name != "seconds"}
+    return [_timeless(part) for part in value] if isinstance(value, list) else value
 
 
 def _agreement(mine: str, theirs: Iterable[str], examples: int) -> float:
     """Largest share of a run's right and wrong answers that one of others has, too, in percent; NaN without others."""
     own = unpack(mine, examples)
-    return max((100 * float((own == unpack(text, examples)).mean()) for text in theirs), default=float("nan"))
+    shares = (100 * float((own == unpack(text, examples)).mean()) for text in theirs if text)
+    return max(shares, default=float("nan"))

@@ -198,10 +198,10 @@ def weights_of(
         if not outcome.ok:
             why = f"{outcome.state}, {outcome.message}"
             print(f"No weights of a run of kind {outcome.spec.kind}: {why}", file=sys.stderr)
-        elif RunContext(outcome.spec.folder).weights.is_file():
+        elif RunContext(outcome.folder).weights.is_file():
             holding.append((name, outcome))
     for name, outcome in _named(holding).items():
-        kept = RunContext(outcome.spec.folder).weights
+        kept = RunContext(outcome.folder).weights
         network, about = read_card(kept)
         words = (table_id, name, chosen, f"seed{seed}" if seed else "")
         target = folder / f"{'-'.join(filter(None, words))}.safetensors"

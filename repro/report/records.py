@@ -20,8 +20,9 @@ from typing import Any
 
 import pandas as pd
 
-from repro.errors import InputError, check_choice
+from repro.errors import DamagedError, InputError, check_choice
 from repro.paths import json_object, records_root, results_root, sealed_json, unsealed_json, write_text
+from repro.report import answers
 from repro.report.conform import conform
 from repro.report.published import figure_ids, table_ids
 
@@ -151,7 +152,8 @@ def save_record(
     path = _folder(records_root(), table_id) / f"{known['preset']}-{known['dataset']}.csv"
     if table_id in table_ids():
         conform(table_id, frame)
-    text, more = _csv(frame), {name: _csv(part) for name, part in (extra or {}).items()}
+    parts = {name: answers.put_away(part, path.parent.parent) for name, part in (extra or {}).items()}
+    text, more = _csv(frame), {name: _csv(part) for name, part in parts.items()}
     document = {"table_id": table_id, "sha256": _digest(text), "provenance": known}
     document["provenance_sha256"] = _digest(_plain(known))
     document["extra_sha256"] = {name: _digest(part) for name, part in more.items()}
@@ -189,7 +191,10 @@ def read_record(path: Path) -> Record:
     if any(known != _digest(part) for part, known in texts.values()):
         raise InputError(f"result record {name} does not fit its CSV (one was edited or lost); run the table again.")
     provenance = _check_provenance(provenance, name)
-    frames = {extra: _frame(part) for extra, (part, _) in texts.items()}
+    try:
+        frames = {extra: answers.fetched(_frame(part), path.parent.parent) for extra, (part, _) in texts.items()}
+    except (DamagedError, OSError) as error:
+        raise InputError(f"result record {name} cannot be read ({error}); run the table again.") from error
     frame = frames.pop("")
     frame.attrs = {"table_id": table_id, "preset": provenance["preset"], "dataset": provenance["dataset"]}
     frame.attrs |= {"provenance": provenance, "stands_for": provenance.get("stands_for", {}), "extra": frames}
@@ -214,6 +219,15 @@ def load_records(table_id: str, root: Path | None = None) -> list[Record]:
         except InputError as error:
             warnings.warn(str(error), RuntimeWarning, stacklevel=2)
     return sorted(records, key=lambda record: (PRESETS.index(record.preset), record.dataset))
+
+
+def drop_unused_answers(root: Path | None = None) -> int:
+    """Remove packed answers (`repro.report.answers`) that no record names any more; returns how many they were.
+
+    `root` as in `load_records`.
+    """
+    root = results_root() if root is None else Path(root)
+    return answers.prune(root, (_frame(path.read_text(encoding="utf-8")) for path in sorted(root.glob("*/*-*.*.csv"))))
 
 
 ARCHITECTURE = "architecture"

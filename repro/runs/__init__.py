@@ -10,7 +10,7 @@ from repro.runs.executor import Outcome, forecast_s, run_many
 from repro.runs.index import scan
 from repro.runs.provenance import provenance
 from repro.runs.spec import RunSpec, agrees
-from repro.runs.store import RunContext, RunStatus, execute, find_status, load_result
+from repro.runs.store import RunContext, RunStatus, earlier_results, execute, find_status, load_result
 
 __all__ = [
     "Engine",
@@ -20,6 +20,7 @@ __all__ = [
     "RunStatus",
     "agrees",
     "code_fingerprint",
+    "earlier_results",
     "engine",
     "execute",
     "find_status",

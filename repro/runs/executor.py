@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -57,6 +58,12 @@ class Outcome:
     @property
     def ok(self) -> bool:
         return self.state in ("done", "diverged")
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lies: under the code that finished it."""
+        code = self.provenance.get("code", self.spec.code)
+        return self.spec.folder.with_name(f"{self.spec.identity}-{code}")
 
 
 def default_workers(threads: int = 1) -> int:

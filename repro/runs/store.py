@@ -163,6 +163,19 @@ def load_result(spec: RunSpec, *, locked: bool = False) -> dict | None:
         return None
 
 
+def earlier_results(spec: RunSpec) -> list[dict]:
+    """Records of finished runs of the same recipe, seed and data by other code than today's, oldest first.
+
+    Nothing is set aside: what is damaged, or was made with other defaults, is left out.
+    """
+    own, found = spec.folder, []
+    for path in own.parent.glob(f"{spec.identity}-????????????/result.json"):
+        result, word, _ = _trouble(path.parent, spec) if path.parent != own else (None, "", "")
+        if result is not None and not word:
+            found.append(result)
+    return sorted(found, key=lambda result: str(result["provenance"].get("date", "")))
+
+
 def is_locked(folder: Path) -> bool:
     """Whether a process is working on the folder."""
     if not (folder / LOCK).exists():

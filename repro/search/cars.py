@@ -27,7 +27,7 @@ from repro.search.record import Candidate, Generation, as_plain, from_plain, wri
 from repro.search.space import SearchSpace
 from repro.search.supernet import Path, SinglePathSupernet
 from repro.search.warmup import GroupOutcome, Warmup, groups_present, path_sampler, separate_warmup
-from repro.train.data import TensorData, generator_for, prepare
+from repro.train.data import TensorData, generator_for, prepare, seen_by
 from repro.train.loop import DIVERGED, FINISHED, STOPPED, Divergence, Trainer
 from repro.train.recipe import TrainRecipe
 
@@ -152,6 +152,7 @@ class Search:
         if recipe.evaluate_images is not None:
             self.held_out = self.held_out.take(slice(0, recipe.evaluate_images))
         self.trainer = Trainer(supernet, recipe.train, examples=len(self.train), seed=seed)
+        self._seen = {} if folder is None else seen_by(self.train)
         self.result = SearchResult()
         self._energies: dict[Path, float] = {}
 
@@ -306,7 +307,7 @@ class Search:
     # --- files -------------------------------------------------------------------------------------------------------
 
     def _identity(self) -> dict:
-        return {"recipe": asdict(self.recipe), "space": self.space.blocks}
+        return {"recipe": asdict(self.recipe), "space": self.space.blocks, **self._seen}
 
     def _save(self, generation: Generation | None) -> None:
         if self.folder is None:

@@ -11,7 +11,7 @@ from repro.search.inherit import evaluate_paths, sampled_epoch
 from repro.search.space import SearchSpace
 from repro.search.supernet import SinglePathSupernet
 from repro.search.warmup import GroupOutcome, Warmup, groups_present, path_sampler, separate_warmup
-from repro.train.data import prepare
+from repro.train.data import prepare, seen_by
 from repro.train.loop import DIVERGED, FINISHED, Divergence, Trainer
 from repro.train.recipe import TrainRecipe
 
@@ -85,7 +85,7 @@ def train_supernet(
     train, held_out = prepare(train_data, device), prepare(held_out, device)
     total = recipe.train.epochs
     trainer = Trainer(supernet, recipe.train, examples=len(train), seed=seed)
-    identity = {"recipe": asdict(recipe)}
+    identity = {} if checkpoint is None else {"recipe": asdict(recipe), **seen_by(train)}
     history = SupernetHistory(**trainer.resume(checkpoint, identity))
 
     def finished(row: dict) -> None:

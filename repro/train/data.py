@@ -54,6 +54,11 @@ class TensorData:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of images, labels and how images become inputs."""
+        return digest_of(self.images, self.labels, self.inputs(slice(0, 1)))
+
     def take(self, index: torch.Tensor | slice) -> TensorData:
         """The examples at `index`."""
         return replace(self, images=self.images[index], labels=self.labels[index])
@@ -109,6 +114,23 @@ def prepare(data, device: torch.device | str = "cpu"):
         raise InputError("labels hold numbers that are not whole; a label is the number of a class.")
     labels = labels.long()
     return TensorData(images.to(device), labels.to(device), getattr(data, "normalize", None))
+
+
+def digest_of(*tensors: torch.Tensor) -> str:
+    """SHA-256 of values, dtypes and shapes."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().cpu().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def seen_by(data) -> dict[str, str]:
+    """What a training that continues from a checkpoint must have in common with it, of its data: the set of images.
+
+    Data of a class that has no `digest` say nothing.
+    """
+    return {"set of images": data.digest} if hasattr(data, "digest") else {}
 
 
 def mixed_seed(*parts: object) -> int:

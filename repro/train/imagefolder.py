@@ -7,6 +7,7 @@ not depend on the number of threads or processes; a process decodes its own shar
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections import deque
@@ -85,6 +86,13 @@ class ImageFolder:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the files' names below their split, in order, their labels, and how they become inputs."""
+        names = ["/".join(file.parts[-2:]) for file in self.files]
+        about = (names, self.labels.tolist(), self.size, self.scale, self.flip)
+        return hashlib.sha256(repr(about).encode()).hexdigest()
 
     def take(self, index: torch.Tensor | slice) -> ImageFolder:
         """The images at `index`, classes unchanged."""

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from repro.errors import DamagedError, InputError, check_int
 from repro.paths import set_aside
 from repro.train.checkpoint import load_checkpoint, save_checkpoint
-from repro.train.data import WHOLE, Batch, TensorData, generator_for, mixed_seed, prepare, steps_per_epoch
+from repro.train.data import WHOLE, Batch, TensorData, generator_for, mixed_seed, prepare, seen_by, steps_per_epoch
 from repro.train.diagnose import first_bad_gradient, first_bad_output
 from repro.train.evaluate import evaluate
 from repro.train.recipe import TrainRecipe, input_transform, learning_rate, make_optimizer
@@ -301,7 +301,8 @@ def fit(
     trainer = trainer_class(model, recipe, examples=len(train), seed=seed)
     if test is not None and len(test):
         trainer.highest_label = highest_label(test)
-    history = History(**trainer.resume(checkpoint, _identity(trainer)))
+    identity = {} if checkpoint is None else {"recipe": recipe.as_dict(), **seen_by(train)}
+    history = History(**trainer.resume(checkpoint, identity))
     for epoch in range(len(history.rows), recipe.epochs):
         if history.outcome != FINISHED:
             break
@@ -316,7 +317,7 @@ def fit(
             row |= {"test_loss": metrics["loss"], "test_accuracy_pct": metrics["accuracy_pct"]}
         history.rows.append(row)
         if checkpoint is not None:
-            trainer.save(checkpoint, _identity(trainer), rows=history.rows)
+            trainer.save(checkpoint, identity, rows=history.rows)
         stop = on_epoch is not None and on_epoch(row) is False
         if (stop or epoch + 1 == stop_after) and not last:
             history.outcome, history.detail = STOPPED, f"after epoch {epoch + 1} of {recipe.epochs}"
@@ -332,7 +333,3 @@ def _check_dtype(model: nn.Module, data) -> None:
         raise InputError(
             f"images are {data.images.dtype}, but the network's weights are {dtype}; give images.to({dtype})."
         )
-
-
-def _identity(trainer: Trainer) -> dict:
-    return {"recipe": trainer.recipe.as_dict()}

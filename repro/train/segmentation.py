@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from repro.datasets.transforms import Compose
 from repro.errors import InputError, check_int, check_number
-from repro.train.data import WHOLE, Batch, steps_per_epoch
+from repro.train.data import WHOLE, Batch, digest_of, steps_per_epoch
 from repro.train.diagnose import first_bad_output
 from repro.train.distributed import over_processes
 from repro.train.evaluate import evaluating
@@ -142,6 +142,11 @@ class MaskData:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of images, masks and how images become inputs."""
+        return digest_of(self.images, self.masks, self.as_inputs(self.images[:1]))
 
     def take(self, index: Tensor | slice) -> MaskData:
         """The examples at `index`."""

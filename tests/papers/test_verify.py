@@ -1,6 +1,7 @@
 """Records are repeated with today's code: what is chosen, and that a wrong answer is told from the same one."""
 
 import dataclasses
+import shutil
 import sys
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 
 from repro.cli import main as command_line
 from repro.errors import InputError
-from repro.papers import keep, run_table
+from repro.papers import earlier, keep, run_table
 from repro.papers import verify as verifying
-from repro.paths import results_root
+from repro.papers.forecast import planned
+from repro.paths import results_root, sealed_json, unsealed_json, write_text
 from repro.report import load_records
 from repro.report.examples import pack
 from repro.report.records import Record, verified
@@ -120,7 +122,7 @@ def test_other_answers_are_counted_and_fail(elsewhere, monkeypatch, capsys):
 def test_answers_count_of_top_1_and_of_the_same_seed_only():
     def compared(top1, seed=0):
         value = {"examples": 16, "correct": {"top1_pct": pack(top1), "top5_pct": pack([1] * 16)}}
-        return verifying._compared(Outcome(spec((1,), seed), "done", value), verifying._answers_of(record))
+        return verifying._compared(Outcome(spec((1,), seed), "done", value), verifying._answers_of(record), None)
 
     right = [1, 0] * 8
     rows = [(0, 16, pack(right)), (0, 16, pack([1] * 16)), (1, 16, pack([0] * 16)), (0, 8, pack([1] * 8)), (0, 16, "")]
@@ -130,6 +132,70 @@ def test_answers_count_of_top_1_and_of_the_same_seed_only():
     assert not other["same"] and other["agree_pct"] == 100 * 15 / 16
     assert not compared(right, seed=1)["same"] and compared(right, seed=1)["agree_pct"] == 50
     assert np.isnan(compared(right, seed=2)["agree_pct"]) and verifying._answers_of(record_of({})).empty
+
+
+@pytest.fixture
+def aged(stored, tmp_path, monkeypatch):
+    """The runs of the record, as if code before today's had made them; where they lie."""
+    root = tmp_path / "runs"
+    shutil.copytree(stored / "runs", root)
+    monkeypatch.setenv("REPRO_RUNS", str(root))
+    monkeypatch.setenv("REPRO_RESULTS", str(stored / "results"))
+    for module in (verifying, earlier):
+        monkeypatch.setattr(module, "code_of", lambda label: "0123456789ab")
+    for folder in [path.parent for path in root.glob("network/*/result.json")]:
+        relabel(folder, code=BEFORE)
+        folder.rename(folder.with_name(f"{folder.name.partition('-')[0]}-{BEFORE}"))
+    yield root
+    (results_root() / "verified.json").unlink(missing_ok=True)
+
+
+BEFORE = "aaaaaaaaaaaa"
+
+
+def relabel(folder, value=None, **provenance):
+    """Change a stored run's value or provenance, and seal it again."""
+    result = unsealed_json(folder / "result.json")
+    result["value"] |= value or {}
+    result["provenance"] |= provenance
+    write_text(folder / "result.json", sealed_json(result))
+
+
+def test_all_that_a_stored_run_found_is_compared(aged):
+    (row,) = verifying.verify(TABLE, preset="smoke", count=1).to_dict("records")
+    assert row["with"] == "run" and row["same"] and row["agree_pct"] == 100
+    for folder in aged.glob(f"network/*-{BEFORE}"):
+        relabel(folder, {"seconds": {"train": 1.0}})
+    assert verifying.verify(TABLE, preset="smoke", count=1, fresh=False)["same"].all()  # seconds are no finding
+    for folder in aged.glob(f"network/*-{BEFORE}"):
+        relabel(folder, {"top5_pct": 1.5})
+    (row,) = verifying.verify(TABLE, preset="smoke", count=1, fresh=False).to_dict("records")
+    assert row["agree_pct"] == 100 and not row["same"]
+
+
+def test_a_table_takes_the_runs_behind_its_record_once_today_s_code_gave_the_same(aged, monkeypatch):
+    assert earlier.may_take(TABLE, "smoke", "digits") is None  # nothing was repeated yet
+    found = verifying.verify(TABLE, preset="smoke", count=1)
+    assert verifying.note(found, TABLE, "smoke") == ["network+ghostnet"]
+    for path in aged.glob("network/*/result.json"):
+        if BEFORE not in path.parent.name:
+            shutil.rmtree(path.parent)
+    (record,) = load_records(TABLE, results_root())
+    again = run_table(TABLE, preset="smoke", dataset="digits", progress=False)
+    assert {path.parent.name[-12:] for path in aged.glob("network/*/result.json")} == {BEFORE}  # none was run
+    about = again.attrs["provenance"]
+    assert about["code"]["network+ghostnet"] == record.provenance["code"]["network+ghostnet"] != "0123456789ab"
+    assert about["runs_of_earlier_code"] == about["runs"] and about["date"] > record.provenance["date"]
+    pd.testing.assert_frame_equal(again.reset_index(drop=True), record.frame.reset_index(drop=True), check_like=True)
+
+
+def test_runs_that_are_newer_than_the_record_are_not_behind_it(aged):
+    (record,) = load_records(TABLE, results_root())
+    (one, *_) = planned(TABLE, "smoke", "digits", record.provenance["seeds"])
+    assert earlier.run_behind(record, one)["provenance"]["code"] == BEFORE
+    for folder in aged.glob(f"network/*-{BEFORE}"):
+        relabel(folder, date="2999-01-01T00:00:00+00:00")
+    assert earlier.run_behind(record, one) is None
 
 
 def test_a_record_without_trainings_or_answers_is_refused(elsewhere):

@@ -96,6 +96,15 @@ def test_stopping_and_resuming_gives_the_same_search(tmp_path):
     assert [row["train_loss"] for row in resumed.rows] == [row["train_loss"] for row in whole.rows]
 
 
+def test_a_search_of_other_images_is_refused(tmp_path):
+    search(tmp_path).run(stop_after=1)
+    torch.manual_seed(0)
+    halves = split_half(load("digits", "train", limit=124))
+    supernet = two_layer_supernet("conv", width=2, in_channels=1)
+    with pytest.raises(InputError, match="was written with another set of images; give"):
+        Search(supernet, SPACE, *halves, energy, RECIPE, seed=0, folder=tmp_path).run()
+
+
 _CHILD = """
 import os, signal, sys, torch
 sys.path.insert(0, {root!r})

@@ -133,6 +133,11 @@ def test_a_checkpoint_of_another_recipe_is_refused(digits, tmp_path):
     train_supernet(supernet, space, *digits, SupernetRecipe(train=TRAIN), seed=0, checkpoint=tmp_path / "training")
     with pytest.raises(InputError, match="was written with another seed; give"):
         train_supernet(supernet, space, *digits, SupernetRecipe(train=TRAIN), seed=1, checkpoint=tmp_path / "training")
+    images, held_out = digits
+    swapped = prepare(images).take(torch.arange(len(images)).flip(0))
+    with pytest.raises(InputError, match="was written with another set of images; give"):
+        again = SupernetRecipe(train=TRAIN)
+        train_supernet(supernet, space, swapped, held_out, again, seed=0, checkpoint=tmp_path / "training")
 
 
 def test_divergence_names_step_layer_and_path(digits):

@@ -124,6 +124,18 @@ def test_checkpoints_of_another_run_are_refused(tmp_path):
         fit(other, stripes(32), None, RECIPE, seed=1, checkpoint=file)
 
 
+def test_a_checkpoint_of_other_images_is_refused(tmp_path):
+    file, seen = tmp_path / "run.pt", stripes(32)
+    fit(network(), seen, None, RECIPE, seed=1, checkpoint=file, stop_after=1)
+    swapped = seen.take(torch.arange(32).flip(0))
+    relabelled = dataclasses.replace(seen, labels=1 - seen.labels)
+    scaled = dataclasses.replace(seen, normalize=lambda images: 2 * images)
+    for other in (swapped, relabelled, scaled):
+        with pytest.raises(InputError, match="was written with another set of images; give"):
+            fit(network(), other, None, RECIPE, seed=1, checkpoint=file)
+    assert len(fit(network(), seen, None, RECIPE, seed=1, checkpoint=file).rows) == RECIPE.epochs
+
+
 class Command:
     """Unpickled, it would run a command; reading a checkpoint must not."""
 

@@ -128,6 +128,9 @@ def test_another_vocabulary_is_one_sentence_and_changes_nothing(tmp_path):
     other, model = dataclasses.replace(data, vocabularies=("a", "c")), network()
     with pytest.raises(InputError, match="checkpoint c was written with another target vocabulary"):
         fit_translation(model, other, None, RECIPE, seed=0, checkpoint=tmp_path / "c")
+    fewer = dataclasses.replace(data, source=data.source[1:], target=data.target[1:])
+    with pytest.raises(InputError, match="checkpoint c was written with another set of sentences"):
+        fit_translation(model, fewer, None, RECIPE, seed=0, checkpoint=tmp_path / "c")
     with pytest.raises(InputError, match="encoded with different vocabularies"):
         fit_translation(model, data, other, RECIPE, seed=0)
     assert torch.equal(model.classifier.weight, network().classifier.weight)

@@ -251,7 +251,7 @@ def supernet_of(outcome: Outcome) -> tuple[ElasticTransformer, TextSplits]:
     text = load_text(run.data)
     supernet = _supernet(run, text)
     try:
-        load_checkpoint(outcome.spec.folder / WEIGHTS, supernet)
+        load_checkpoint(outcome.folder / WEIGHTS, supernet)
     except FileNotFoundError:
         raise InputError(
             "the weights of this search's supernet are not in its run folder; repeat the search with --fresh."
