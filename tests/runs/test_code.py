@@ -262,10 +262,13 @@ def test_a_network_does_not_depend_on_families_that_it_does_not_name():
     assert "repro.models.build" in names and not names & {"repro.models.vgg", "repro.models.ghostnet", "repro.cpu"}
 
 
-MEANT = """ClassDef(name='A', bases=[], keywords=[], body=[FunctionDef(name='b', args=arguments(posonlyargs=[], \
-args=[arg(arg='self'), arg(arg='c')], kwonlyargs=[], kw_defaults=[], defaults=[]), body=[Return(value=\
-JoinedStr(values=[FormattedValue(value=Name(id='c', ctx=Load()), conversion=-1, format_spec=\
-JoinedStr(values=[Constant(value='<'), FormattedValue(value=Name(id='d', ctx=Load()), conversion=-1)]))]))], decorator_list=[])], decorator_list=[])"""
+MEANT = (
+    "ClassDef(name='A', bases=[], keywords=[], body=[FunctionDef(name='b', args=arguments(posonlyargs=[], "
+    "args=[arg(arg='self'), arg(arg='c')], kwonlyargs=[], kw_defaults=[], defaults=[]), "
+    "body=[Return(value=JoinedStr(values=[FormattedValue(value=Name(id='c', ctx=Load()), conversion=-1, "
+    "format_spec=JoinedStr(values=[Constant(value='<'), FormattedValue(value=Name(id='d', ctx=Load()), "
+    "conversion=-1)]))]))], decorator_list=[])], decorator_list=[])"
+)
 
 
 def test_a_definition_has_the_same_text_in_every_version_of_python(tmp_path):
