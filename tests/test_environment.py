@@ -71,7 +71,10 @@ def test_the_classifiers_promise_the_python_that_is_tested():
     project = tomllib.loads((repo_root() / "pyproject.toml").read_text())["project"]
     promised = [text.rpartition(" ")[2] for text in project["classifiers"] if "Language :: Python" in text]
     asked = yaml.safe_load((repo_root() / "environment.yml").read_text())["dependencies"]
-    assert promised == [str(text).removeprefix("python=") for text in asked if str(text).startswith("python=")]
+    (ours,) = [str(text).removeprefix("python=") for text in asked if str(text).startswith("python=")]
+    tried = re.findall(r"3\.\d+", re.search(r"for version in (.*); do", (repo_root() / ".ci/run").read_text())[1])
+    allowed = SpecifierSet(project["requires-python"])
+    assert promised == [ours, *tried] and all(version in allowed for version in promised)
 
 
 def test_a_hosted_notebook_gets_the_pins_and_this_package():

@@ -1,16 +1,20 @@
 """What the README shows works: its code runs, its commands exist, its board is the one that the records give."""
 
 import re
+import shlex
 import subprocess
 import tomllib
 
 import pytest
 import torch
+import typer
 import yaml
 
 import repro
+from repro.cli import main as command_line
 from repro.papers.status import board_is_current
 from repro.paths import repo_root
+from repro.site.texts import guides
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +35,45 @@ def test_the_code_example_runs_and_trains(readme):
     assert names["deployed"](images).shape == (4, 10) and names["deployed"][0].out_channels == 8
 
 
-def test_the_make_targets_that_it_names_exist(readme):
+@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", *guides()])
+def test_the_make_targets_that_it_names_exist(path):
     makefile = (repo_root() / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
-    named = set(re.findall(r"`make ([a-z-]+)", readme))
-    assert named and named <= targets, named - targets
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", (repo_root() / path).read_text(encoding="utf-8"), re.M))
+    assert named <= targets and (named or path != "README.md"), named - targets
+
+
+def shown_commands(text):
+    """Arguments of every `repro …` that a text shows, in its blocks and in its lines."""
+    blocks = re.findall(r"^ *```\w*\n(.*?)```", text, re.M | re.S)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    spans = re.findall(r"`([^`]+)`", re.sub(r"^ *```.*?```", "", text, flags=re.M | re.S))
+    for one in [*lines, *(" ".join(span.split()) for span in spans)]:
+        if found := re.match(r"(?:\S*python3? -m |torchrun .* -m |\S*/)?repro (?=[a-z-])([^#]*)", one.strip()):
+            yield shlex.split(found[1])
+
+
+@pytest.fixture(scope="module")
+def commands():
+    command_line._mount()
+    return typer.main.get_command(command_line.app)
+
+
+@pytest.mark.parametrize("path", ["README.md", "data/README.md", "CONTRIBUTING.md", *guides()])
+def test_the_commands_that_it_shows_are_understood(path, commands):
+    """Names and options are those of the command line; nothing is run."""
+    for words in shown_commands((repo_root() / path).read_text(encoding="utf-8")):
+        group, rest = commands, [word for word in words if word != "--help"]
+        while rest and hasattr(group, "resolve_command"):
+            context = typer.Context(group, info_name="repro")
+            _, group, rest = group.resolve_command(context, rest)
+        if rest:  # without any, a text only names it
+            group.make_context("repro", rest)
+
+
+def test_there_are_commands_to_understand(readme):
+    found = [words[0] for words in shown_commands(readme)]
+    assert {"forecast", "doctor", "tune", "table", "train", "weights", "events", "verify", "data"} <= set(found)
 
 
 def test_the_citation_names_the_papers_as_the_readme_does(readme):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from repro.errors import InputError, check_int, check_number
 
@@ -32,6 +33,8 @@ def forecast(
     if not devices:
         raise InputError(f"gpus={gpus!r} is not allowed; give whole numbers, for example '1 4 8'.")
     found = forecast(_ids(names, preset), preset, dataset=dataset or None)
+    for name, reason in found.attrs["missing"].items():
+        say(f"[yellow]{escape(f'{name} is left out: {reason}')}[/yellow]")
     if found.empty:
         say("Nothing is left to train: all first runs are finished, or nothing is trained for these.")
         return

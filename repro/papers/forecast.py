@@ -1,27 +1,33 @@
 """What tables will take, before they are run: trainings are measured here for a moment and added up.
 
 Of every run that a table asks for first, two short epochs are trained on this machine's device, with the run's own
-function, network and batch size; the second one's seconds, for as many images as the run has, times its epochs, are
-what the run takes. What a run does after its training (a search in a supernet, scoring) is not in it, nor are runs that
-follow from what the first ones find.
+function, network and batch size; the second one's seconds, for as many images or sentences as the run has, times its
+epochs, are what the run takes. What a run does after its training (a search in a supernet, scoring) is not in it, nor
+are runs that follow from what the first ones find.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from repro.datasets import REGISTRY, load
-from repro.errors import check_int, check_number
+from repro.errors import MissingDataError, check_int, check_number
 from repro.papers.data import IMAGENET, DataRecipe
 from repro.papers.registry import entry
 from repro.runs import Engine, Outcome, RunContext, RunSpec, find_status
+from repro.train.data import steps_per_epoch
+from repro.train.imagefolder import ImageFolder
+from repro.train.text import TokenPairs
 
 BATCHES = 10
 """Training batches of each of the two short epochs."""
@@ -102,10 +108,44 @@ def _shortened(recipe: Any) -> tuple[Any, float]:
     """A run's recipe with `BATCHES` batches of training images, and how many times as many images it has itself."""
     data, batch = recipe.data, getattr(recipe.train, "batch_size", 0)
     if not isinstance(data, DataRecipe) or data.dataset == IMAGENET or REGISTRY[data.dataset].folders:
-        return recipe, 1.0  # sentences, and images that are read file by file: whole epochs
+        return recipe, 1.0  # sentences, and images that are read file by file: `_short_passes` cuts their epochs
     images = data.train_images or len(load(data.dataset, "train"))
     fewer = min(images, round(BATCHES * batch / (1 - data.held_out)))
     return dataclasses.replace(recipe, data=dataclasses.replace(data, train_images=fewer)), images / fewer
+
+
+@contextlib.contextmanager
+def _short_passes() -> Iterator[list[tuple[float, float]]]:
+    """For the time of a measurement, shuffled passes over files or sentences end after `BATCHES` batches.
+
+    Yields a list that every such pass adds to: seconds until its second batch was asked for (shuffling and sorting all
+    of them is done once a pass, however long it is), and by what to multiply the rest.
+    """
+    passes: list[tuple[float, float]] = []
+
+    def short(whole: Callable[..., Iterator], count: Callable[[Any, int], int]) -> Callable[..., Iterator]:
+        def batches(data: Any, size: int, generator: Any = None, *args: Any, **options: Any) -> Iterator:
+            if generator is None:  # in order: an evaluation
+                yield from whole(data, size)
+                return
+            started, number = time.perf_counter(), count(data, size)
+            for position, batch in enumerate(
+                itertools.islice(whole(data, size, generator, *args, **options), min(BATCHES, number))
+            ):
+                if position == 1:
+                    passes.append((time.perf_counter() - started, (number - 1) / (min(BATCHES, number) - 1)))
+                yield batch
+
+        return batches
+
+    kept = [(ImageFolder, ImageFolder.batches), (TokenPairs, TokenPairs.batches)]
+    ImageFolder.batches = short(ImageFolder.batches, lambda data, size: steps_per_epoch(len(data), size))
+    TokenPairs.batches = short(TokenPairs.batches, TokenPairs.number_of_batches)
+    try:
+        yield passes
+    finally:
+        for cls, batches in kept:
+            cls.batches = batches
 
 
 def seconds_of(spec: RunSpec) -> float | None:
@@ -114,13 +154,16 @@ def seconds_of(spec: RunSpec) -> float | None:
     if not getattr(train, "epochs", 0):
         return None
     recipe, times = _shortened(spec.recipe)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _short_passes() as passes:
         watch = _Watch(Path(folder))
         try:
             spec.load_function()(recipe, spec.seed, watch)
         except _Enough:
             pass
-    return watch.seconds[-1] * times * train.epochs if watch.seconds else None
+    if not watch.seconds:
+        return None
+    once, times = passes[-1] if passes else (0.0, times)
+    return (once + (watch.seconds[-1] - once) * times) * train.epochs
 
 
 def forecast(
@@ -129,10 +172,20 @@ def forecast(
     """The first runs of tables that are not finished, each once, and what they would take on one such device.
 
     Returns: columns kind, runs, measured (how many of them could be), hours (of the measured ones together), longest
-        (hours of the longest run): one row per kind of run.
+        (hours of the longest run): one row per kind of run. `attrs["missing"]` has, by its id, why a table was left
+        out: its data are not here.
+    Raises: MissingDataError where that holds for all of them.
     """
     seeds = None if seeds is None else list(seeds)
-    specs = {spec.folder: spec for name in names for spec in planned(name, preset, dataset, seeds)}
+    specs: dict[Path, RunSpec] = {}
+    missing: dict[str, str] = {}
+    for name in names:
+        try:
+            specs |= {spec.folder: spec for spec in planned(name, preset, dataset, seeds)}
+        except MissingDataError as error:
+            missing[name] = str(error)
+    if missing and not specs:
+        raise MissingDataError(next(iter(missing.values())))
     known: dict[str, float | None] = {}
     rows = []
     for spec in specs.values():
@@ -143,7 +196,9 @@ def forecast(
         rows.append({"kind": spec.kind, "hours": (known[spec.recipe_digest] or math.nan) / 3600})
     grouped = pd.DataFrame(rows, columns=["kind", "hours"]).groupby("kind", sort=False)["hours"]
     columns = {"runs": "size", "measured": "count", "hours": "sum", "longest": "max"}
-    return grouped.agg(**columns).reset_index()
+    found = grouped.agg(**columns).reset_index()
+    found.attrs["missing"] = missing
+    return found
 
 
 def by_devices(forecast: pd.DataFrame, devices: Sequence[int], price: float | None = None) -> pd.DataFrame:

@@ -109,17 +109,26 @@ def _done(task: Task) -> Answer:
 
 
 def keep_files(spec: RunSpec, files: Mapping[str, bytes]) -> None:
-    """Write a run that a node did elsewhere into the store; one that is finished here stays as it is."""
+    """Write a run that a node did elsewhere into the store; one that is finished here stays as it is.
+
+    Raises: InputError where the store cannot be written.
+    """
     folder = spec.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / LOCK):
-        if load_result(spec, locked=True) is None:
-            for name in FILES:
-                if name in files:
-                    with atomic_path(folder / name) as temporary:
-                        temporary.write_bytes(files[name])
-            if "result.json" in files:
-                (folder / "error.json").unlink(missing_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK):
+            if load_result(spec, locked=True) is None:
+                for name in FILES:
+                    if name in files:
+                        with atomic_path(folder / name) as temporary:
+                            temporary.write_bytes(files[name])
+                if "result.json" in files:
+                    (folder / "error.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot keep a run in {folder} ({error.strerror or error}); free some space, make it writable, or set "
+            "REPRO_RUNS to another folder."
+        ) from error
 
 
 class RayEngine(Engine):
@@ -307,11 +316,12 @@ def _no_cluster(address: str, reason: str) -> InputError:
 def _mark():
     """A file in the run store by whose name a node knows the store, while runs are out."""
     name = f".driver-{secrets.token_hex(8)}"
+    mark = write_text(runs_root() / name, "")
     try:
-        write_text(runs_root() / name, "")
         yield name
     finally:
-        (runs_root() / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the store has gone, and its runs were told of
+            mark.unlink()
 
 
 def build_wheel() -> str | None:

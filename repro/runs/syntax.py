@@ -10,6 +10,7 @@ import ast
 import copy
 import dataclasses
 import functools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,7 +118,16 @@ def _definition(statement: ast.stmt) -> Definition:
     scope.visit(statement)
     if scope.has_imports:
         statement = _WithoutImports().visit(copy.deepcopy(statement))
-    return Definition(ast.dump(statement), frozenset(scope.free()))
+    return Definition(_dumped(statement), frozenset(scope.free()))
+
+
+def _dumped(statement: ast.stmt) -> str:
+    """`ast.dump` as Python 3.11 writes it, so that code has one fingerprint in all versions.
+
+    3.12 adds the parameters of types, of which there are none here; 3.13 leaves out empty lists unless asked for them.
+    """
+    whole = {"show_empty": True} if sys.version_info >= (3, 13) else {}
+    return ast.dump(statement, **whole).replace(", type_params=[]", "")
 
 
 class _Meaning(ast.NodeTransformer):
@@ -153,6 +163,10 @@ class _Meaning(ast.NodeTransformer):
     def visit_Assign(self, node: ast.Assign):
         listed = any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets)
         return None if listed else self.generic_visit(node)
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.JoinedStr:
+        node.values = [part for part in node.values if getattr(part, "value", None) != ""]  # 3.12 ends some with none
+        return self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr):
         return None if isinstance(getattr(node.value, "value", None), str) else self.generic_visit(node)

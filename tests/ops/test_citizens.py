@@ -324,6 +324,22 @@ def test_exported_onnx_networks_compute_the_same(op, options, tmp_path):
     _computes_the_same_elsewhere(network, images(2, 3, 16, 16), tmp_path)
 
 
+def test_an_exported_adder_subtracts_and_an_exported_shift_multiplies_by_powers_of_two(tmp_path):
+    """No adder layer becomes a convolution in the graph; shift weights are rounded where they are used."""
+    import onnx
+
+    adder, shift = AdderConv2d(2, 3, 3, padding=1, bias=False), ShiftConv2d(2, 3, 3, weight_bits=5, bias=False)
+    kinds = {}
+    for name, layer in {"adder": adder, "shift": shift}.items():
+        _computes_the_same_elsewhere(layer, images(1, 2, 6, 6), tmp_path)
+        kinds[name] = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    assert {"Sub", "Abs", "ReduceSum", "Neg"} <= kinds["adder"] and not {"Conv", "MatMul", "Gemm"} & kinds["adder"]
+    assert "Conv" in kinds["shift"]
+    with torch.no_grad():  # the rounded weights as they are: the same network to a runtime
+        shift.weight.copy_(round_to_power_of_two(shift.weight))
+    _computes_the_same_elsewhere(shift, images(1, 2, 6, 6), tmp_path)
+
+
 def test_sparse_activations_are_refused_in_a_sentence():
     with pytest.raises(InputError, match=r"x\.layout=torch\.sparse_coo"):
         adder_linear(ROWS.to_sparse(), images(4, 3))

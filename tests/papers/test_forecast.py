@@ -2,16 +2,23 @@
 
 import dataclasses
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
+from PIL import Image
 
 from repro.cli import main as command_line
-from repro.errors import InputError
+from repro.errors import InputError, MissingDataError
 from repro.papers import entry, jobs
 from repro.papers import forecast as forecasting
-from repro.papers.data import DataRecipe, load_splits
+from repro.papers.data import IMAGENET, DataRecipe, load_splits
+from repro.papers.text_data import TextRecipe, load_text
 from repro.runs import RunSpec, execute
 from repro.train import TrainRecipe
+from repro.train.imagefolder import ImageFolder
+from repro.train.text import TokenPairs
+from repro.train.translation import TranslationRecipe
 
 TRAIN = TrainRecipe(epochs=5, batch_size=16)
 
@@ -52,6 +59,90 @@ def test_few_images_are_measured_as_they_are():
     few = Timed(DataRecipe("digits", train_images=64), TRAIN)
     assert forecasting._shortened(few) == (few, 1.0)
     assert forecasting.seconds_of(spec_of(dataclasses.replace(few, ends_at=1))) == pytest.approx(0.064 * 3 * 5)
+
+
+CLOCK = [0]
+"""Seconds of the stand-in for a clock: one for each batch, and five for the shuffling of all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Passes:
+    """A training that goes through its files or sentences and does nothing with them."""
+
+    data: DataRecipe | TextRecipe
+    train: TrainRecipe | TranslationRecipe
+
+
+def pass_by_the_clock(recipe, seed, context):
+    text = isinstance(recipe.data, TextRecipe)
+    data = load_text(recipe.data).train if text else load_splits(recipe.data).train
+    for epoch in range(recipe.train.epochs):
+        started = CLOCK[0]
+        for _ in data.batches(recipe.train.batch_tokens if text else recipe.train.batch_size, torch.Generator()):
+            CLOCK[0] += 1
+        context.log(epoch=epoch, seconds=CLOCK[0] - started)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    def shuffled(batches):
+        def slowly(*args, **options):
+            CLOCK[0] += 5
+            yield from batches(*args, **options)
+
+        return slowly
+
+    for cls in (ImageFolder, TokenPairs):
+        monkeypatch.setattr(cls, "batches", shuffled(cls.batches))
+    monkeypatch.setattr(forecasting, "time", SimpleNamespace(perf_counter=lambda: CLOCK[0]))
+
+
+@pytest.fixture
+def imagenet(tmp_path, monkeypatch):
+    """A folder in ImageNet's layout: two classes of twenty small images each."""
+    for split in ("train", "val"):
+        for name, shade in (("dark", 60), ("light", 190)):
+            (tmp_path / "raw" / IMAGENET / split / name).mkdir(parents=True)
+            for number in range(20):
+                image = Image.new("RGB", (8, 8), (shade, shade, shade))
+                image.save(tmp_path / "raw" / IMAGENET / split / name / f"{number}.jpeg")
+    monkeypatch.setenv("REPRO_DATA", str(tmp_path / "raw"))
+
+
+@pytest.mark.parametrize(("batch_size", "batches"), [(2, 20), (8, 5), (40, 1)])
+def test_ten_batches_of_files_stand_for_all_and_shuffling_counts_once(batch_size, batches, clock, imagenet):
+    train = dataclasses.replace(TRAIN, batch_size=batch_size)
+    started = CLOCK[0]
+    spec = spec_of(Passes(DataRecipe(IMAGENET, size=8), train), function="pass_by_the_clock")
+    assert forecasting.seconds_of(spec) == pytest.approx(5 * (5 + batches))
+    assert CLOCK[0] - started == 2 * (5 + min(10, batches)) and ImageFolder.batches.__name__ == "slowly"
+
+
+def test_ten_batches_of_sentences_stand_for_all(clock):
+    data, train = TextRecipe("grammar", train_sentences=200, vocabulary=100), TranslationRecipe(epochs=4)
+    train = dataclasses.replace(train, batch_tokens=128)
+    batches = load_text(data).train.number_of_batches(128)
+    assert batches > 20
+    spec = spec_of(Passes(data, train), function="pass_by_the_clock")
+    assert forecasting.seconds_of(spec) == pytest.approx(4 * (5 + batches))
+
+
+def test_tables_whose_data_are_not_here_are_left_out_and_named(monkeypatch, capsys):
+    def planned(name, *_):
+        if name != "acghostnet_t06":
+            raise MissingDataError(f"no data for {name}")
+        return [spec_of(Timed(DataRecipe("digits", train_images=64), TRAIN))]
+
+    monkeypatch.setattr(forecasting, "planned", planned)
+    found = forecasting.forecast(["acghostnet_t01", "acghostnet_t06"], "paper")
+    assert found["runs"].tolist() == [1] and found.attrs["missing"] == {"acghostnet_t01": "no data for acghostnet_t01"}
+    with pytest.raises(MissingDataError, match="no data for acghostnet_t01"):
+        forecasting.forecast(["acghostnet_t01"], "paper")
+    monkeypatch.setattr(sys, "argv", ["repro", "forecast", "acghostnet_t01", "acghostnet_t06", "--gpus", "1"])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    printed = capsys.readouterr().out
+    assert not ended.value.code and "acghostnet_t01 is left out: no data for acghostnet_t01" in printed
 
 
 def test_a_run_without_a_training_by_epochs_is_not_measured():

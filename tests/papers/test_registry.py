@@ -8,6 +8,8 @@ import pytest
 
 from repro.errors import InputError
 from repro.papers import Table, entry, file_of, list_ids
+from repro.papers.forecast import planned
+from repro.papers.kinds import KINDS
 from repro.papers.status import status_board
 from repro.paths import repo_root, results_root
 from repro.report import load_records, published_figures, published_tables
@@ -30,6 +32,26 @@ def test_every_file_that_is_named_like_an_entry_is_one():
         path for path in (repo_root() / "repro" / "papers").glob("*/*.py") if re.match(r"(supp_)?[tf]\d", path.stem)
     ]
     assert len(files) == len(list_ids())
+
+
+IN_ONE_PROCESS = {
+    *("acghostnet_search", "acghostnet_supernet", "autoshiftnet_search", "shiftaddaug_search"),  # README says so
+    *("acghostnet_pair", "shiftaddaug_channels", "weights"),  # small networks that a figure or a ranking looks into
+}
+"""Kinds of runs that torchrun's processes do not share."""
+
+
+def test_processes_of_torchrun_share_the_networks_of_every_paper(tmp_path, monkeypatch):
+    """All kinds of runs that train a network that has a name, as far as tables ask for them first."""
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path))
+    assert KINDS.keys() > IN_ONE_PROCESS
+    shared = {}
+    for table_id in list_ids():
+        if entry(table_id).datasets("smoke"):
+            for spec in planned(table_id, "smoke", seeds=[0]):
+                assert spec.parallel == (spec.kind not in IN_ONE_PROCESS), (table_id, spec.kind)
+                shared.setdefault(table_id.partition("_")[0], set()).update([spec.kind] * spec.parallel)
+    assert len(shared) == 4 and all(shared.values())
 
 
 def test_whatever_has_a_record_has_an_entry():

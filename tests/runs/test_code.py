@@ -1,9 +1,17 @@
 """The fingerprint of code: it changes with what a run computes, not with words or places."""
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from repro.errors import InputError
+from repro.paths import repo_root
 from repro.runs.code import code_fingerprint, reached, still_means
+from repro.runs.syntax import read_source
 
 PACKAGE = {
     "__init__.py": "",
@@ -252,3 +260,50 @@ def test_functions_outside_the_package_are_followed_in_their_file():
 def test_a_network_does_not_depend_on_families_that_it_does_not_name():
     names = {module for module, _ in reached([("repro.models.registry", "create")])}
     assert "repro.models.build" in names and not names & {"repro.models.vgg", "repro.models.ghostnet", "repro.cpu"}
+
+
+MEANT = (
+    "ClassDef(name='A', bases=[], keywords=[], body=[FunctionDef(name='b', args=arguments(posonlyargs=[], "
+    "args=[arg(arg='self'), arg(arg='c')], kwonlyargs=[], kw_defaults=[], defaults=[]), "
+    "body=[Return(value=JoinedStr(values=[FormattedValue(value=Name(id='c', ctx=Load()), conversion=-1, "
+    "format_spec=JoinedStr(values=[Constant(value='<'), FormattedValue(value=Name(id='d', ctx=Load()), "
+    "conversion=-1)]))]))], decorator_list=[])], decorator_list=[])"
+)
+
+
+def test_a_definition_has_the_same_text_in_every_version_of_python(tmp_path):
+    """That of 3.11: 3.12 adds parameters of types and empty ends of texts, 3.13 leaves empty lists out."""
+    path = tmp_path / "a.py"
+    path.write_text('class A:\n    def b(self, c):\n        return f"{c:<{d}}"\n')
+    (found,) = read_source(path, 0, 0).definitions["A"]
+    assert found.text == MEANT and found.names == {("d", "")}
+
+
+SCRIPT = """
+import hashlib, importlib.util, sys
+from pathlib import Path
+
+spec = importlib.util.spec_from_file_location("syntax", sys.argv[1] + "/runs/syntax.py")
+sys.modules["syntax"] = syntax = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(syntax)
+for path in sorted(Path(sys.argv[1]).rglob("*.py")):
+    for name, found in sorted(syntax.read_source(path, 0, 0).definitions.items()):
+        print(path, name, *(hashlib.sha256(repr((one.text, sorted(one.names))).encode()).hexdigest() for one in found))
+"""
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_this_package_means_the_same_to_another_python(version):
+    """So that records and runs of one version are those of another. The script needs nothing that is installed."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    places = [shutil.which(f"python{version}"), *versions.glob(f"{version}.*/bin/python3")]
+    said = {}
+    for python in [sys.executable, *filter(None, places)]:
+        command = [str(python), "-c", SCRIPT, str(repo_root() / "repro")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+        if done.returncode == 0:  # a version that a version manager only promises ends otherwise
+            said[python] = done.stdout.splitlines()
+    if len(said) < 2:
+        pytest.skip(f"there is no Python {version}")
+    ours, *theirs = said.values()
+    assert len(ours) > 1000 and all(lines == ours for lines in theirs)

@@ -11,8 +11,9 @@ import sys
 
 import pytest
 
+from repro.errors import InputError
 from repro.models.weights import load_weights
-from repro.runs import RunContext, find_status
+from repro.runs import RunContext, cluster, engine, find_status
 from repro.runs.store import execute
 from tests.runs.run_functions import network_of
 from tests.runs.test_store import spec_of
@@ -52,3 +53,51 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, monkeypatch):
         execute(spec_of(function))  # there is room again
         assert find_status(spec_of(function)).state == "done"
     load_weights(network_of(), RunContext(spec_of("keep_network").folder).weights)
+
+
+ON_A_NODE = """
+import os, resource, signal, sys
+from pathlib import Path
+from repro.errors import InputError
+from repro.paths import runs_root
+from repro.runs import cluster, find_status
+from tests.runs.test_store import spec_of
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+home, spec = str(runs_root()), spec_of("keep_network")
+answer = cluster.work(cluster.Task(spec, spec.code, home, "mark", home, 1, False))
+print(answer.kind, answer.payload)
+os.environ["REPRO_RUNS"] = home
+try:
+    cluster.keep_files(spec, {"config.json": b"{}", "weights.safetensors": bytes(9000), "result.json": b"{}"})
+except InputError as error:
+    print(error)
+print(find_status(spec).state)
+"""
+
+
+def test_a_full_shared_folder_is_one_sentence_from_a_node_and_local_work_goes_on(tmp_path, monkeypatch):
+    """Of a node that works in the driver's store, and of a driver that is sent what a node did elsewhere."""
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "runs"))
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mark").touch()
+    command = [sys.executable, "-c", ON_A_NODE]
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), timeout=600)
+    assert done.returncode == 0, done.stderr
+    node, driver, state = done.stdout.splitlines()
+    assert node.startswith("failed InputError: cannot write ") and "(File too large); free some space" in node
+    assert driver.startswith("cannot write ") and "weights.safetensors (File too large); free some space" in driver
+    assert state == "failed" and not list((tmp_path / "runs").rglob("result.json"))
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "elsewhere"))
+    assert engine("local", workers=1)({"a": spec_of("keep_network")})["a"].ok
+
+
+def test_a_store_that_cannot_be_written_is_named_by_the_driver_of_a_cluster(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "file" / "runs"))
+    with pytest.raises(InputError, match=r"cannot write to folder .*runs \(Not a directory\); free some space"):
+        with cluster._mark():
+            pass
+    with pytest.raises(InputError, match=r"cannot keep a run in .* \(Not a directory\); .* set REPRO_RUNS"):
+        cluster.keep_files(spec_of("add_up"), {"result.json": b"{}"})

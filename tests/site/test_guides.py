@@ -56,5 +56,10 @@ def test_the_cost_of_an_augmented_step_is_that_of_the_record():
         assert f"Aug{method} {speed[method] / speed[f'Aug{method}']:.1f}" in text
 
 
+def test_the_five_lines_to_a_cluster_are_those_of_the_readme():
+    (lines,) = re.findall(r"```\n(.*?)```", text_of("docs/guides/07_cluster.md"), re.S)
+    assert len(lines.splitlines()) == 5 and lines in text_of("README.md")
+
+
 def test_there_are_guides_with_code():
     assert sum("```python" in text_of(path) for path in guides()) >= 4

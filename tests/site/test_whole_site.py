@@ -120,4 +120,10 @@ def test_pages_fit_and_the_claims_are_searched_by_keyboard_without_a_network(sit
             count = tab.locator("#claims-count").inner_text()
             assert 0 < rows.count() < 20 and count == f"{rows.count()} of {len(report.claims())} claims"
             assert all("kendall" in text.lower() for text in rows.all_inner_texts()) and wrong == []
+            tab.get_by_role("button", name="Show all").click()
+            assert rows.count() == len(report.claims())
+            tab.get_by_label("Status").select_option("reproduced")
+            shown = rows.evaluate_all("all => all.map(row => row.dataset.status)")
+            count = tab.locator("#claims-count").inner_text()
+            assert set(shown) == {"reproduced"} and count == f"{len(shown)} of {len(report.claims())} claims"
         browser.close()

@@ -26,22 +26,24 @@ IMAGES = dataclasses.replace(test_train.RECIPE, epochs=2, lr=0.02)
 MASKS = dataclasses.replace(test_segmentation.RECIPE, lr=0.02)
 
 
-def _augmented():
+# Each takes what is to change in its recipe, as test_precision asks for.
+def _augmented(**changes):
     model = test_train.network("conv", depth=1)
     recipe = AugmentRecipe(depth=Window(0.2, 0.5), distillation="kl", distillation_share=0.5)
-    return model, fit_augmented(model, test_train.data(), IMAGES, recipe, seed=0)
+    return model, fit_augmented(model, test_train.data(), dataclasses.replace(IMAGES, **changes), recipe, seed=0)
 
 
-def _augmented_adders():
+def _augmented_adders(**changes):
     model = test_train.network("adder", remap="laplace")
     data, recipe = test_train.data(), AugmentRecipe(alpha=0.5)
-    once = dataclasses.replace(IMAGES, epochs=1, batch_size=32)  # one step: signs, too, fall to the other side
+    # One step: signs, too, fall to the other side.
+    once = dataclasses.replace(IMAGES, **{"epochs": 1, "batch_size": 32, **changes})
     return model, fit_augmented(model, data, once, recipe, seed=0, test_data=test_train.data(), calibration_images=32)
 
 
-def _plain():
+def _plain(**changes):
     model = test_train.network("conv").export_target()
-    return model, fit_plain(model, test_train.data(), IMAGES, seed=0)
+    return model, fit_plain(model, test_train.data(), dataclasses.replace(IMAGES, **changes), seed=0)
 
 
 def _masks():
@@ -50,19 +52,19 @@ def _masks():
     return dataclasses.replace(data, masks=torch.where(data.masks == 255, 0, data.masks))
 
 
-def _segmentation():
+def _segmentation(**changes):
     model = test_segmentation.network("conv").export_target()
-    return model, fit_segmentation(model, _masks(), None, MASKS, seed=0)
+    return model, fit_segmentation(model, _masks(), None, dataclasses.replace(MASKS, **changes), seed=0)
 
 
-def _augmented_segmentation():
-    model = test_segmentation.network("conv")
-    return model, fit_augmented_segmentation(model, _masks(), MASKS, AugmentRecipe(), seed=0)
+def _augmented_segmentation(**changes):
+    model, recipe = test_segmentation.network("conv"), dataclasses.replace(MASKS, **changes)
+    return model, fit_augmented_segmentation(model, _masks(), recipe, AugmentRecipe(), seed=0)
 
 
-def _supernet():
-    model = test_hybrid_supernet.supernet("HWS")
-    return model, fit_paths(model, test_hybrid_supernet.data(), test_hybrid_supernet.RECIPE, seed=0)
+def _supernet(**changes):
+    model, recipe = test_hybrid_supernet.supernet("HWS"), dataclasses.replace(test_hybrid_supernet.RECIPE, **changes)
+    return model, fit_paths(model, test_hybrid_supernet.data(), recipe, seed=0)
 
 
 def _translation():

@@ -8,7 +8,9 @@ import sys
 import pytest
 import torch
 
+from repro import runtime
 from repro.errors import BackendError
+from repro.ops import dispatch
 from repro.triton import adder, launch
 
 HIDE_TRITON = """
@@ -74,6 +76,22 @@ def test_a_gpu_that_is_too_old_is_refused(capability, dtype, needed, monkeypatch
     tensor.dtype = dtype
     with pytest.raises(BackendError, match=f"Old GPU has compute capability .* needs {needed}"):
         launch.check_available(tensor)
+
+
+def test_beside_a_gpu_that_is_too_old_work_goes_on(monkeypatch):
+    """The reference serves its tensors, and the compiled kernels those of the processor."""
+    monkeypatch.setattr(runtime, "triton_interpreted", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (6, 1))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Old GPU")
+    runtime.warn_once.cache_clear()
+    choose = dispatch._choose.__wrapped__
+    sentence = r"Old GPU has compute capability 6\.1; Triton needs 7\.0 or newer"
+    with pytest.warns(RuntimeWarning, match=f"adder_conv2d runs on the slow reference for cuda tensors: {sentence}"):
+        assert choose("auto", "cuda", "adder_conv2d", "adder") == "reference"
+    with pytest.raises(BackendError, match=f"backend='triton' cannot run adder_conv2d on cuda tensors: {sentence}"):
+        choose("triton", "cuda", "adder_conv2d", "adder")
+    assert choose("auto", "cpu", "adder_conv2d", "adder") == "cpu"
 
 
 def test_a_grid_that_is_too_large_is_refused():
