@@ -25,6 +25,7 @@ from repro.train.diagnose import first_bad_gradient
 from repro.train.distributed import sum_gradients
 from repro.train.loop import DIVERGED, FINISHED, STOPPED, Divergence, History, Trainer
 from repro.train.optim import AdaptiveLR
+from repro.train.recipe import PRECISIONS
 from repro.train.text import TextBatch, TokenPairs
 
 SCHEDULES = ("inverse_sqrt", "cosine")
@@ -46,6 +47,7 @@ class TranslationRecipe:
         clip: largest norm of the gradient of all weights; 0: no clipping.
         eta: root mean square of an adder layer's gradient (AdderNet's rescaling); 0: as it is.
         average: the weights at the end are the mean of those after so many last epochs.
+        precision: as `TrainRecipe`: "float32", or "bfloat16" for the operators that allow it.
     Raises: InputError for a number out of range.
     """
 
@@ -60,12 +62,14 @@ class TranslationRecipe:
     eta: float = 0.2
     average: int = 1
     accumulate: int = 1
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_tokens", "warmup", "average", "accumulate"):
             check_int(name, getattr(self, name), minimum=1)
         check_number("lr", self.lr, above=0)
         check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("precision", self.precision, PRECISIONS)
         for beta in self.betas:
             check_number("betas", beta, minimum=0, below=1)
         check_number("label_smoothing", self.label_smoothing, minimum=0, below=1)
@@ -152,7 +156,7 @@ class TranslationTrainer(Trainer):
         share = int((mine.after != PAD).sum()) / tokens
         if len(mine.after) == 0:
             mine = TextBatch(*(part[:1] for part in batch))
-        scores = self.model(mine.source, mine.before)
+        scores = self._forward(mine.source, mine.before)
         loss = share * token_loss(scores, mine.after, self.recipe.label_smoothing)
         loss.backward()
         return loss.detach()

@@ -67,11 +67,12 @@ def _supernet(**changes):
     return model, fit_paths(model, test_hybrid_supernet.data(), recipe, seed=0)
 
 
-def _translation():
+def _translation(**changes):
     model = test_translation.network(dropout=0.0)
     # A last batch with one sentence: one of two processes has none of it.
     train = test_translation.reversal(count=17)
-    return model, fit_translation(model, train, test_translation.reversal(4, 1), test_translation.RECIPE, seed=0)
+    recipe = dataclasses.replace(test_translation.RECIPE, **changes)
+    return model, fit_translation(model, train, test_translation.reversal(4, 1), recipe, seed=0)
 
 
 TRAININGS = {

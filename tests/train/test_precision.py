@@ -1,4 +1,4 @@
-"""Mixed precision and parts of a batch, in every kind of training on images."""
+"""Mixed precision in every kind of training, and parts of a batch in those on images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from tests.train.over_processes import TRAININGS
 
 ON_IMAGES = sorted(TRAININGS.keys() - {"translation"})
-"""A translation network accumulates whole batches (test_translation) and trains in float32."""
+"""A translation network accumulates whole batches (test_translation)."""
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def trained():
     seen: set[tuple[torch.dtype, int]] = set()
 
     def look(module: nn.Module, inputs, output) -> None:
-        if module.training and isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+        if module.training and isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
             seen.add((output.dtype, len(inputs[0])))
 
     def train(name, **changes):
@@ -32,7 +32,7 @@ def trained():
     handle.remove()
 
 
-@pytest.mark.parametrize("name", ON_IMAGES)
+@pytest.mark.parametrize("name", sorted(TRAININGS))
 def test_bfloat16_computes_forward_passes_and_leaves_weights_in_float32(name, trained):
     _, exact, dtypes, _ = trained(name)
     assert dtypes == {torch.float32}
