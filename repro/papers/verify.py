@@ -65,7 +65,10 @@ def verify(
         raise InputError(f"table_id={table_id!r} is not allowed; it has no record of trainings at {which}.")
     answers, behind = _answers_of(record), functools.partial(run_behind, record)
     about = (table_id, record.preset, record.dataset, record.provenance["seeds"])
-    chosen = choose(planned(*about, known=functools.partial(_outcome_behind, behind)), record, count)
+    specs = planned(*about, known=functools.partial(_outcome_behind, behind))
+    held = [spec for spec in specs if behind(spec) is not None]
+    kinds = {label_of(spec) for spec in held}
+    chosen = choose(held + [spec for spec in specs if label_of(spec) not in kinds], record, count)
     if answers.empty and not any(map(behind, chosen)):
         raise InputError(
             f"table_id={table_id!r} is not allowed; its record holds no answers to compare with, and the store none of "

@@ -189,6 +189,16 @@ def test_a_table_takes_the_runs_behind_its_record_once_today_s_code_gave_the_sam
     pd.testing.assert_frame_equal(again.reset_index(drop=True), record.frame.reset_index(drop=True), check_like=True)
 
 
+def test_runs_that_the_store_still_holds_are_repeated_before_others(aged):
+    folders = sorted(aged.glob(f"network/*-{BEFORE}"))
+    for folder in folders[1:]:
+        shutil.rmtree(folder)
+    (row,) = verifying.verify(TABLE, preset="smoke", count=1).to_dict("records")
+    assert row["with"] == "run" and row["same"]
+    made = [path.parent.name for path in aged.glob("network/*/result.json") if BEFORE not in path.parent.name]
+    assert [name[:16] for name in made] == [folders[0].name[:16]]
+
+
 def test_runs_that_are_newer_than_the_record_are_not_behind_it(aged):
     (record,) = load_records(TABLE, results_root())
     (one, *_) = planned(TABLE, "smoke", "digits", record.provenance["seeds"])
