@@ -143,6 +143,7 @@ class _Hybrid(nn.Module, abc.ABC):
         super().__init__()
         check_choice("form", form, ("cifar", "imagenet"))
         check_choice("projection", projection, PROJECTIONS)
+        self.projection = projection
         build, self.space = Builder(), space
         kernel, stride = (7, 2) if form == "imagenet" else (3, 1)
         channels = space.levels[0].planes
@@ -391,9 +392,10 @@ class PathTrainer(Trainer):
 
     @property
     def _identity(self) -> dict:
+        about = {"projection": self.model.projection} if hasattr(self.model, "projection") else {}
         if self._sampled:
-            return {"sharing": asdict(self.model.sharing)}
-        return {"path": "-".join(self.model.path)} if hasattr(self.model, "path") else {}
+            return about | {"sharing": asdict(self.model.sharing)}
+        return about | ({"path": "-".join(self.model.path)} if hasattr(self.model, "path") else {})
 
 
 def fit_paths(

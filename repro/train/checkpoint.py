@@ -94,7 +94,13 @@ def load_checkpoint(
 
 
 def _check_identity(path: Path, stored: dict, wanted: dict) -> None:
-    differing = [name for name, value in wanted.items() if stored.get(name) != value]
+    unsaid = [name for name in wanted if name not in stored]
+    if unsaid:
+        raise InputError(
+            f"checkpoint {path.name} does not say with which {' and which '.join(unsaid)} it was written; an earlier "
+            "version wrote it. Give a new place, or delete it to start again."
+        )
+    differing = [name for name, value in wanted.items() if stored[name] != value]
     if differing:
         raise InputError(
             f"checkpoint {path.name} was written with another {' and another '.join(differing)}; "

@@ -121,7 +121,7 @@ def digest_of(*tensors: torch.Tensor) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.flatten().cpu().view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).contiguous().cpu().view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

@@ -238,7 +238,7 @@ def fit_translation(
     trainer = TranslationTrainer(model, recipe, data=train, seed=seed)
     identity = {"recipe": {name: _listed(value) for name, value in asdict(recipe).items()}}
     identity |= dict(zip(("source vocabulary", "target vocabulary"), train.vocabularies))
-    identity |= {"set of sentences": train.fingerprint}
+    identity |= {} if checkpoint is None else {"set of sentences": train.fingerprint}
     progress = trainer.resume(checkpoint, identity)
     mean: dict[str, Tensor] = progress.pop("mean", {})
     history = History(**progress)

@@ -130,10 +130,20 @@ def test_a_checkpoint_of_other_images_is_refused(tmp_path):
     swapped = seen.take(torch.arange(32).flip(0))
     relabelled = dataclasses.replace(seen, labels=1 - seen.labels)
     scaled = dataclasses.replace(seen, normalize=lambda images: 2 * images)
+    strided = TensorData(seen.images[::1], torch.stack([seen.labels, seen.labels], 1)[:, 0])
+    assert not strided.labels.is_contiguous() and strided.digest == seen.digest
     for other in (swapped, relabelled, scaled):
         with pytest.raises(InputError, match="was written with another set of images; give"):
             fit(network(), other, None, RECIPE, seed=1, checkpoint=file)
     assert len(fit(network(), seen, None, RECIPE, seed=1, checkpoint=file).rows) == RECIPE.epochs
+
+
+def test_a_checkpoint_that_says_less_than_is_asked_for_is_told_from_one_that_says_something_else(tmp_path):
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    save_checkpoint(tmp_path / "c", model, optimizer, progress={}, identity={"recipe": "a"})
+    with pytest.raises(InputError, match="does not say with which set of images it was written; an earlier version"):
+        load_checkpoint(tmp_path / "c", model, optimizer, identity={"recipe": "a", "set of images": "b"})
 
 
 class Command:
