@@ -128,7 +128,8 @@ def _short_passes() -> Iterator[list[tuple[float, float]]]:
             if generator is None:  # in order: an evaluation
                 yield from whole(data, size)
                 return
-            started, number = time.perf_counter(), count(data, size)
+            number = count(data, size)
+            started = time.perf_counter()
             for position, batch in enumerate(
                 itertools.islice(whole(data, size, generator, *args, **options), min(BATCHES, number))
             ):

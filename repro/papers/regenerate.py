@@ -89,13 +89,16 @@ def run_table(
 def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, seeds: list[int], **options):
     from repro import runs
     from repro.papers.earlier import codes_of, may_take
+    from repro.report.records import latest
     from repro.report.rounding import DIGITS, DIGITS_OF_DRAWS, tidy
     from repro.runs.spec import to_plain
 
     started = time.perf_counter()
-    run = runs.engine(options.pop("engine"), known=_seconds_of_records(table_id, preset, dataset), **options)
-    if not options.get("fresh"):
-        run.instead = may_take(table_id, preset, dataset)
+    name = options.pop("engine")
+    run = runs.engine(name, known=_seconds_of_records(table_id, preset, dataset), **options)
+    former = latest(table_id, preset, dataset)
+    if name != "torchrun" and not options.get("fresh"):  # there one process decides what is finished
+        run.instead = may_take(former)
     frame = table.trained(recipe, seeds, run)
     parts = frame.attrs.get("extra", {})
     extra = {name: tidy(part, DIGITS_OF_DRAWS if name == "draws" else DIGITS) for name, part in parts.items()}
@@ -103,6 +106,8 @@ def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, see
     frame.attrs = {"table_id": table_id}
     frame = tidy(frame)
     failed = [outcome for outcome in run.outcomes if not outcome.ok]
+    codes = codes_of(run.outcomes, former)
+    codes["code"][TRAINED] = trained_code(table_id)
     frame.attrs = {
         "table_id": table_id,
         "preset": preset,
@@ -121,8 +126,7 @@ def _trained(table_id: str, table: Table, recipe, preset: str, dataset: str, see
             data=_sources_of(run.outcomes),
             recipe=to_plain(recipe),
             recipe_digest=_digest(table_id, recipe),
-            code=codes_of(run.outcomes, table_id, preset, dataset) | {TRAINED: trained_code(table_id)},
-            **_taken(run.outcomes),
+            **codes,
             run_seconds=_run_seconds(run.outcomes),
             runs=len(run.outcomes),
             runs_failed=len(failed),
@@ -147,12 +151,6 @@ def _sources_of(outcomes) -> list[dict[str, str]]:
 
     recipes = {outcome.spec.data: outcome.spec.recipe.data for outcome in outcomes if outcome.spec.data}
     return [data_source(recipe) for recipe in recipes.values()]
-
-
-def _taken(outcomes) -> dict[str, int]:
-    """How many runs were finished by earlier code that was found to give the same."""
-    taken = sum(o.ok and o.provenance.get("code", o.spec.code) != o.spec.code for o in outcomes)
-    return {"runs_of_earlier_code": taken} if taken else {}
 
 
 def _run_seconds(outcomes) -> dict[str, float]:

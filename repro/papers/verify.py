@@ -9,7 +9,6 @@ answers may differ; how many agree is told.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ import pandas as pd
 
 from repro import runs
 from repro.errors import InputError, check_int
-from repro.papers.earlier import run_behind
+from repro.papers.earlier import run_behind, same_findings
 from repro.papers.forecast import planned
 from repro.papers.kinds import code_of, label_of
 from repro.papers.regenerate import COMPUTED, TRAINED
@@ -138,8 +137,8 @@ def _compared(outcome: Outcome, answers: pd.DataFrame, before: Mapping[str, Any]
     value = outcome.value if isinstance(outcome.value, Mapping) else {}
     mine, examples = _top1(value), int(value.get("examples", 0))
     if before is not None:
-        theirs = [_top1(before["value"])]
-        same = _found(before["value"]).items() <= _found(value).items()
+        theirs = [_top1(before["value"] or {})]
+        same = same_findings(before["value"], value)
     else:
         theirs = answers.loc[(answers["seed"] == outcome.spec.seed) & (answers["examples"] == examples), "correct"]
         same = bool(mine) and mine in set(theirs)
@@ -157,17 +156,6 @@ def _compared(outcome: Outcome, answers: pd.DataFrame, before: Mapping[str, Any]
 
 def _top1(value: Mapping[str, Any]) -> str:
     return value.get("correct", {}).get("top1_pct", "")
-
-
-def _found(value: Any) -> dict[str, str]:
-    """All that a run found, but the seconds it took: each entry of its value, as text."""
-    return {name: json.dumps(_timeless(part), sort_keys=True) for name, part in value.items() if name != "seconds"}
-
-
-def _timeless(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _timeless(part) for name, part in value.items() if name != "seconds"}
-    return [_timeless(part) for part in value] if isinstance(value, list) else value
 
 
 def _agreement(mine: str, theirs: Iterable[str], examples: int) -> float:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -40,9 +41,10 @@ def put_away(frame: pd.DataFrame, root: Path) -> pd.DataFrame:
     texts = {_key(text): text for text in frame[COLUMN] if _is_long(text)}
     for digit in sorted({key[0] for key in texts}):
         path = root / FOLDER / f"{digit}.csv"
-        with _lock(root):
+        with held(root):
             known = _read(path)
-            _write(path, known | {key: text for key, text in texts.items() if key[0] == digit})
+            if more := {key: text for key, text in texts.items() if key[0] == digit and known.get(key) != text}:
+                _write(path, known | more)
     return frame.assign(**{COLUMN: [f"@{_key(value)}" if _is_long(value) else value for value in frame[COLUMN]]})
 
 
@@ -53,11 +55,11 @@ def fetched(frame: pd.DataFrame, root: Path) -> pd.DataFrame:
     return frame.assign(**{COLUMN: [_text(value, root) if _names_one(value) else value for value in frame[COLUMN]]})
 
 
-def prune(root: Path, frames: Iterable[pd.DataFrame]) -> int:
-    """Remove the answers that none of the frames, as they are stored, names; returns how many they were."""
-    named = {value[1:] for frame in frames if COLUMN in frame for value in frame[COLUMN] if _names_one(value)}
+def prune(root: Path, files: Callable[[], Iterable[Path]]) -> int:
+    """Remove the answers that none of the files (CSV, as they are stored) names; returns how many they were."""
     removed = 0
-    with _lock(root):
+    with held(root):
+        named = {key for path in files() for key in re.findall(r"@([0-9a-f]{16})\b", path.read_text("utf-8"))}
         for path in sorted((root / FOLDER).glob("*.csv")):
             known = _read(path)
             kept = {key: text for key, text in known.items() if key in named}
@@ -81,11 +83,11 @@ def _text(value: str, root: Path) -> str:
     return text
 
 
-def _lock(root: Path) -> FileLock:
-    """One writer at a time; the lock lies outside of what is committed."""
+def held(root: Path) -> FileLock:
+    """One writer at a time, of answers and of what names them; the lock lies outside of what is committed."""
     folder = cache_root() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"answers-{_key(str(root.resolve()))}.lock")
+    return FileLock(folder / f"answers-{_key(str(root.resolve()))}.lock", is_singleton=True)
 
 
 def _read(path: Path) -> dict[str, str]:

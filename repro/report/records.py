@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from repro.errors import DamagedError, InputError, check_choice
+from repro.errors import InputError, check_choice
 from repro.paths import json_object, records_root, results_root, sealed_json, unsealed_json, write_text
 from repro.report import answers
 from repro.report.conform import conform
@@ -152,20 +152,21 @@ def save_record(
     path = _folder(records_root(), table_id) / f"{known['preset']}-{known['dataset']}.csv"
     if table_id in table_ids():
         conform(table_id, frame)
-    parts = {name: answers.put_away(part, path.parent.parent) for name, part in (extra or {}).items()}
-    text, more = _csv(frame), {name: _csv(part) for name, part in parts.items()}
-    document = {"table_id": table_id, "sha256": _digest(text), "provenance": known}
-    document["provenance_sha256"] = _digest(_plain(known))
-    document["extra_sha256"] = {name: _digest(part) for name, part in more.items()}
-    if _says_the_same(path, document):
+    with answers.held(path.parent.parent):
+        parts = {name: answers.put_away(part, path.parent.parent) for name, part in (extra or {}).items()}
+        text, more = _csv(frame), {name: _csv(part) for name, part in parts.items()}
+        document = {"table_id": table_id, "sha256": _digest(text), "provenance": known}
+        document["provenance_sha256"] = _digest(_plain(known))
+        document["extra_sha256"] = {name: _digest(part) for name, part in more.items()}
+        if _says_the_same(path, document):
+            return path
+        write_text(path, text)
+        for name, part in more.items():
+            write_text(_beside(path, name), part)
+        write_text(path.with_suffix(".json"), json.dumps(document, indent=1, sort_keys=True) + "\n")
+        for former in set(path.parent.glob(f"{path.stem}.*.csv")) - {_beside(path, name) for name in more}:
+            former.unlink()
         return path
-    write_text(path, text)
-    for name, part in more.items():
-        write_text(_beside(path, name), part)
-    write_text(path.with_suffix(".json"), json.dumps(document, indent=1, sort_keys=True) + "\n")
-    for former in set(path.parent.glob(f"{path.stem}.*.csv")) - {_beside(path, name) for name in more}:
-        former.unlink()
-    return path
 
 
 def read_record(path: Path) -> Record:
@@ -193,8 +194,10 @@ def read_record(path: Path) -> Record:
     provenance = _check_provenance(provenance, name)
     try:
         frames = {extra: answers.fetched(_frame(part), path.parent.parent) for extra, (part, _) in texts.items()}
-    except (DamagedError, OSError) as error:
-        raise InputError(f"result record {name} cannot be read ({error}); run the table again.") from error
+    except (OSError, ValueError) as error:  # damaged answers, or text that is none
+        raise InputError(
+            f"result record {name} cannot be read ({error}); run the table again, or copy answers/ with it."
+        ) from error
     frame = frames.pop("")
     frame.attrs = {"table_id": table_id, "preset": provenance["preset"], "dataset": provenance["dataset"]}
     frame.attrs |= {"provenance": provenance, "stands_for": provenance.get("stands_for", {}), "extra": frames}
@@ -227,7 +230,7 @@ def drop_unused_answers(root: Path | None = None) -> int:
     `root` as in `load_records`.
     """
     root = results_root() if root is None else Path(root)
-    return answers.prune(root, (_frame(path.read_text(encoding="utf-8")) for path in sorted(root.glob("*/*-*.*.csv"))))
+    return answers.prune(root, lambda: root.glob("*/*-*.*.csv"))
 
 
 ARCHITECTURE = "architecture"

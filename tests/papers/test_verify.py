@@ -1,6 +1,7 @@
 """Records are repeated with today's code: what is chosen, and that a wrong answer is told from the same one."""
 
 import dataclasses
+import json
 import shutil
 import sys
 
@@ -14,10 +15,11 @@ from repro.papers import earlier, keep, run_table
 from repro.papers import verify as verifying
 from repro.papers.forecast import planned
 from repro.paths import results_root, sealed_json, unsealed_json, write_text
-from repro.report import load_records
+from repro.report import load_records, records
 from repro.report.examples import pack
-from repro.report.records import Record, verified
+from repro.report.records import Record, note_verified, verified
 from repro.runs import Outcome, RunSpec
+from repro.runs.store import record_failure
 from tests.runs.run_functions import SumRecipe
 
 TABLE = "acghostnet_t01"
@@ -139,15 +141,20 @@ def aged(stored, tmp_path, monkeypatch):
     """The runs of the record, as if code before today's had made them; where they lie."""
     root = tmp_path / "runs"
     shutil.copytree(stored / "runs", root)
+    shutil.copytree(stored / "results", tmp_path / "results")
     monkeypatch.setenv("REPRO_RUNS", str(root))
-    monkeypatch.setenv("REPRO_RESULTS", str(stored / "results"))
+    monkeypatch.setenv("REPRO_RESULTS", str(tmp_path / "results"))
+    (path,) = results_root().glob("*/smoke-digits.json")
+    document = json.loads(path.read_text())
+    document["provenance"]["run_codes"] = {"network+ghostnet": [BEFORE]}
+    document["provenance_sha256"] = records._digest(records._plain(document["provenance"]))
+    path.write_text(json.dumps(document))
     for module in (verifying, earlier):
         monkeypatch.setattr(module, "code_of", lambda label: "0123456789ab")
     for folder in [path.parent for path in root.glob("network/*/result.json")]:
         relabel(folder, code=BEFORE)
         folder.rename(folder.with_name(f"{folder.name.partition('-')[0]}-{BEFORE}"))
-    yield root
-    (results_root() / "verified.json").unlink(missing_ok=True)
+    return root
 
 
 BEFORE = "aaaaaaaaaaaa"
@@ -174,18 +181,19 @@ def test_all_that_a_stored_run_found_is_compared(aged):
 
 
 def test_a_table_takes_the_runs_behind_its_record_once_today_s_code_gave_the_same(aged, monkeypatch):
-    assert earlier.may_take(TABLE, "smoke", "digits") is None  # nothing was repeated yet
+    (record,) = load_records(TABLE, results_root())
+    assert earlier.may_take(record) is None and earlier.may_take(None) is None  # nothing was repeated yet
     found = verifying.verify(TABLE, preset="smoke", count=1)
     assert verifying.note(found, TABLE, "smoke") == ["network+ghostnet"]
     for path in aged.glob("network/*/result.json"):
         if BEFORE not in path.parent.name:
             shutil.rmtree(path.parent)
-    (record,) = load_records(TABLE, results_root())
     again = run_table(TABLE, preset="smoke", dataset="digits", progress=False)
     assert {path.parent.name[-12:] for path in aged.glob("network/*/result.json")} == {BEFORE}  # none was run
     about = again.attrs["provenance"]
     assert about["code"]["network+ghostnet"] == record.provenance["code"]["network+ghostnet"] != "0123456789ab"
     assert about["runs_of_earlier_code"] == about["runs"] and about["date"] > record.provenance["date"]
+    assert about["run_codes"] == {"network+ghostnet": [BEFORE]}
     pd.testing.assert_frame_equal(again.reset_index(drop=True), record.frame.reset_index(drop=True), check_like=True)
 
 
@@ -199,13 +207,57 @@ def test_runs_that_the_store_still_holds_are_repeated_before_others(aged):
     assert [name[:16] for name in made] == [folders[0].name[:16]]
 
 
-def test_runs_that_are_newer_than_the_record_are_not_behind_it(aged):
+def test_a_run_is_behind_a_record_by_its_seed_code_and_date_and_only_if_all_such_found_the_same(aged):
     (record,) = load_records(TABLE, results_root())
     (one, *_) = planned(TABLE, "smoke", "digits", record.provenance["seeds"])
     assert earlier.run_behind(record, one)["provenance"]["code"] == BEFORE
-    for folder in aged.glob(f"network/*-{BEFORE}"):
-        relabel(folder, date="2999-01-01T00:00:00+00:00")
-    assert earlier.run_behind(record, one) is None
+    assert earlier.run_behind(record, dataclasses.replace(one, seed=99)) is None
+    named = dataclasses.replace(record, provenance=record.provenance | {"run_codes": {"network+ghostnet": ["b" * 12]}})
+    assert earlier.run_behind(named, one) is None
+    (folder,) = aged.glob(f"network/{one.identity}-{BEFORE}")
+    other = folder.with_name(f"{one.identity}-{'b' * 12}")
+    shutil.copytree(folder, other)
+    relabel(other, code="b" * 12)
+    assert earlier.run_behind(named, one)["provenance"]["code"] == "b" * 12
+    unnamed = dataclasses.replace(record, provenance={k: v for k, v in record.provenance.items() if k != "run_codes"})
+    assert earlier.run_behind(unnamed, one) is not None
+    relabel(other, {"top5_pct": 1.5})  # which of the two was it?
+    assert earlier.run_behind(unnamed, one) is None
+    assert earlier.run_behind(record, one)["provenance"]["code"] == BEFORE
+    for path in (folder, other):
+        relabel(path, date="2999-01-01T00:00:00+00:00")
+    assert earlier.run_behind(named, one) is None
+
+
+def test_a_run_that_today_s_code_fails_at_is_not_replaced(aged):
+    (record,) = load_records(TABLE, results_root())
+    (one, *_) = planned(TABLE, "smoke", "digits", record.provenance["seeds"])
+    note_verified(record, "network+ghostnet", "0123456789ab", {})
+    instead = earlier.may_take(record)
+    assert instead(one).reused
+    record_failure(one, "today it fails")
+    assert instead(one) is None
+
+
+@pytest.mark.parametrize("code", [None, "0123", {"entry": "a"}])
+def test_records_that_say_little_of_their_code_end_no_table(code):
+    taken = Outcome(spec((1,)), "done", {}, {"code": BEFORE})
+    record = dataclasses.replace(record_of({}), provenance={"code": code} if code else {})
+    told = earlier.codes_of([taken], record)
+    assert told["code"] == {"network": None} and told["run_codes"] == {"network": [BEFORE]}
+    assert earlier.codes_of([], record) == {"code": {}, "run_codes": {}} and earlier.may_take(record) is None
+
+
+def test_a_run_that_found_nothing_is_like_no_other():
+    assert earlier.same_findings({"a": [{"seconds": 1, "b": 2}]}, {"seconds": 3, "a": [{"b": 2}]})
+    for before, now in (
+        (None, None),
+        ({}, {}),
+        ({"seconds": 1}, {"a": 1}),
+        ({"a": 1}, {"a": 1, "b": 2}),
+        ({"a": 1}, {}),
+    ):
+        assert not earlier.same_findings(before, now)
 
 
 def test_a_record_without_trainings_or_answers_is_refused(elsewhere):

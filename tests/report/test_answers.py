@@ -67,7 +67,9 @@ def test_writers_at_the_same_time_lose_nothing(tmp_path):
 
 def test_what_no_record_names_is_removed(tmp_path):
     one, two = (answers.put_away(frame_of(packed(seed)), tmp_path) for seed in (1, 2))
-    assert answers.prune(tmp_path, [one]) == 1 and answers.prune(tmp_path, [one]) == 0
+    record = tmp_path / "a.csv"
+    one.to_csv(record, index=False)
+    assert answers.prune(tmp_path, lambda: [record]) == 1 and answers.prune(tmp_path, lambda: [record]) == 0
     assert answers.fetched(one, tmp_path)["correct"][0] == packed(1)
     with pytest.raises(DamagedError, match="are lost"):
         answers.fetched(two, tmp_path)

@@ -10,7 +10,7 @@ held-out loss under limits of operations and energy, and the network it finds is
 
 Supernets begin as their shortcuts alone, and those of adder blocks that change the shape are adders, as in the public
 code; what an adder does there then decides much of a path's loss. `conv_...` tell the same of supernets and of paths by
-themselves that have convolutions in their place, at the same rates.
+themselves that have convolutions in their place, at the same rates; they start with other draws, too.
 """
 
 from __future__ import annotations
