@@ -130,7 +130,10 @@ def test_a_run_that_failed_is_told(table, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("repro.runs.engine", lambda name, **options: lambda specs: failing(specs))
 
     def failing(specs):
-        done = {key: SimpleNamespace(spec=spec, ok=True, state="done", message="") for key, spec in specs.items()}
+        done = {
+            key: SimpleNamespace(spec=spec, ok=True, state="done", message="", folder=spec.folder)
+            for key, spec in specs.items()
+        }
         first = next(iter(done))
         return done | {first: SimpleNamespace(spec=specs[first], ok=False, state="failed", message="MemoryError")}
 

@@ -299,8 +299,7 @@ RECIPES = {
 }
 _SCALED = (
     "FBNet space: four or five searched blocks of two to four kinds at two or three resolutions, at most 60 % of the "
-    "largest network's operations; FBNet is what the same search finds among convolutions. Every operator set has "
-    "rates of its own, chosen on held-out digits."
+    "largest network's operations; FBNet is what the same search finds among convolutions."
 )
 SCALE = {
     "smoke": "FBNet space: two blocks, one epoch on 64 images: checks that everything runs, says nothing.",
