@@ -277,11 +277,12 @@ def verified(root: Path | None = None) -> list[dict[str, Any]]:
 
 def note_verified(record: Record, label: str, now: str, about: Mapping[str, Any], root: Path | None = None) -> None:
     """Add to `verified` that the code `now` gives a record's answers; what was said of that record and label goes."""
-    others = [one for one in verified(root) if (one["of"], one["label"]) != (record.name, label)]
-    made = record.provenance["code"][label]
-    others.append({"of": record.name, "label": label, "made": made, "now": now, **about})
-    noted = sorted(others, key=lambda one: (one["of"], one["label"]))
-    write_text((root or results_root()) / VERIFIED_FILE, sealed_json({"verified": noted}) + "\n")
+    root, made = root or results_root(), record.provenance["code"][label]
+    with answers.held(root):  # one writer at a time
+        others = [one for one in verified(root) if (one["of"], one["label"]) != (record.name, label)]
+        others.append({"of": record.name, "label": label, "made": made, "now": now, **about})
+        noted = sorted(others, key=lambda one: (one["of"], one["label"]))
+        write_text(root / VERIFIED_FILE, sealed_json({"verified": noted}) + "\n")
 
 
 FRESHNESS = ("as made", "verified", "code changed since", "not known")

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -246,6 +247,14 @@ def test_records_that_say_little_of_their_code_end_no_table(code):
     told = earlier.codes_of([taken], record)
     assert told["code"] == {"network": None} and told["run_codes"] == {"network": [BEFORE]}
     assert earlier.codes_of([], record) == {"code": {}, "run_codes": {}} and earlier.may_take(record) is None
+
+
+def test_notes_at_the_same_time_are_all_kept(tmp_path):
+    labels = [f"kind{number}" for number in range(24)]
+    record = record_of(dict.fromkeys(labels, "a"))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda label: note_verified(record, label, "b", {}, tmp_path), labels))
+    assert {one["label"] for one in verified(tmp_path)} == set(labels)
 
 
 def test_a_run_that_found_nothing_is_like_no_other():
