@@ -9,7 +9,7 @@ Kinds of criteria:
     magnitude  a measured number: judged only at the paper's preset on the paper's data set.
     figure     numbers that the paper only draws: judged on a table of ours for that figure, if `check` is given.
 
-A measured claim is compiled into comparisons (`repro.report.formulas`). It is reproduced if every comparison it needs
+A measured claim is compiled into comparisons (`repro.report.compiler`). It is reproduced if every comparison it needs
 is proven at a one-sided level of 2.5 %, not reproduced if some comparison is reversed at that level shared among them,
 else undecided. Cells near chance and comparisons at the ceiling decide nothing. Where cells are missing nothing is
 decided, but that an exact part of a conjunction refutes it by itself.
@@ -28,6 +28,7 @@ import pandas as pd
 
 from repro.errors import InputError, check_choice
 from repro.report.claims import places, published_table
+from repro.report.compiler import Compiler
 from repro.report.conform import folded
 from repro.report.decide import ALPHA, MIN_SEEDS, NOT_REPRODUCED, REPRODUCED, UNDECIDED, prove, refute, seeds_needed
 from repro.report.evidence import JOINED, SEARCHED_UNITS, Ours, is_accuracy, load, reads_scores
@@ -40,7 +41,7 @@ from repro.report.expressions import (
     references,
     tables_read,
 )
-from repro.report.formulas import Compiler, Exact, Given, Leaf, Sampled, leaves
+from repro.report.formulas import Exact, Given, Leaf, Sampled, leaves
 from repro.report.functions import BY_ROW
 from repro.report.published import claim, claims, is_figure, listing, table_index, table_spec, unit
 

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from repro.report.compiler import Compiler
 from repro.report.decide import And, Or, prove, refute
 from repro.report.evidence import CLASSES, load
 from repro.report.expressions import ExpressionError, parse
-from repro.report.formulas import Compiler, Exact, Leaf, Linear, Sampled, leaves
+from repro.report.formulas import Exact, Leaf, Linear, Sampled, leaves
 from tests.report.evidence_frames import taus
 
 LEVEL = 0.025
