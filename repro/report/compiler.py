@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ast
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,11 @@ from repro.report.moved_cells import DRAWS, MovedCells, variance_pool
 from repro.report.published import printed_decimals, table_spec, unit
 
 _FLIPPED = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE, ast.Eq: ast.Eq, ast.NotEq: ast.NotEq}
+_SIDES = {  # of a difference that such a comparison asks for
+    op: tuple(map(ast.Constant, limits))
+    for ops, limits in {(ast.Gt, ast.GtE): (0.0, np.inf), (ast.Lt, ast.LtE): (-np.inf, 0.0)}.items()
+    for op in ops
+}
 _HOLDS = {
     ast.Lt: np.less,
     ast.LtE: np.less_equal,
@@ -121,7 +127,10 @@ class Compiler:
 
     def _truths(self, node: ast.expr, table: str | None) -> _Truths:
         if not self._is_open(node, table):
-            return self._exact(node, table)
+            return self._counted(node, table) or self._exact(node, table)
+        return self._opened(node, table)
+
+    def _opened(self, node: ast.expr, table: str | None) -> _Truths:
         match node:
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 inner = self._truths(operand, table)
@@ -149,6 +158,92 @@ class Compiler:
         kind = self._exactness(node, table)
         made = [None if set(column) == {None} else Exact(tuple(column), *kind) for column in zip(*cells)]
         return _Truths(made, values[0].rows)
+
+    # -------------------------------------------------------------- counts of networks that searches found
+
+    def _counted(self, node: ast.expr, table: str | None) -> _Truths | None:
+        """Numbers that differ from search to search: Student's t over the searches; None for other exact columns."""
+        if len(self.by_seed) == 1 or not self._by_search(node, table):
+            return None
+        match node:
+            case ast.UnaryOp(op=ast.Not()) | ast.Call(func=ast.Name(id="all" | "any")):
+                return self._opened(node, table)
+            case ast.BoolOp(op=op, values=parts):
+                parts = [self._truths(part, table) for part in parts]
+                return self._combined(parts, every if isinstance(op, ast.And) else some)
+            case ast.Compare(
+                left=left, ops=[ast.Eq()], comparators=[ast.Call(func=ast.Name(id="min" | "max" as name))]
+            ):
+                return self._extreme_of_searches(left, node.comparators[0].args, name, table)
+            case ast.Compare(
+                left=ast.Call(func=ast.Name(id="abs"), args=[x]), ops=[ast.Lt() | ast.LtE()], comparators=[c]
+            ):
+                return self._over_searches(x, table, ast.UnaryOp(ast.USub(), c), c)
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _SIDES:
+                difference, strict = ast.BinOp(left, ast.Sub(), right), isinstance(op, ast.Lt | ast.Gt)
+                return self._over_searches(difference, table, *_SIDES[type(op)], strict=strict)
+            case ast.Call(
+                func=ast.Name(id="approx" | "equivalent"), args=[a, ast.Constant(value=b), ast.Constant(value=c)]
+            ):
+                return self._over_searches(a, table, ast.Constant(b - c), ast.Constant(b + c))
+            case ast.Call(func=ast.Name(id="approx" | "equivalent"), args=[a, b, c]):
+                return self._over_searches(ast.BinOp(a, ast.Sub(), b), table, ast.UnaryOp(ast.USub(), c), c)
+            case ast.Call(func=ast.Name(id="within"), args=[x, low, high]):
+                return self._over_searches(x, table, low, high)
+            case ast.Call(func=ast.Name(id="increasing" | "decreasing" as name), args=[x]):
+                numbers, _ = self._numbers_by_search(x, table)
+                steps = np.diff(numbers, axis=1) * (1.0 if name == "increasing" else -1.0)
+                return _Truths([every([self._of_searches(step, [x], table, strict=True) for step in steps.T])])
+        return None
+
+    def _by_search(self, node: ast.expr, table: str | None) -> bool:
+        """Whether a node reads nothing but numbers, and some of networks that searches found."""
+        refs = references(node, table)
+        frames = [(self.ours[ref.table].exact, ref.column) for ref in refs]
+        numeric = all(pd.api.types.is_numeric_dtype(frame[name]) for frame, name in frames if name in frame)
+        return bool(refs) and numeric and any(self.ours[ref.table].unit in SEARCHED_UNITS for ref in refs)
+
+    def _numbers_by_search(self, node: ast.expr, table: str | None) -> tuple[np.ndarray, tuple | None]:
+        """Its numbers (searches, rows), NaN where empty, and their rows."""
+        values = [evaluator.value(node, table) for evaluator in self.by_seed]
+        if len({value.rows for value in values}) > 1:
+            raise ExpressionError(f"{ast.unparse(node)} has other rows from search to search.")
+        cells = [value.need("number", "a comparison").astype(float).filled(np.nan)[0] for value in values]
+        return np.array(cells), values[0].rows
+
+    def _over_searches(self, x: ast.expr, table: str | None, low: ast.expr, high: ast.expr, *, strict=False) -> _Truths:
+        """`low <= x <= high` per row; the limits are numbers."""
+        low, high = (float(ast.literal_eval(limit)) for limit in (low, high))
+        numbers, rows = self._numbers_by_search(x, table)
+        return _Truths([self._of_searches(own, [x], table, low, high, strict=strict) for own in numbers.T], rows)
+
+    def _extreme_of_searches(self, x: ast.expr, columns: list[ast.expr], name: str, table: str | None) -> _Truths:
+        """`x == min(...)`: x is below all other cells."""
+        sign = 1.0 if name == "max" else -1.0
+        (own,) = self._numbers_by_search(x, table)[0].T
+        rivals = np.hstack([self._numbers_by_search(column, table)[0] for column in columns])
+        gaps = [sign * (own - rival) for rival in rivals.T if not np.array_equal(own, rival)]
+        return _Truths([every([self._of_searches(gap, [x, *columns], table, strict=True) for gap in gaps])])
+
+    def _of_searches(self, numbers: np.ndarray, nodes, table, low=0.0, high=np.inf, *, strict=False):
+        """The leaf `low <= mean over searches <= high` (searches,); exact where no search changes the number."""
+        if np.isnan(numbers).any():
+            return None
+        needed, gate = self._exactness(*nodes, table)
+        if np.ptp(numbers) <= SLACK * max(1.0, abs(numbers).max()):
+            slack = 0.0 if strict else SLACK
+            held = low - slack <= numbers[0] <= high + slack and not (strict and numbers[0] in (low, high))
+            return Exact((bool(held),) * len(numbers), needed, gate)
+        first = references(nodes[0], table)[0]
+        quantity = Quantity(
+            " against ".join(map(ast.unparse, nodes[:2])), (first.table, first.column), numbers, gate=gate
+        )
+        atom = Atom({self._row(quantity): 1.0}, low=low, high=high, pooling=False)
+        divides = any(isinstance(part, ast.Div) for node in nodes for part in ast.walk(node))
+        units = {unit(ref.column) for node in nodes for ref in references(node, table)}
+        return Linear(
+            (quantity,), quantity.name, "" if divides or len(units) > 1 else units.pop(), atom, {quantity: 1.0}
+        )
 
     def _exactness(self, *nodes_and_table) -> tuple[int, str]:
         """`needed` and `gate` of leaves over exact columns."""
@@ -323,7 +418,7 @@ class Compiler:
         pool = {q: None for own in gradient for q in variance_pool(own, self.ours[own.pool[0]])}
         searched = any(self.ours[own.pool[0]].unit in SEARCHED_UNITS for own in gradient)
         terms = {self._row(q): c for q, c in gradient.items()}
-        return Atom(terms, constant, map(self._row, pool), pooling=not searched, **claim)
+        return Atom(terms, constant, map(self._row, pool), pooling=not searched, own_if_unlike=True, **claim)
 
     def spread(self, ref, row: int) -> float:
         """Half the width of the 95 % interval of one cell; NaN where it has too few seeds."""
@@ -374,12 +469,24 @@ class Compiler:
             if np.isnan(cells[0]):
                 made.append(None)
             elif gradient is None:
-                made.append(self._sampled([x], table, cells, None, low, high))
+                leaf = self._sampled([x], table, cells, None, low, high)
+                made.append(replace(leaf, pairs=self._pairs(x, table)) if _is_call(x, "tau") else leaf)
             elif not gradient:
                 made.append(Exact((bool(low - SLACK <= cells[0] <= high + SLACK),)))
             else:
                 made.append(self._test(gradient, float(cells[0]), low, high, contains=True))
         return _Truths(made, found.rows)
+
+    def _pairs(self, tau: ast.Call, table: str | None) -> tuple:
+        """ "i above j" in both of the rankings that a tau compares, for every pair of networks."""
+        (a, b), _ = self.numbers.joined([self.numbers.value(n, table) for n in tau.args], "number", "tau()")
+        rankings = [self._cells(Value(cells)) for cells in (a, b)]
+        return tuple(
+            tuple(
+                self._difference(ast.Gt, own[:, i] - own[:, j], [node], table) for own, node in zip(rankings, tau.args)
+            )
+            for i, j in itertools.combinations(range(rankings[0].shape[1]), 2)
+        )
 
     def _gain(self, a: ast.expr, b: ast.expr, table: str | None) -> _Truths:
         """The mean over rows of a - b; its rows are kept for the evidence."""
@@ -409,12 +516,11 @@ class Compiler:
             def cheaper(i, j, op):
                 return self._difference(op, costs[:, i, j], [cost, ref_cost], table)
         else:
-            known = [self._numbers_by_seed(node, table) for node in (cost, ref_cost)]
-            kind = self._exactness(cost, ref_cost, table)
+            own, ref = (self._numbers_by_search(node, table)[0] for node in (cost, ref_cost))
 
             def cheaper(i, j, op):
-                saved = [own[i] - ref[j] for own, ref in zip(*known)]
-                return Exact(tuple(None if np.isnan(s) else bool(_HOLDS[op](s, 0.0)) for s in saved), *kind)
+                saved = own[:, i] - ref[:, j]
+                return self._of_searches(saved, [cost, ref_cost], table, strict=op is ast.Gt)
 
         made = []
         for i in range(mine.shape[1]):
@@ -428,9 +534,6 @@ class Compiler:
                 found.append(less if same else every([no_more, better]))
             made.append(some(found) if found else Exact((False,)))
         return _Truths(made, rows)
-
-    def _numbers_by_seed(self, node: ast.expr, table: str | None) -> list[np.ndarray]:
-        return [ev.value(node, table).need("number", "dominated()").filled(np.nan)[0] for ev in self.by_seed]
 
 
 def _is_call(node: ast.expr, *names: str) -> bool:

@@ -6,11 +6,12 @@ A run's number varies with its seed, and with the test examples that happened to
                                 + max(0, var_i(d_i) - sum(c_k^2 within_k / n_k)) / N     test examples
 
 with s^2 the seed variance pooled over the rows of a table (of the same column, none at chance or near 100 %), d_i =
-sum(c_k * mean over seeds of example i), within_k the mean over examples of the variance over seeds. Intervals are
-Student's t with the degrees of freedom of Satterthwaite (Biometrics Bulletin 2, 1946). A claim of several parts is an
-intersection-union test, each part at the full level (Berger, Technometrics 24, 1982); equivalence is two one-sided
-tests (Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987). A reversal is searched for among the parts, so there they
-share the level. Equal numbers never win.
+sum(c_k * mean over seeds of example i), within_k the mean over examples of the variance over seeds. In claims on
+tables each row that is compared keeps its own s^2 where their spread is unlike that of the others (F test at 25 %).
+Intervals are Student's t with the degrees of freedom of Satterthwaite (Biometrics Bulletin 2, 1946). A claim of
+several parts is an intersection-union test, each part at the full level (Berger, Technometrics 24, 1982); equivalence
+is two one-sided tests (Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987). A reversal is searched for among the parts,
+so there they share the level. Equal numbers never win.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import fdtr, stdtrit
 
 from repro.errors import InputError
 
@@ -29,6 +30,7 @@ ALPHA = 0.025  # one-sided: intervals are two-sided 95 %
 MIN_SEEDS = 3
 MIN_POOLED_DF = 6  # with so many, two seeds a row are enough
 MIN_OUTCOMES = 6  # outcomes that are true or false: so many agree by chance in 1.6 % of cases (0.5^6), five in 3.1 %
+UNLIKE = 0.25  # level at which the spread of some rows is found to be unlike that of the other rows of their table
 MAX_SEEDS = 1000  # the largest number of seeds that is ever advised
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
 _ROUNDING = 1e-12  # relative; sums of equal decimals differ by less
@@ -79,11 +81,6 @@ class Row:
         return float(self.values.mean())
 
     @functools.cached_property
-    def squares(self) -> float:
-        """Sum of the squared deviations from the mean."""
-        return float(((self.values - self.mean) ** 2).sum())
-
-    @functools.cached_property
     def by_example(self) -> np.ndarray:
         """Mean over seeds of every example, (N,)."""
         return self.examples.mean(axis=0)
@@ -115,6 +112,43 @@ def _short(value: object) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
+def seed_variances(
+    own: Sequence[np.ndarray], others: Sequence[np.ndarray] = (), *, own_if_unlike: bool = True
+) -> list[tuple[float, int]]:
+    """Seed variance and its degrees of freedom for each of the rows `own`, (seeds,) each; NaN and 0 where not known.
+
+    Pooled with the other rows of their column, so that all are the same; where the spread of these differs from that
+    of `own` (F test, two-sided, at `UNLIKE`), each has its own (unless not `own_if_unlike`). There a row whose seeds
+    all agree takes the smallest variance above 0, since right answers are counted. Two seeds say too little for that:
+    they are always pooled.
+    """
+    squares, freedom = _squares(own)
+    more, rest = _squares(others)
+    if not freedom + rest:
+        return [(math.nan, 0)] * len(own)
+    few = min(map(len, own)) < MIN_SEEDS
+    if not own_if_unlike or few or not rest or alike(squares / freedom, freedom, more / rest, rest):
+        return [((squares + more) / (freedom + rest), freedom + rest)] * len(own)
+    parts = [_squares([values]) for values in own]
+    least = min([s / df for s, df in parts if s > 0], default=0.0)
+    return [(s / df if s > 0 else least, df) if df else (math.nan, 0) for s, df in parts]
+
+
+def _squares(rows: Sequence[np.ndarray]) -> tuple[float, int]:
+    """Sum of the squared deviations from each row's mean, and their degrees of freedom."""
+    return sum(float(((row - row.mean()) ** 2).sum()) for row in rows), sum(len(row) - 1 for row in rows)
+
+
+def alike(variance: float, freedom: int, other: float, others_freedom: int) -> bool:
+    """Whether two variances may be of one spread: F test, two-sided, at `UNLIKE`."""
+    if variance == other:
+        return True
+    if not variance or not other:  # no spread at all: nothing speaks for the other's
+        return not variance
+    below = fdtr(freedom, others_freedom, variance / other)
+    return bool(min(below, 1 - below) >= UNLIKE / 2)
+
+
 class Atom:
     """A linear form of rows, sum(c * mean of row) + constant, and the claim that it lies above `low` and below `high`.
 
@@ -128,6 +162,7 @@ class Atom:
         contains: the claim is instead that the interval meets [low, high] (a printed number with its last digit) and
             leaves out 0 on that side.
         pooling: whether two seeds a row may be enough; not where each is a search, of which three are the least.
+        own_if_unlike: whether the terms keep their own variances where their spread is unlike that of the pool.
     """
 
     def __init__(
@@ -140,6 +175,7 @@ class Atom:
         high: float = math.inf,
         contains: bool = False,
         pooling: bool = True,
+        own_if_unlike: bool = False,
     ):
         if not terms:
             raise InputError("terms is empty; an atom needs at least one row.")
@@ -150,7 +186,7 @@ class Atom:
         self.terms = {row: float(c) for row, c in terms.items()}
         self.rows = list(dict.fromkeys([*terms, *pool]))
         self.constant, self.low, self.high, self.contains = float(constant), low, high, contains
-        self.pooling = pooling
+        self.pooling, self.own_if_unlike = pooling, own_if_unlike
         self.estimate = self.constant + sum(c * row.mean for row, c in self.terms.items())
         size = abs(self.constant) + sum(abs(c * row.mean) for row, c in self.terms.items())
         self._rounding = _ROUNDING * size
@@ -162,17 +198,20 @@ class Atom:
 
     @functools.cached_property
     def _groups(self) -> list[tuple[float, int, int, dict[int, float]]]:
-        """Per group of the terms: pooled variance, its degrees of freedom, rows pooled, sums of c^2 by seeds."""
+        """Rows with one seed variance: it, its degrees of freedom, how many rows it is of, sums of c^2 by seeds."""
         found = []
         for group in dict.fromkeys(row.group for row in self.terms):
             members = [row for row in self.rows if row.group == group]
-            freedom = sum(row.seeds - 1 for row in members)
+            terms = {row: c for row, c in self.terms.items() if row.group == group}
+            others = [row.values for row in members if row not in terms]
+            spreads = seed_variances([row.values for row in terms], others, own_if_unlike=self.own_if_unlike)
+            if spreads[0][1] != sum(row.seeds - 1 for row in members):  # not pooled
+                found += [(*own, 1, {row.seeds: c * c}) for own, (row, c) in zip(spreads, terms.items())]
+                continue
             weights: dict[int, float] = {}
-            for row, c in self.terms.items():
-                if row.group == group:
-                    weights[row.seeds] = weights.get(row.seeds, 0.0) + c * c
-            variance = sum(row.squares for row in members) / freedom if freedom else math.nan
-            found.append((variance, freedom, len(members), weights))
+            for row, c in terms.items():
+                weights[row.seeds] = weights.get(row.seeds, 0.0) + c * c
+            found.append((*spreads[0], len(members), weights))
         return found
 
     def _seed_parts(self, seeds: float | None) -> list[tuple[float, float]]:

@@ -1,7 +1,8 @@
 """Tables of ours as claims read them: exact columns per seed, measured cells with their seeds and test examples.
 
 A column is exact if it follows from the network (counts, modelled energy, definitions, texts): it is read seed by seed,
-and where a network was found by a search its seed is that of the search. A measured column holds a number per seed.
+and where a network was found by a search its seed is that of the search, so that numbers may differ between searches.
+A measured column holds a number per seed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from repro.report.expressions import Table, as_array
 from repro.report.published import is_figure, table_spec, unit
 
 MEASURED = ("empirical", "cost")
+COUNTED = ("million", "billion", "mJ", "µJ")
+"""Units of what follows from a network's size: weights, operations, modelled energy."""
 JOINED = " + "
 """Between the data sets of records that are read as one table."""
 CEILING_PCT, CEILING_WRONG, CHANCE_FACTOR, CHANCE_SD = 99.5, 5, 1.5, 3.0
@@ -174,6 +177,8 @@ class Ours:
 
     def is_small(self, column: str) -> bool:
         """Whether a column counts networks that are smaller than the paper's."""
+        if self.figure:
+            return self.small and unit(column) in COUNTED
         return self.small and table_spec(self.table_id).columns[column].role == "analytic"
 
     def unit_of(self, row: int) -> str:
@@ -280,6 +285,8 @@ class Ours:
             gate = f"{name} has no finite value in {max(n_runs, len(every)) - len(values)} of its runs"
         elif unrepeatable := self._unrepeatable(column):
             gate = unrepeatable
+        elif self.figure and self.is_small(column):
+            gate = f"{name} is that of networks that are smaller than the paper's"
         elif classes and values.mean() <= _chance_limit(column, classes, kept):
             gate = f"{name} is {values.mean():.3g} %, near chance ({_chance(column, classes):.3g} %)"
         wrong = None if kept is None else (1 - kept.mean() / 100) * kept.shape[1]
@@ -462,7 +469,7 @@ def load(table_id: str, frame: pd.DataFrame, *, analytic: bool, scores: bool = F
         facts.get("provenance", facts).get("unit", ""),
         searched,
         all_exact=analytic,
-        small=sized is None and not figure,
+        small=sized is None,
     )
 
 

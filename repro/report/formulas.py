@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from repro.report.decide import ALPHA, And, Atom, Not, Or, inside, outside, prove, refute
+from repro.report.decide import ALPHA, And, Atom, Not, Or, outside, prove, refute
 from repro.report.evidence import Quantity
 
 
@@ -120,6 +120,7 @@ class Sampled(Leaf):
 
     outcomes (DRAWS,): 1, 0 or NaN; None for a printed number, whose limits are low and high as in `decide.Atom`.
     enough: whether all cells have the seeds that a decision needs.
+    pairs: for a printed Kendall tau, the tests "i above j" of both rankings, two for every pair of networks.
     """
 
     outcomes: np.ndarray | None
@@ -128,18 +129,34 @@ class Sampled(Leaf):
     enough: bool
     low: float = 0.0
     high: float = 0.0
+    pairs: tuple[tuple[Linear, Linear], ...] = ()
 
     def bounds(self, alpha: float) -> tuple[float, float]:
         """One-sided bounds below and above: quantiles of the draws; nan with few seeds or where most are empty."""
         known = self.values[~np.isnan(self.values)]
         if not self.enough or 2 * len(known) < len(self.values):
             return np.nan, np.nan
-        return tuple(np.quantile(known, [alpha, 1 - alpha]))
+        return tuple(map(float, np.quantile(known, [alpha, 1 - alpha])))
+
+    def reach(self, alpha: float) -> tuple[float, float]:
+        """What a printed number may be: `bounds`; for tau, whatever order pairs have that are not told apart.
+
+        Draws add noise to means that have noise of their own, so that their tau lies nearer to 0 than the true one.
+        """
+        if not self.pairs or not self.enough:
+            return self.bounds(alpha)
+        level, least, most = alpha / (2 * len(self.pairs)), 0, 0
+        for above, below in self.pairs:
+            signs = [int(leaf.proves(level)) - int(leaf.refutes(level)) for leaf in (above, below)]
+            told = signs[0] * signs[1]  # 0 where one of the rankings leaves the pair open
+            least, most = least + (told or -1), most + (told or 1)
+        return least / len(self.pairs), most / len(self.pairs)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Its two-sided 95 % interval."""
-        return self.bounds(ALPHA)
+        """Its two-sided 95 % interval; that of a printed tau is `reach` on the side away from 0."""
+        (low, high), (least, most) = self.bounds(ALPHA), self.reach(ALPHA)
+        return (low, most) if self.low + self.high > 0 else (least, high)
 
     @property
     def distance(self) -> float:
@@ -152,13 +169,15 @@ class Sampled(Leaf):
     def proves(self, alpha: float, seeds: float | None = None) -> bool:
         """Whether the claim holds in all but a share alpha of the draws; more seeds are not drawn."""
         if self.outcomes is None:
-            return not self.gate and inside(self.bounds(alpha), self.low, self.high, contains=True)
+            (low, high), (least, most) = self.bounds(alpha), self.reach(alpha)
+            met = least <= self.high and most >= self.low
+            return not self.gate and met and (low > 0 if self.low + self.high > 0 else high < 0)
         return self._share(1, alpha)
 
     def refutes(self, alpha: float, seeds: float | None = None) -> bool:
         """Whether the claim fails in all but a share alpha of the draws; more seeds are not drawn."""
         if self.outcomes is None:
-            return not self.gate and outside(self.bounds(alpha / 2), self.low, self.high)
+            return not self.gate and outside(self.reach(alpha / 2), self.low, self.high)
         return self._share(0, alpha)
 
 

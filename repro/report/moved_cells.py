@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from repro.report.decide import seed_variances
 from repro.report.evidence import Ours, Quantity, recompute
 from repro.report.expressions import Table
 from repro.report.published import table_spec
@@ -28,7 +29,7 @@ class MovedCells:
                 if (column, row) in ours[name].quantities and not self._follows(ours[name], column, row):
                     self.place[name, column, row] = len(self.quantities)
                     self.quantities.append(ours[name].quantities[column, row])
-        self.pool = {q: pooled_variance(q, ours[q.pool[0]]) for q in self.quantities}
+        self.spread = {q: seed_variance(q, ours[q.pool[0]]) for q in self.quantities}
         self.length = len(self.quantities) + 3 + DRAWS
         self.tables = {name: self._table(mine, used) for name, mine in ours.items()}
 
@@ -52,16 +53,20 @@ class MovedCells:
         return np.vstack([means, means + np.eye(len(means)), means + moves, means - moves, self._draws(generator)])
 
     def _draws(self, generator: np.random.Generator) -> np.ndarray:
-        """Joint draws (DRAWS, quantities): seeds by Student's t of the pool, examples with their covariance."""
+        """Joint draws (DRAWS, quantities): seeds by Student's t, examples with their covariance.
+
+        Cells of one column with one variance share the draw of what it may be.
+        """
         quantities = self.quantities
         drawn = np.tile([quantity.mean for quantity in quantities], (DRAWS, 1))
         widths: dict[tuple, np.ndarray] = {}
         for m, quantity in enumerate(quantities):
-            variance, df = self.pool[quantity]
+            variance, df = self.spread[quantity]
             if df and variance > 0:
-                if quantity.pool not in widths:
-                    widths[quantity.pool] = np.sqrt(df / generator.chisquare(df, DRAWS))
-                noise = generator.standard_normal(DRAWS) * widths[quantity.pool]
+                shared = quantity.pool, variance
+                if shared not in widths:
+                    widths[shared] = np.sqrt(df / generator.chisquare(df, DRAWS))
+                noise = generator.standard_normal(DRAWS) * widths[shared]
                 drawn[:, m] += np.sqrt(variance / quantity.seeds) * noise
         sets: dict[tuple, list[int]] = {}
         for m, quantity in enumerate(quantities):
@@ -103,11 +108,10 @@ class MovedCells:
         return Table(columns, mine.means.key, mine.means.descriptors)
 
 
-def pooled_variance(quantity: Quantity, mine: Ours) -> tuple[float, int]:
-    """Seed variance of one value and its degrees of freedom, over all cells of the column that can decide something."""
-    cells = variance_pool(quantity, mine)
-    df = sum(cell.seeds - 1 for cell in cells)
-    return (sum(float(((cell.values - cell.mean) ** 2).sum()) for cell in cells) / df if df else np.nan), df
+def seed_variance(quantity: Quantity, mine: Ours) -> tuple[float, int]:
+    """Seed variance of one value and its degrees of freedom, as `decide.seed_variances` has them."""
+    others = [cell.values for cell in variance_pool(quantity, mine) if cell is not quantity]
+    return seed_variances([quantity.values], others)[0]
 
 
 def variance_pool(quantity: Quantity, mine: Ours) -> list[Quantity]:

@@ -298,7 +298,8 @@ def _runs(ours: Mapping[str, Ours]) -> str:
 
 def _sentence(leaf: Leaf) -> str:
     low, high = leaf.interval
-    found = f"{leaf.label} {leaf.estimate:.3g}{f' {leaf.unit}' if leaf.unit else ''}"
+    label = f"{_shown(leaf.label)} =" if "[" in leaf.label else leaf.label
+    found = f"{label} {leaf.estimate:.3g}{f' {leaf.unit}' if leaf.unit else ''}"
     return found if np.isnan(low) else f"{found}, 95 % interval {low:.3g} to {high:.3g}"
 
 
@@ -318,7 +319,7 @@ def _gains(compiler: Compiler) -> str:
         against = _reversed(rows)
         against = f", {against} are reversed" if against else ""
         told.append(f"{found} of {len(rows)} rows hold by themselves (Holm){against}")
-    return f" {'; '.join(told)}." if told else ""
+    return f" Judged by the mean over rows: {'; '.join(told)}." if told else ""
 
 
 # ------------------------------------------------------------------ the verdict
@@ -405,9 +406,22 @@ class Judge:
                 if lost:
                     return verdict(NOT_INFORMATIVE, f"{lost}.")
             found = _decided(ours, tree, default, verdict)
-        if found.status == NOT_REPRODUCED and row["published_verdict"] == "false":
+        if found.status == NOT_REPRODUCED and row["published_verdict"] == "false" and _printed_fail(asked, row, needed):
             return verdict(AGREES, found.evidence, intervals=found.intervals, seeds=found.seeds)
         return found
+
+
+def _printed_fail(asked: Criterion, row: Mapping, needed: Sequence[str]) -> bool:
+    """Whether the printed numbers of a claim that they do not bear out fail its criterion, too."""
+    if asked.check == row["check"]:
+        return True
+    if any(map(is_figure, needed)):  # the paper prints no numbers of it
+        return False
+    printed = Evaluator({name: published_table(name) for name in needed}, next(iter(places(row["claim_id"])), None))
+    try:
+        return not printed.holds(parse(asked.check))
+    except ExpressionError:  # it reads columns of ours that the paper does not print
+        return True
 
 
 def _refuted_by_a_part(

@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
+from repro.report import judge, published
 from repro.report.compiler import Compiler
 from repro.report.decide import And, Or, prove, refute
 from repro.report.evidence import CLASSES, load
@@ -228,3 +230,56 @@ def test_dominated_takes_costs_as_they_are_and_scores_as_tests():
     assert of(f"all(dominated(cost[setting in ('a', 'c')], score[setting in ('a', 'c')], {d}))") == (True, False)
     assert of(f"any(dominated(cost[setting == 'b'], score[setting == 'b'], {d}))") == (False, True)
     assert of("any(dominated(cost[setting == 'd'], score[setting == 'd'], cost, score))") == (False, True)
+
+
+# --- counts of networks that searches found --------------------------------------------------------------------------
+
+
+def found_by_searches(*energies, preset="study", dataset="digits"):
+    """acghostnet_t04 with so many searches; energies of ACGhostNet-A at the paper's size, one a search, in µJ."""
+    rows = [("GhostNet-1.0x", 196.3, seed) for seed in range(len(energies))]
+    rows += [("ACGhostNet-A", energy, seed) for seed, energy in enumerate(energies)]
+    sized = pd.DataFrame(rows, columns=["model", "energy_uj", "seed"])
+    frame = sized.assign(energy_uj=sized["energy_uj"] / 40, accuracy_pct=90.0)
+    frame.attrs = {"preset": preset, "dataset": dataset, "extra": {"paper_size": sized}, "unit": "search"}
+    return {"acghostnet_t04": frame}
+
+
+def test_counts_that_differ_between_searches_are_judged_by_students_t_over_the_searches():
+    energies = [120.2, 127.9, 132.6]
+    saved = 1 - np.array(energies) / 196.3
+    low, high = stats.ttest_1samp(saved, 0.0).confidence_interval()
+    verdict = judge("acghostnet-c13", found_by_searches(*energies))  # saves 30 %, by 2 points
+    assert verdict.status == "undecided" and verdict.seeds == 3 and low < 0.32 < high
+    assert verdict.intervals == [pytest.approx((low, high))]
+    assert "3 searches" in verdict.evidence and "95 % interval" in verdict.evidence
+    assert judge("acghostnet-c13", found_by_searches(90.0, 91.0, 92.0)).status == "not reproduced"
+    assert judge("acghostnet-c13", found_by_searches(137.0, 137.4, 137.8)).status == "reproduced"
+    assert judge("acghostnet-c13", found_by_searches(137.0, 137.4)).status == "undecided", "two searches are too few"
+
+
+def test_counts_that_no_search_changes_are_exact():
+    verdict = judge("acghostnet-c13", found_by_searches(137.41, 137.41, 137.41))
+    assert verdict.status == "reproduced" and verdict.intervals == []
+
+
+# --- printed rank correlations ---------------------------------------------------------------------------------------
+
+
+def test_equal_rankings_are_rarely_refuted():
+    """acghostnet-c09, tau = 1, where it is true: with draws that only add noise 13 of 45 such tables refuted it."""
+    generator = np.random.default_rng(3)
+    rows = published("acghostnet_t03").query("op_family == 'conv'")
+    found = []
+    for _ in range(20):
+        frames = []
+        for seed in range(5):
+            true = 40.0 + 0.1 * np.arange(len(rows))
+            frame = rows[["op_family", "model"]].assign(seed=seed)
+            frame["search_accuracy_mean_pct"] = true + generator.normal(0, 1.1, len(rows))
+            frame["train_accuracy_mean_pct"] = true + generator.normal(0, 0.7, len(rows))
+            frames.append(frame)
+        frame = pd.concat(frames, ignore_index=True)
+        frame.attrs = {"preset": "study", "dataset": "cifar10"}
+        found.append(judge("acghostnet-c09", {"acghostnet_t03": frame}).status)
+    assert found.count("not reproduced") <= 1, found

@@ -65,8 +65,8 @@ def test_presets_fit_the_kind_and_smoke_judges_nothing_measured():
 
 
 def test_data_sets_are_known_and_stand_in_order_of_preference():
-    large = ("imagenet", "wmt14", "food101", "flowers102", "stanford-cars", "pets")
-    order = (*large, "cifar100", "cifar10", "multi30k", "glyphs", "digits")
+    large = ("imagenet", "wmt14", "food101", "flowers102", "stanford-cars", "pets", "openeds", "voc2012")
+    order = (*large, "cifar100", "cifar10", "multi30k", "glyphs", "digits", "eyes")
     assert set(order) - {"multi30k", "wmt14", "imagenet"} <= set(REGISTRY)
     for claim_id, listed in CRITERIA["datasets"].items():
         names = [name for name in listed.split(";") if name]
