@@ -47,6 +47,15 @@ def test_every_command_has_help(call, command):
     assert code == 0 and "Usage" in out
 
 
+@pytest.mark.parametrize("command", [["table", "acghostnet_t03"], ["weights", "shiftaddaug_f02"]], ids=" ".join)
+def test_a_run_store_that_is_no_folder_is_one_sentence(call, command, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "file" / "runs"))
+    code, out, err = call(*command, "--preset", "smoke")
+    assert code == 2 and out == ""
+    assert err.startswith("Error: cannot read the run folder ") and err.count("\n") == 1 and "set REPRO_RUNS" in err
+
+
 def test_version_names_the_git_revision(call):
     code, out, _ = call("--version")
     assert code == 0 and out.startswith(f"repro 0.1.0, revision {runs.provenance()['git_revision']}")
