@@ -148,7 +148,7 @@ def _describe_pictures(cells: Iterable[NotebookNode]) -> None:
     heading = ""
     for cell in cells:
         if cell.cell_type == "markdown":
-            heading = ([heading] + re.findall(r"^#{1,6} +(.*)$", cell.source, re.M))[-1]
+            heading = [heading, *re.findall(r"^#{1,6} +(.*)$", cell.source, re.M)][-1]
         outputs = cell.get("outputs", [])
         for output, below in zip(outputs, [*outputs[1:], {}]):
             if PICTURES.keys() & output.get("data", {}).keys():

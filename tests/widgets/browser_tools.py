@@ -115,7 +115,7 @@ def _answers(address: str) -> bool:
 
 @contextlib.contextmanager
 def page(width: int = 1280, height: int = 900, scheme: str = "light"):
-    """A page of a headless Chromium that asks for light or dark colours; what its scripts fail with is in its list `problems`."""
+    """A page of a headless Chromium, asking for light or dark; what its scripts fail with is in its list `problems`."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
