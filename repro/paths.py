@@ -187,6 +187,25 @@ def atomic_path(target: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(folder: str | os.PathLike, *, advice: str = "point the REPRO_* variables elsewhere") -> Path:
+    """A folder that files can be written to, or that can be made; it is left as it is. Asked before work begins.
+
+    Args:
+        advice: what else can be done than to make room or to make it writable.
+    Raises: InputError.
+    """
+    folder = Path(folder)
+    try:
+        above = next(path for path in (folder, *folder.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=above):
+            return folder
+    except OSError as error:
+        raise InputError(
+            f"cannot write to folder {folder} ({error.strerror or error}); free some space, make it writable, "
+            f"or {advice}."
+        ) from error
+
+
 def write_text(target: str | os.PathLike, text: str) -> Path:
     """Write a text file atomically and return its path."""
     with atomic_path(target) as temporary:

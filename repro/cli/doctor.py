@@ -55,9 +55,12 @@ def check_backend(backend: str) -> tuple[float, float]:
 def _backend_finding(backend: str) -> Finding:
     subject = f"back end {backend}"
     if backend == "triton":
+        import torch
+
         usable, reason = triton_status()
         if not usable:
-            return Finding(subject, "missing", reason, "only needed on a GPU")
+            slower = "networks run on the GPU by the slower back end 'reference'"
+            return Finding(subject, "missing", reason, slower if torch.cuda.is_available() else "only needed on a GPU")
     try:
         error, seconds = check_backend(backend)
     except Exception as problem:

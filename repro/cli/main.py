@@ -13,7 +13,7 @@ from rich.markup import escape
 from repro.cli.text import cell, parse_seeds, print_frame, say
 from repro.errors import BackendError, InputError, MissingDataError, check_choice, check_number, require
 from repro.papers import PRESETS
-from repro.paths import expanded, write_reference
+from repro.paths import check_writable, expanded, figures_root, pages_root, records_root, write_reference
 
 app = typer.Typer(
     help="Regenerate the tables and figures of four papers on multiplication-free neural networks.",
@@ -92,6 +92,8 @@ def tables(
         runs.engine(engine, time_limit_s=time_limit, gpus=gpus)
     if reference:
         write_reference()
+    for folder in (records_root(), figures_root(), pages_root()):
+        check_writable(folder)
     request = {"preset": preset, "dataset": dataset or None, "seeds": seed_list or None, "fresh": fresh}
     failures = _train(trained, **request, engine=engine, time_limit_s=time_limit, gpus=gpus)
     parameters = {"preset": preset, "dataset": dataset, "seeds": seed_list, "tables": wanted, "interactive": False}
@@ -185,6 +187,7 @@ def table(
         raise InputError(f"--{formats[0]} and --{formats[1]} exclude each other; choose one.")
     if reference:
         write_reference()
+    check_writable(records_root())
     request = {"preset": preset, "dataset": dataset or None, "seeds": parse_seeds(seeds) or None}
     request |= {"engine": engine, "time_limit_s": time_limit, "gpus": gpus}
     frame = run_table(table_id, **request, columns=columns, fresh=fresh)
@@ -216,6 +219,7 @@ def tune(
     wanted = tuning.tuning_of(paper, dataset)
     if reference:
         write_reference()
+    check_writable(records_root())
     run = runs.engine(engine, time_limit_s=time_limit, gpus=gpus)
     tuned = tuning.tune(wanted, run)
     provenance = runs.provenance(

@@ -10,7 +10,7 @@ import typer
 
 def weights(
     name: Annotated[str, typer.Argument(help="A table or figure, for example shiftaddaug_t03.")],
-    to: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("output/weights"),
+    to: Annotated[Path | None, typer.Option(help="Folder for the files; output/weights by default.")] = None,
     preset: Annotated[str, typer.Option(help="smoke, quick, study or paper.")] = "quick",
     dataset: Annotated[str, typer.Option(help="Data set; empty for the preset's default.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of the trainings.")] = 0,
@@ -23,7 +23,10 @@ def weights(
     from repro.cli.text import say
     from repro.papers import check_request
     from repro.papers.weights import weights_of
+    from repro.paths import output_root
 
     check_request(preset, dataset)
-    for path in weights_of(name, to, preset=preset, dataset=dataset or None, seed=seed, packed=packed, engine=engine):
+    folder = output_root() / "weights" if to is None else to
+    request = {"preset": preset, "dataset": dataset or None, "seed": seed, "packed": packed, "engine": engine}
+    for path in weights_of(name, folder, **request):
         say(f"{path} ({path.stat().st_size / 1024:.0f} KiB); card: {path.with_suffix('.md').name}")

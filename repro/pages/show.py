@@ -22,13 +22,13 @@ from repro.report.reference import compare_with_reference
 from repro.report.verdicts import Judge, with_note
 
 VERDICT_COLOURS = {
-    "reproduced": "#1b7f4d",
-    "not reproduced": "#b3261e",
-    "undecided": "#8a6d00",
-    "not informative at this preset": "#6b7280",
-    "agrees (the printed numbers fail too)": "#1b7f4d",
-    "printed arithmetic": "#6b7280",
-    "not run": "#6b7280",
+    "reproduced": "var(--repro-good, #1b7f4d)",
+    "not reproduced": "var(--repro-bad, #b3261e)",
+    "undecided": "var(--repro-open, #8a6d00)",
+    "not informative at this preset": "var(--repro-quiet, #6b7280)",
+    "agrees (the printed numbers fail too)": "var(--repro-good, #1b7f4d)",
+    "printed arithmetic": "var(--repro-quiet, #6b7280)",
+    "not run": "var(--repro-quiet, #6b7280)",
 }
 
 
@@ -209,10 +209,14 @@ def verdicts(tables: Mapping[str, pd.DataFrame]) -> None:
     for claim in _about(tables).itertuples():
         verdict = judged(claim.claim_id, tables)
         rows.append((claim.claim_id, claim.claim, verdict.status, with_note(claim.claim_id, verdict.evidence)))
-    frame = pd.DataFrame(rows, columns=["id", "claim", "verdict", "evidence"])
+    display(in_colour(pd.DataFrame(rows, columns=["id", "claim", "verdict", "evidence"])))
+
+
+def in_colour(frame: pd.DataFrame) -> Styler:
+    """A frame without its index whose column `verdict` is coloured."""
     style = _left(frame.style.hide(axis="index").format(escape="html"))
     colour = {status: f"color: {code}; font-weight: 600" for status, code in VERDICT_COLOURS.items()}
-    display(style.map(lambda status: colour.get(status, ""), subset=["verdict"]))
+    return style.map(lambda status: colour.get(status, ""), subset=["verdict"])
 
 
 def provenance(*frames: pd.DataFrame) -> None:

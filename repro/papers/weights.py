@@ -19,7 +19,7 @@ from torch import nn
 from repro.errors import InputError, check_seed
 from repro.layers import quantize_shifts
 from repro.models.weights import load_model, read_card, save_weights
-from repro.paths import atomic_path, write_text
+from repro.paths import atomic_path, check_writable, write_text
 from repro.runs import Outcome, RunContext, provenance
 from repro.runs.spec import to_plain
 
@@ -182,7 +182,8 @@ def weights_of(
             networks that `repro.models.create` does not build stay as they are.
         options: as `repro.runs.engine`.
     Returns: the files of weights, sorted.
-    Raises: InputError as `run_table`, and for a table none of whose runs holds weights; damaged weights are named.
+    Raises: InputError as `run_table`, before any run for a folder that cannot be written, and for a table none of whose
+        runs holds weights; damaged weights are named.
     """
     from repro import runs
     from repro.papers.registry import entry
@@ -191,6 +192,7 @@ def weights_of(
     if table.trained is None:
         raise InputError(f"table={table_id!r} is not allowed; nothing in it is trained.")
     recipe, chosen = table.recipe(table_id, preset, dataset)
+    check_writable(folder, advice="name another")
     noted = _Noting(runs.engine(options.pop("engine", "local"), **options))
     table.trained(recipe, [check_seed(seed)], noted)
     written, holding = [], []

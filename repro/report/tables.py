@@ -15,9 +15,9 @@ from repro.report.compare import LONG_COLUMNS, NOTES, shown_number
 _RULES = [
     {"selector": "th, td", "props": "text-align:left;vertical-align:top;white-space:nowrap;padding:2px 8px"},
     {"selector": ".note", "props": "white-space:normal;min-width:20em"},
-    {"selector": ".match", "props": "color:#1b7f4d"},
-    {"selector": ".differs", "props": "color:#b3261e"},
-    {"selector": ".absent", "props": "color:#6b7280"},
+    {"selector": ".match", "props": "color:var(--repro-good, #1b7f4d)"},
+    {"selector": ".differs", "props": "color:var(--repro-bad, #b3261e)"},
+    {"selector": ".absent", "props": "color:var(--repro-quiet, #6b7280)"},
 ]
 
 

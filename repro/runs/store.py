@@ -94,11 +94,21 @@ _RESULT = {"value", "outcome", "metrics_sha256", "provenance"}
 
 
 def _read(path: Path) -> dict | None:
-    """The file's object, None if there is no such file; DamagedError if it is not what was written."""
+    """The file's object, None if there is no such file; DamagedError if it is not what was written.
+
+    Raises: InputError where the run store is none, or may not be read.
+    """
     try:
         return unsealed_json(path, required=False)
     except FileNotFoundError:
         return None
+    except IsADirectoryError as error:
+        raise DamagedError(f"{path.name} is a folder") from error
+    except OSError as error:
+        raise InputError(
+            f"cannot read the run folder {path.parent} ({error.strerror or error}); set REPRO_RUNS to a folder that "
+            "can be read and written."
+        ) from error
 
 
 def _sound_result(folder: Path) -> dict | None:
@@ -147,6 +157,7 @@ def load_result(spec: RunSpec, *, locked: bool = False) -> dict | None:
 
     What is damaged, or was made with other defaults than today's, is set aside; if another process is at work in the
     folder, that is left to it. `locked` says that this process holds the folder's lock.
+    Raises: InputError where the run store is none, or may not be read.
     """
     folder = spec.folder
     result, word, reason = _trouble(folder, spec)
@@ -210,7 +221,7 @@ def read_folder(kind: str, folder: Path) -> tuple[RunStatus, dict]:
             raise DamagedError("config.json is missing")
         if result is None and config is not None:
             RunContext(folder).metrics()
-    except (OSError, DamagedError) as problem:
+    except (OSError, InputError) as problem:
         if not folder.is_dir():  # it moved while it was read
             return RunStatus(kind, folder, "missing"), {}
         return RunStatus(kind, folder, "failed", message=f"damaged: {problem}"), {}

@@ -24,7 +24,14 @@ PUBLIC = (
     *("repro.layers", "repro.ops", "repro.models", "repro.train", "repro.augment", "repro.search", "repro.cost"),
     *("repro.datasets", "repro.runs", "repro.report", "repro.papers", "repro.errors"),
 )
-"""What the reference describes, in its order."""
+"""Packages that the reference describes, in its order: what each names in `__all__`."""
+MODULES = (
+    *("repro.train.data", "repro.train.imagefolder", "repro.train.shift_trainer"),
+    *("repro.search.hybrid_space", "repro.search.hybrid_supernet", "repro.search.inherit"),
+    *("repro.search.weight_sharing", "repro.papers.analytic", "repro.papers.data", "repro.papers.table"),
+    "repro.papers.jobs",
+)
+"""Modules that it describes besides, which the guides build on: what has no underscore in front."""
 
 
 def front(found: Sequence[Entry], board: str) -> str:
@@ -173,11 +180,15 @@ def notebooks_page(executed: Sequence[str]) -> str:
 
 
 def reference() -> dict[str, str]:
-    """{path: reStructuredText or Markdown} of the reference: one page a package, from its docstrings."""
+    """{path: reStructuredText or Markdown} of the reference: one page a package or module, from its docstrings."""
     pages = {}
-    for name in PUBLIC:
-        more = "   :imported-members:\n" if name != "repro.errors" else ""  # the packages name theirs in __all__
+    for name in PUBLIC + MODULES:
+        # The packages name theirs in __all__.
+        more = "   :imported-members:\n" if name not in ("repro.errors", *MODULES) else ""
         pages[f"api/{name}.rst"] = f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n   :members:\n{more}"
-    text = "What the packages offer by name; everything else is not for use from outside and may change."
-    pages["api/index.md"] = "\n\n".join(["# Reference", text, _tree(PUBLIC)]) + "\n"
+    text = (
+        "What the packages offer by name, and below them the modules that the guides build on; everything else is not "
+        "for use from outside and may change."
+    )
+    pages["api/index.md"] = "\n\n".join(["# Reference", text, _tree(PUBLIC), _tree(MODULES)]) + "\n"
     return pages

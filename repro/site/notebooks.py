@@ -39,7 +39,8 @@ def page(name: str, found: Mapping[str, Entry], covers: Sequence[str], claims: s
     heading, _, opening = title.partition("\n")
     note = "Below is the notebook's text, with the committed records in place of what its cells would show. "
     note += f"`{making_command(covers)}` executes it, with what its cells compute beyond the records"
-    note += f"; [as it was executed here](../pages/{name}.html)." if executed else "."
+    # No link of Markdown: that page is none of Sphinx's, which would look for a heading.
+    note += f"; {parts.link('as it was executed here', f'../pages/{name}.html')}." if executed else "."
     return "\n\n".join([heading, note, opening.strip(), *rest]) + "\n"
 
 

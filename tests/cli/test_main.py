@@ -8,13 +8,15 @@ import sys
 
 import pandas as pd
 import pytest
+import torch
 
-from repro import papers, runs
+from repro import papers, runs, runtime
+from repro.cli import doctor
 from repro.cli import main as command_line
 from repro.cli.main import parse_seeds
 from repro.errors import InputError
 from repro.papers import run_table, status
-from repro.paths import records_root, repo_root
+from repro.paths import check_writable, records_root, repo_root
 
 TABLE = ["table", "shiftaddaug_t03", "--columns", "analytic"]
 
@@ -45,6 +47,43 @@ def call(capsys, monkeypatch):
 def test_every_command_has_help(call, command):
     code, out, _ = call(command, "--help")
     assert code == 0 and "Usage" in out
+
+
+@pytest.mark.parametrize("command", [["table", "acghostnet_t03"], ["weights", "shiftaddaug_f02"]], ids=" ".join)
+def test_a_run_store_that_is_no_folder_is_one_sentence(call, command, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "file" / "runs"))
+    code, out, err = call(*command, "--preset", "smoke")
+    assert code == 2 and out == ""
+    assert err.startswith("Error: cannot read the run folder ") and err.count("\n") == 1 and "set REPRO_RUNS" in err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["table", "shiftaddaug_f02"],
+        ["tables", "--tables", "shiftaddaug_f02"],
+        ["tune", "acghostnet"],
+        ["weights", "shiftaddaug_f02"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("output", ["file/out", "/dev/null"])
+def test_an_output_that_cannot_be_written_is_told_before_anything_runs(call, command, output, folders, monkeypatch):
+    (folders / "file").write_text("")
+    monkeypatch.setenv("REPRO_OUTPUT", str(folders / output))
+    for variable in ("REPRO_FIGURES", "REPRO_RESULTS"):
+        monkeypatch.delenv(variable, raising=False)
+    code, out, err = call(*command, *["--preset", "smoke"][: 2 * (command[0] != "tune")])
+    assert code == 2 and out == "" and err.count("\n") == 1
+    assert err.startswith("Error: cannot write to folder ") and "(Not a directory); free some space" in err
+    assert not runs.scan()
+
+
+def test_asking_whether_a_folder_can_be_written_leaves_nothing(folders):
+    assert check_writable(folders / "a" / "b") == folders / "a" / "b" and list(folders.iterdir()) == []
+    with pytest.raises(InputError, match=r"cannot write to folder /proc/x .*or name another\.$"):
+        check_writable("/proc/x", advice="name another")
 
 
 def test_version_names_the_git_revision(call):
@@ -265,6 +304,18 @@ def test_doctor_finds_working_back_ends(call):
     assert code == 0, out + err
     for word in ("torch", "back end reference", "back end cpu", "digits", "browser"):
         assert word in out
+
+
+@pytest.mark.parametrize(("gpu", "advice"), [(True, "slower back end 'reference'"), (False, "only needed on a GPU")])
+def test_doctor_says_what_serves_where_triton_does_not(monkeypatch, gpu, advice):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla K80")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (3, 5))
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: name)
+    found = doctor._backend_finding("triton")
+    assert found.state == "missing" and advice in found.advice
+    assert ("Tesla K80 has compute capability 3.5" in found.found) == gpu
 
 
 def test_importing_the_package_stays_light():

@@ -93,6 +93,18 @@ def test_the_command_writes_them_and_refuses_what_trains_nothing(table, tmp_path
         weights_of("shiftaddaug_t01", tmp_path)
 
 
+def test_without_a_folder_they_go_to_the_output_and_an_impossible_one_is_refused_first(table, tmp_path, monkeypatch):
+    main._mount()
+    monkeypatch.setenv("REPRO_OUTPUT", str(tmp_path / "moved"))
+    CliRunner().invoke(main.app, ["weights", "shiftaddaug_t04", "--preset", "smoke"], catch_exceptions=False)
+    assert len(list((tmp_path / "moved" / "weights").glob("*.safetensors"))) == 2
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "runs"))
+    with pytest.raises(InputError, match=r"cannot write to folder .*out \(Not a directory\); .* or name another\."):
+        weights_of("shiftaddaug_t04", tmp_path / "file" / "out", preset="smoke")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_runs_without_weights_are_told(table, tmp_path, monkeypatch):
     folder, _ = table
     shutil.copytree(folder / "runs", tmp_path / "runs")

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from repro.errors import BackendError, InputError
 from repro.papers import jobs
@@ -22,6 +24,7 @@ from repro.papers.data import DataRecipe
 from repro.paths import repo_root, runs_root
 from repro.runs import RunSpec, engine, execute, find_status, run_many
 from repro.runs import cluster as on_cluster
+from repro.runs.store import WEIGHTS
 from repro.train import TrainRecipe
 from tests.runs.run_functions import SumRecipe
 
@@ -299,7 +302,9 @@ class TestOnRay:
             server.shutdown()
         assert engine("local")({"one": spec_of(0)})["one"].ok
 
-    def test_the_code_travels_as_a_wheel(self, ray, monkeypatch):
+    def test_the_code_travels_as_a_wheel_and_a_training_there_is_the_one_here_bit_for_bit(
+        self, ray, tmp_path, monkeypatch
+    ):
         """The driver's wheel is unpacked on the node, where workers import from.
 
         On one machine Ray puts the driver's own path in front, so that it is not what they import here.
@@ -311,7 +316,8 @@ class TestOnRay:
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
         try:
             job = jobs.Job("resnet20", {"width": 0.25}, DataRecipe("digits", train_images=64), TrainRecipe(epochs=1))
-            outcome = engine("ray")({"one": jobs.spec(job, 0)})["one"]
+            spec = jobs.spec(job, 0)
+            outcome = engine("ray")({"one": spec})["one"]
             found = ray.get(ray.remote(_brought_packages).remote())
             (sent,) = ray.get_runtime_context().runtime_env["py_modules"]
         finally:
@@ -319,6 +325,14 @@ class TestOnRay:
             cluster.shutdown()
         assert outcome.ok, outcome.message
         assert sent.endswith(".whl") and found == ["repro"]
+        there = load_file(spec.folder / WEIGHTS)
+        monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "others"))
+        (local,) = run_many([spec], workers=1)
+        here = load_file(spec.folder / WEIGHTS)
+        assert not local.reused and local.value == outcome.value
+        assert here.keys() == there.keys() and len(here) > 20
+        for name, tensor in here.items():
+            assert tensor.dtype == there[name].dtype and torch.equal(tensor, there[name]), name
 
     def test_a_run_that_wants_a_gpu_goes_to_the_node_that_has_one(self, cluster):
         cluster.add_node(num_cpus=1, num_gpus=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -101,3 +102,25 @@ def test_a_store_that_cannot_be_written_is_named_by_the_driver_of_a_cluster(tmp_
             pass
     with pytest.raises(InputError, match=r"cannot keep a run in .* \(Not a directory\); .* set REPRO_RUNS"):
         cluster.keep_files(spec_of("add_up"), {"result.json": b"{}"})
+
+
+@pytest.mark.parametrize("name", ["local", "ray", "torchrun"])
+@pytest.mark.parametrize("store", ["file", "file/runs", "/dev/null"])
+def test_a_store_that_is_no_folder_is_one_sentence_from_every_engine(store, name, tmp_path, monkeypatch):
+    """Before a worker or a cluster is started; Ray, which need not be installed, would not be asked anything."""
+    (tmp_path / "file").write_text("")
+    for variable in ("RANK", "RAY_ADDRESS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path / store))
+    monkeypatch.setattr(cluster, "_import_ray", SimpleNamespace)
+    with pytest.raises(InputError, match=r"^cannot read the run folder .* \(Not a directory\); set REPRO_RUNS"):
+        engine(name)({"a": spec_of("add_up")})
+    assert find_status(spec_of("add_up")).state == "missing"  # what only looks goes on
+
+
+def test_a_folder_in_the_place_of_a_result_is_set_aside(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "runs"))
+    (spec_of("add_up").folder / "result.json").mkdir(parents=True)
+    assert find_status(spec_of("add_up")).state == "failed"
+    assert execute(spec_of("add_up"))["value"]
+    assert "is damaged (result.json is a folder); set aside" in capsys.readouterr().err

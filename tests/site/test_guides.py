@@ -1,5 +1,7 @@
 """The guides' code runs, and their links lead somewhere."""
 
+import ast
+import importlib
 import posixpath
 import re
 
@@ -8,6 +10,7 @@ import pytest
 
 from repro.papers import list_ids
 from repro.paths import repo_root
+from repro.site import listings
 from repro.site.texts import guides
 
 
@@ -20,6 +23,26 @@ def test_a_guides_code_runs(path):
     names = {}
     for code in re.findall(r"```python\n(.*?)```", text_of(path), re.S):
         exec(code, names)
+
+
+@pytest.mark.parametrize("path", guides())
+def test_what_a_guide_imports_stands_in_the_reference(path):
+    """What a package names in `__all__`; of a module, what it defines itself; or the module as a whole."""
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text_of(path), re.S))
+    assert not re.search(r"^\s*import repro", code, re.M)
+    for found in ast.walk(ast.parse(code)):
+        if isinstance(found, ast.ImportFrom) and found.module.partition(".")[0] == "repro":
+            for name in (alias.name for alias in found.names):
+                shown = (
+                    f"{found.module}.{name}" in listings.MODULES
+                    or (found.module in listings.PUBLIC and name in importlib.import_module(found.module).__all__)
+                    or (found.module in listings.MODULES and own(found.module, name))
+                )
+                assert shown, f"{found.module}.{name}"
+
+
+def own(module, name):
+    return getattr(importlib.import_module(module), name).__module__ == module and not name.startswith("_")
 
 
 @pytest.mark.parametrize("path", guides())
@@ -59,6 +82,13 @@ def test_the_cost_of_an_augmented_step_is_that_of_the_record():
 def test_the_five_lines_to_a_cluster_are_those_of_the_readme():
     (lines,) = re.findall(r"```\n(.*?)```", text_of("docs/guides/07_cluster.md"), re.S)
     assert len(lines.splitlines()) == 5 and lines in text_of("README.md")
+
+
+def test_the_reference_has_a_page_of_each_package_and_module():
+    pages = listings.reference()
+    for name in listings.PUBLIC + listings.MODULES:
+        assert f".. automodule:: {name}\n" in pages[f"api/{name}.rst"] and f"\n{name}\n" in pages["api/index.md"]
+    assert not set(listings.PUBLIC) & set(listings.MODULES)
 
 
 def test_there_are_guides_with_code():

@@ -127,7 +127,8 @@ def test_a_notebook_that_was_not_executed_shows_its_text_with_the_committed_reco
         record = report.latest(one, trained="cost" not in name)
         assert f"(../entries/{one}.md), committed record: {record.label}." in page
     assert page.count("aria-label=") == len(covers) + 1 and "executed here" not in page
-    assert f"[as it was executed here](../pages/{name}.html)" in notebooks.page(name, found, covers, "", executed=True)
+    link = f'<a href="../pages/{name}.html">as it was executed here</a>'
+    assert link in notebooks.page(name, found, covers, "", executed=True)
 
 
 def test_an_id_without_record_is_told_on_its_notebooks_page():

@@ -1,4 +1,4 @@
-"""Servers and a headless Chromium for the browser tests of the explorers."""
+"""Servers, a headless Chromium and what it can measure, for the browser tests of explorers and pages."""
 
 from __future__ import annotations
 
@@ -26,6 +26,36 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+FAINT = """() => {
+  const channel = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const parts = text => text.match(/[0-9.]+/g).map(Number);
+  const over = (top, ground) => {
+    const a = top.length > 3 ? top[3] : 1;
+    return [0, 1, 2].map(i => a * top[i] + (1 - a) * ground[i]);
+  };
+  const ground = element => {
+    const layers = [];
+    for (let e = element; e; e = e.parentElement) layers.push(parts(getComputedStyle(e).backgroundColor));
+    return layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255]);
+  };
+  const found = [];
+  for (const e of document.querySelectorAll("body *")) {
+    const words = [...e.childNodes].filter(n => n.nodeType === 3).map(n => n.data.trim()).join("");
+    if (!words || !e.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
+    const style = getComputedStyle(e), behind = ground(e), ink = over(parts(style.color), behind);
+    const [dark, bright] = [light(ink), light(behind)].sort((a, b) => a - b);
+    const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    if ((bright + 0.05) / (dark + 0.05) < (large ? 3 : 4.5)) found.push([e.className, style.color, words.slice(0, 40)]);
+  }
+  return [light(ground(document.body)), found];
+}"""
+"""Luminance of a page's ground, and what is written on it with less contrast than WCAG 2 (AA) asks for."""
+
+FITS = "document.documentElement.scrollWidth <= innerWidth"
+"""Whether a page is no wider than its window."""
 
 
 def free_port() -> int:
@@ -84,14 +114,14 @@ def _answers(address: str) -> bool:
 
 
 @contextlib.contextmanager
-def page(width: int = 1280, height: int = 900):
-    """A page of a headless Chromium; what its scripts fail with is in its list `problems`."""
+def page(width: int = 1280, height: int = 900, scheme: str = "light"):
+    """A page of a headless Chromium, asking for light or dark; what its scripts fail with is in its list `problems`."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
         try:
-            tab = browser.new_page(viewport={"width": width, "height": height})
+            tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
             # Without a network the pages' own addresses of fonts and formulas would only delay them.
             tab.route(re.compile(r"^https?://(?!127\.0\.0\.1)"), lambda route: route.abort())
             tab.problems = []
