@@ -23,8 +23,6 @@ from repro.report.expressions import Table, as_array
 from repro.report.published import is_figure, table_spec, unit
 
 MEASURED = ("empirical", "cost")
-COUNTED = ("million", "billion", "mJ", "µJ")
-"""Units of what follows from a network's size: weights, operations, modelled energy."""
 JOINED = " + "
 """Between the data sets of records that are read as one table."""
 CEILING_PCT, CEILING_WRONG, CHANCE_FACTOR, CHANCE_SD = 99.5, 5, 1.5, 3.0
@@ -177,8 +175,6 @@ class Ours:
 
     def is_small(self, column: str) -> bool:
         """Whether a column counts networks that are smaller than the paper's."""
-        if self.figure:
-            return self.small and unit(column) in COUNTED
         return self.small and table_spec(self.table_id).columns[column].role == "analytic"
 
     def unit_of(self, row: int) -> str:
@@ -285,8 +281,6 @@ class Ours:
             gate = f"{name} has no finite value in {max(n_runs, len(every)) - len(values)} of its runs"
         elif unrepeatable := self._unrepeatable(column):
             gate = unrepeatable
-        elif self.figure and self.is_small(column):
-            gate = f"{name} is that of networks that are smaller than the paper's"
         elif classes and values.mean() <= _chance_limit(column, classes, kept):
             gate = f"{name} is {values.mean():.3g} %, near chance ({_chance(column, classes):.3g} %)"
         wrong = None if kept is None else (1 - kept.mean() / 100) * kept.shape[1]
@@ -469,7 +463,7 @@ def load(table_id: str, frame: pd.DataFrame, *, analytic: bool, scores: bool = F
         facts.get("provenance", facts).get("unit", ""),
         searched,
         all_exact=analytic,
-        small=sized is None,
+        small=sized is None and not figure,
     )
 
 
