@@ -177,7 +177,7 @@ class Compiler:
                 return self._extreme_of_searches(left, node.comparators[0].args, name, table)
             case ast.Compare(
                 left=ast.Call(func=ast.Name(id="abs"), args=[x]), ops=[ast.Lt() | ast.LtE()], comparators=[c]
-            ):
+            ) if _is_number(c):
                 return self._over_searches(x, table, ast.UnaryOp(ast.USub(), c), c)
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _SIDES:
                 difference, strict = ast.BinOp(left, ast.Sub(), right), isinstance(op, ast.Lt | ast.Gt)
@@ -186,12 +186,13 @@ class Compiler:
                 func=ast.Name(id="approx" | "equivalent"), args=[a, ast.Constant(value=b), ast.Constant(value=c)]
             ):
                 return self._over_searches(a, table, ast.Constant(b - c), ast.Constant(b + c))
-            case ast.Call(func=ast.Name(id="approx" | "equivalent"), args=[a, b, c]):
+            case ast.Call(func=ast.Name(id="approx" | "equivalent"), args=[a, b, c]) if _is_number(c):
                 return self._over_searches(ast.BinOp(a, ast.Sub(), b), table, ast.UnaryOp(ast.USub(), c), c)
-            case ast.Call(func=ast.Name(id="within"), args=[x, low, high]):
+            case ast.Call(func=ast.Name(id="within"), args=[x, low, high]) if _is_number(low) and _is_number(high):
                 return self._over_searches(x, table, low, high)
             case ast.Call(func=ast.Name(id="increasing" | "decreasing" as name), args=[x]):
                 numbers, _ = self._numbers_by_search(x, table)
+                numbers = numbers[:, ~np.isnan(numbers).any(axis=0)]
                 steps = np.diff(numbers, axis=1) * (1.0 if name == "increasing" else -1.0)
                 return _Truths([every([self._of_searches(step, [x], table, strict=True) for step in steps.T])])
         return None
@@ -222,6 +223,9 @@ class Compiler:
         sign = 1.0 if name == "max" else -1.0
         (own,) = self._numbers_by_search(x, table)[0].T
         rivals = np.hstack([self._numbers_by_search(column, table)[0] for column in columns])
+        if np.isnan(own).any():
+            return _Truths([None])
+        rivals = rivals[:, ~np.isnan(rivals).any(axis=0)]
         gaps = [sign * (own - rival) for rival in rivals.T if not np.array_equal(own, rival)]
         return _Truths([every([self._of_searches(gap, [x, *columns], table, strict=True) for gap in gaps])])
 
@@ -534,6 +538,13 @@ class Compiler:
                 found.append(less if same else every([no_more, better]))
             made.append(some(found) if found else Exact((False,)))
         return _Truths(made, rows)
+
+
+def _is_number(node: ast.expr) -> bool:
+    try:
+        return isinstance(ast.literal_eval(node), int | float)
+    except ValueError:  # it reads cells, or calculates
+        return False
 
 
 def _is_call(node: ast.expr, *names: str) -> bool:

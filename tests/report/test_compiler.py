@@ -263,6 +263,22 @@ def test_counts_that_no_search_changes_are_exact():
     assert verdict.status == "reproduced" and verdict.intervals == []
 
 
+@pytest.mark.parametrize(
+    ("check", "proven"),
+    [
+        ("energy_uj[model == 'ACGhostNet-A'] == min(energy_uj)", True),  # rows that were not run are left out
+        ("increasing(energy_uj[model in ('ACGhostNet-A', 'ACGhostNet-B')])", True),
+        ("within(energy_uj[model == 'ACGhostNet-A'], 110, 0.9 * energy_uj[model == 'GhostNet-1.0x'])", True),
+        ("abs(energy_uj[model == 'ACGhostNet-A'] - 127) <= 0.1 * energy_uj[model == 'GhostNet-1.0x']", True),
+        ("abs(energy_uj[model == 'ACGhostNet-A'] - 127) <= 20", True),
+        ("abs(energy_uj[model == 'ACGhostNet-A'] - 127) <= 1", False),
+    ],
+)
+def test_counts_of_searches_leave_out_empty_cells_and_take_limits_that_are_calculated(check, proven):
+    formula = compiled(check, found_by_searches(125.0, 127.0, 129.0), "acghostnet_t04").formula
+    assert prove(formula, LEVEL) == proven
+
+
 # --- printed rank correlations ---------------------------------------------------------------------------------------
 
 
