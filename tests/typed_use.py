@@ -6,7 +6,7 @@ A line that ends in `type: ignore` is a mistake that the annotations must show: 
 import torch
 from torch import nn
 
-from repro import cost, runs, search
+from repro import cost, datasets, runs, search
 from repro.augment import AugmentRecipe, augment, fit_augmented
 from repro.layers import AdderConv2d, ShiftConv2d, convert, make_conv2d, quantize_adders, to_conv
 from repro.models import create, list_models, load_weights, save_weights
@@ -14,6 +14,7 @@ from repro.ops import adder_conv2d, round_to_power_of_two
 from repro.papers import run_table
 from repro.report import compare, judge_all
 from repro.train import AdaptiveLR, History, TensorData, TrainRecipe, fit
+from repro.train.imagefolder import ImageFolder
 
 
 def layers() -> nn.Module:
@@ -30,6 +31,8 @@ def layers() -> nn.Module:
 def training(model: nn.Module, data: TensorData) -> float:
     history: History = fit(model, data, None, TrainRecipe(epochs=1, batch_size=32), seed=0)
     fit(model, data, None, TrainRecipe(epochs=1))  # type: ignore[call-arg]
+    fit(model, 32, None, TrainRecipe(epochs=1), seed=0)  # type: ignore[arg-type]
+    fit(model, datasets.load("digits", "train"), ImageFolder("imagenet", "val"), TrainRecipe(epochs=1), seed=0)
     TrainRecipe(epochs="1")  # type: ignore[arg-type]
     AdaptiveLR(torch.optim.SGD(model.parameters(), lr=0.05), model, mode="adder")
     network = augment(model, width=2.2, op="shift", remap="laplace")
@@ -42,6 +45,7 @@ def models() -> int:
     create("ghostnet", num_classes="10")  # type: ignore[arg-type]
     recipe: dict[str, object] = load_weights(network, save_weights(network, "weights.safetensors"))
     cost.model_cost(network, 32)
+    cost.model_cost(network, torch.ones(1, 3, 32, 32))
     cost.count(network, 32)
     return len(recipe) + len(list_models())
 

@@ -30,7 +30,15 @@ from repro.models.registry import create
 class InsideNetwork(AugmentedNetwork):
     """What `augment_inside` returns: as `AugmentedNetwork`, but each group of channels has multiples of its own."""
 
-    def __init__(self, model: MobileNet, wide: MobileNet, names: dict[str, str], around: MobileNet, op, remap):
+    def __init__(
+        self,
+        model: MobileNet,
+        wide: MobileNet,
+        names: dict[str, str],
+        around: MobileNet,
+        op: Operator,
+        remap: Remap | None,
+    ):
         nn.Module.__init__(self)
         self._template, self._op = [model], op
         self.groups, self._joins = channel_groups(wide)

@@ -89,7 +89,13 @@ class AugmentedNetwork(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, ops: dict[str, str], lists: dict[str, tuple[float, ...]], depth, around, remap
+        self,
+        model: nn.Module,
+        ops: dict[str, str],
+        lists: dict[str, tuple[float, ...]],
+        depth: int,
+        around: str,
+        remap: Remap | None,
     ):
         super().__init__()
         self._template = [model]  # a list, so that its weights are none of this module's

@@ -13,6 +13,7 @@ import math
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +23,7 @@ from repro.augment.layers import WideConv2d, WideLinear
 from repro.augment.network import AugmentedNetwork
 from repro.errors import InputError, check_choice, check_flag, check_int, check_number
 from repro.layers import AdderConv2d, AdderLinear
-from repro.train.data import Batch, generator_for
+from repro.train.data import Batch, Examples, generator_for
 from repro.train.distributed import over_processes, sum_over_processes
 from repro.train.evaluate import reestimate_batch_norm
 from repro.train.loop import FINISHED, History, Trainer, fit
@@ -298,7 +299,14 @@ class AugmentedTrainer(PlainTrainer):
 
 
 def fit_plain(
-    model: nn.Module, train_data, recipe: TrainRecipe, *, seed: int, test_data=None, calibration_images=0, **options
+    model: nn.Module,
+    train_data: Examples,
+    recipe: TrainRecipe,
+    *,
+    seed: int,
+    test_data: Examples | None = None,
+    calibration_images: int = 0,
+    **options: Any,
 ) -> History:
     """`repro.train.fit` with a `PlainTrainer`: a network by itself under the settings of an augmented one."""
     trainer = partial(over_processes(PlainTrainer), calibration_images=calibration_images)
@@ -307,14 +315,14 @@ def fit_plain(
 
 def fit_augmented(
     model: AugmentedNetwork,
-    train_data,
+    train_data: Examples,
     recipe: TrainRecipe,
     augmentation: AugmentRecipe,
     *,
     seed: int,
-    test_data=None,
+    test_data: Examples | None = None,
     calibration_images: int = 0,
-    **options,
+    **options: Any,
 ) -> History:
     """Train an augmented network in place; see `repro.train.fit` for the History and what the other arguments are.
 

@@ -19,7 +19,7 @@ import pandas as pd
 from torch import nn
 
 from repro.errors import check_choice
-from repro.models.trace import Layer, trace, weights_of
+from repro.models.trace import InputSize, Layer, trace, weights_of
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,11 @@ def _auxiliary_params(model: nn.Module, layers: Iterable[Layer]) -> int:
 
 
 def count(
-    model: nn.Module, input_size=None, convention: str | Convention = "plain", *, layers: list[Layer] | None = None
+    model: nn.Module,
+    input_size: InputSize | None = None,
+    convention: str | Convention = "plain",
+    *,
+    layers: list[Layer] | None = None,
 ) -> Count:
     """Parameters and operations of `model` for one input, without running data.
 

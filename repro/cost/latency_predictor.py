@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from repro.errors import InputError, check_choice, check_int
 from repro.models.translation_configs import ATTENTION, BLOCK_TYPES, CROSS_LAYERS, TranslationConfig, translation_config
@@ -52,7 +53,7 @@ class LatencyPredictor:
         self.width, self.seed = check_int("width", width, minimum=1), check_int("seed", seed, minimum=0)
         self._model = None
 
-    def fit(self, features, latencies) -> LatencyPredictor:
+    def fit(self, features: ArrayLike, latencies: ArrayLike) -> LatencyPredictor:
         """Learn from networks of known latency and return itself.
 
         Args:
@@ -80,7 +81,7 @@ class LatencyPredictor:
             self._model = model.fit(features, (np.log(latencies) - self._mean) / self._spread)
         return self
 
-    def predict(self, features) -> np.ndarray:
+    def predict(self, features: ArrayLike) -> np.ndarray:
         """Latencies (networks,) of features (networks, features). Raises: InputError before `fit` or for other ones."""
         features = _checked(features)
         if self._model is None:
@@ -91,7 +92,7 @@ class LatencyPredictor:
             )
         return np.exp(self._model.predict(features) * self._spread + self._mean)
 
-    def error_pct(self, features, latencies) -> float:
+    def error_pct(self, features: ArrayLike, latencies: ArrayLike) -> float:
         """Mean of |predicted - true| / true in percent; for networks that `fit` did not see."""
         true = _checked_latencies(features, latencies)
         return float(100 * np.mean(np.abs(self.predict(features) - true) / true))

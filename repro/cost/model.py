@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 from torch import nn
@@ -31,7 +32,7 @@ from repro.cost.eyeriss import (
 )
 from repro.cost.units import OperationEnergies
 from repro.errors import InputError, check_choice
-from repro.models.trace import Layer, trace
+from repro.models.trace import InputSize, Layer, trace
 
 DEPTHWISE = {
     "single": "C = channels per group, M = n: the input traffic is that of one group (ShiftAddAug)",
@@ -181,7 +182,7 @@ def layers_cost(
     )
 
 
-def model_cost(model: nn.Module, input_size, accounting: str = "published", **options) -> ModelCost:
+def model_cost(model: nn.Module, input_size: InputSize, accounting: str = "published", **options: Any) -> ModelCost:
     """Modelled energy and latency of `model` for one input, without running data.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +23,7 @@ class _NoInitialisation(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def skeleton(name: str, **options) -> nn.Module:
+def skeleton(name: str, **options: Any) -> nn.Module:
     """`repro.models.create(name, **options)` on the meta device: sizes and structure, no values.
 
     Raises: InputError as `create`.
@@ -37,7 +38,7 @@ def _traced(name: str, pixels: int, options: tuple) -> tuple[nn.Module, tuple[La
     return model, tuple(trace(model, pixels))
 
 
-def traced(name: str, pixels: int, **options) -> tuple[nn.Module, tuple[Layer, ...]]:
+def traced(name: str, pixels: int, **options: Any) -> tuple[nn.Module, tuple[Layer, ...]]:
     """(skeleton, its layers for a square image), kept: conventions and accountings only price the layers differently.
 
     Lists among the options become tuples. Do not change the model. Raises: InputError as `create` and `trace`.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from repro.errors import check_flag
-from repro.layers.geometry import Conv2dGeometry, LinearGeometry, conv_arguments, like, reset_bias, take_over
+from repro.layers.geometry import Conv2dGeometry, Device, LinearGeometry, conv_arguments, like, reset_bias, take_over
 from repro.layers.quantized import quantize_adder
 from repro.ops import adder_conv2d, adder_linear
 from repro.ops.dispatch import check_backend
@@ -62,8 +62,8 @@ class AdderConv2d(_Adder, Conv2dGeometry):
         bias: bool = True,
         *,
         backend: str = "auto",
-        device=None,
-        dtype=None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ):
         factory = {"device": device, "dtype": dtype}
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, factory)
@@ -87,7 +87,14 @@ class AdderLinear(_Adder, LinearGeometry):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, *, backend: str = "auto", device=None, dtype=None
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        backend: str = "auto",
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ):
         factory = {"device": device, "dtype": dtype}
         super().__init__(in_features, out_features, bias, factory)

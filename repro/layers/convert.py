@@ -11,6 +11,7 @@ import fnmatch
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
@@ -67,7 +68,7 @@ class ConversionReport:
 
 
 def convert(
-    model: nn.Module, to: str, *, skip: Skip | Iterable[Skip] = (), inplace: bool = False, **op_options
+    model: nn.Module, to: str, *, skip: Skip | Iterable[Skip] = (), inplace: bool = False, **op_options: Any
 ) -> nn.Module:
     """Replace the convolutions and linear layers of `model` by those of another operator.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 from torch import nn
 
@@ -49,7 +50,7 @@ def make_conv2d(
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
     bias: bool = False,
-    **op_options,
+    **op_options: Any,
 ) -> nn.Module:
     """A two-dimensional layer: `torch.nn.Conv2d`, `ShiftConv2d`, `AdderConv2d` or `ShiftAddConv2d`.
 
@@ -63,7 +64,7 @@ def make_conv2d(
     return CONV2D[op](in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, **op_options)
 
 
-def make_linear(op: str, in_features: int, out_features: int, *, bias: bool = True, **op_options) -> nn.Module:
+def make_linear(op: str, in_features: int, out_features: int, *, bias: bool = True, **op_options: Any) -> nn.Module:
     """A linear layer: `torch.nn.Linear`, `ShiftLinear`, `AdderLinear` or `ShiftAddLinear`; as `make_conv2d`."""
     check_choice("op", op, OPERATORS)
     check_op_options(op, LINEAR, op_options)

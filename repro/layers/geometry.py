@@ -17,6 +17,8 @@ from torch.nn.utils.weight_norm import WeightNorm
 from repro.errors import InputError, check_flag, check_int
 from repro.ops import dispatch
 
+Device = torch.device | str | int | None
+
 REMAKES = (BasePruningMethod, SpectralNorm, WeightNorm)
 """Hooks of torch that set a layer's weight anew before every forward."""
 

@@ -16,6 +16,8 @@ convolutions, which write into one output.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -54,7 +56,7 @@ class MixedConv2d(nn.Module):
         dilation: int | tuple[int, int] = 1,
         depthwise: bool = False,
         bias: bool = False,
-        **op_options,
+        **op_options: Any,
     ):
         super().__init__()
         check_choice("op", op, OPERATORS)
@@ -132,7 +134,9 @@ class MixedLinear(nn.Module):
     State dict: `target.*`, and `cross` (out_features, augmented in_features).
     """
 
-    def __init__(self, op: str, in_features: tuple[int, int], out_features: int, *, bias: bool = True, **op_options):
+    def __init__(
+        self, op: str, in_features: tuple[int, int], out_features: int, *, bias: bool = True, **op_options: Any
+    ):
         super().__init__()
         self.in_features = _parts("in_features", in_features)
         self.target = make_linear(op, self.in_features[0], out_features, bias=bias, **op_options)

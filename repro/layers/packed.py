@@ -10,6 +10,8 @@ fixed: x becomes an integer q = round(x * 2^f), and y = sum of +-(q << (P - p_mi
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -71,7 +73,7 @@ class PackedShiftConv2d(_PackedShift, Conv2dGeometry):
         self._fill(source, arithmetic)
 
     @classmethod
-    def from_float(cls, conv: nn.Conv2d, *, arithmetic: str = "product", **options) -> PackedShiftConv2d:
+    def from_float(cls, conv: nn.Conv2d, *, arithmetic: str = "product", **options: Any) -> PackedShiftConv2d:
         """Round an ordinary convolution to powers of two and pack it; `options` as in `ShiftConv2d`."""
         return ShiftConv2d.from_float(conv, **options).quantize(arithmetic)
 
@@ -90,7 +92,7 @@ class PackedShiftLinear(_PackedShift, LinearGeometry):
         self._fill(source, arithmetic)
 
     @classmethod
-    def from_float(cls, linear: nn.Linear, *, arithmetic: str = "product", **options) -> PackedShiftLinear:
+    def from_float(cls, linear: nn.Linear, *, arithmetic: str = "product", **options: Any) -> PackedShiftLinear:
         """Round an ordinary linear layer to powers of two and pack it; `options` as in `ShiftLinear`."""
         return ShiftLinear.from_float(linear, **options).quantize(arithmetic)
 

@@ -7,12 +7,15 @@ the same options evaluates identically, since rounding happens in the forward an
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from repro.errors import check_choice, check_flag
 from repro.layers.geometry import (
     Conv2dGeometry,
+    Device,
     LinearGeometry,
     as_evaluated,
     conv_arguments,
@@ -156,8 +159,8 @@ class ShiftConv2d(_Shift, Conv2dGeometry):
         stochastic: bool = False,
         gradient: str = "paper",
         backend: str = "auto",
-        device=None,
-        dtype=None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ):
         factory = {"device": device, "dtype": dtype}
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, factory)
@@ -167,7 +170,7 @@ class ShiftConv2d(_Shift, Conv2dGeometry):
         return shift_conv2d(x, self.quantized_weight(), self.bias, **self.geometry(), **self._options())
 
     @classmethod
-    def from_float(cls, conv: nn.Conv2d, **options) -> ShiftConv2d:
+    def from_float(cls, conv: nn.Conv2d, **options: Any) -> ShiftConv2d:
         """A shift layer of the same geometry and weights; `options` as in the constructor (mode, weight_bits, ...)."""
         return cls(*conv_arguments(conv), **like(conv.weight), **options)._copy_from(conv)
 
@@ -195,8 +198,8 @@ class ShiftLinear(_Shift, LinearGeometry):
         stochastic: bool = False,
         gradient: str = "paper",
         backend: str = "auto",
-        device=None,
-        dtype=None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ):
         factory = {"device": device, "dtype": dtype}
         super().__init__(in_features, out_features, bias, factory)
@@ -206,7 +209,7 @@ class ShiftLinear(_Shift, LinearGeometry):
         return shift_linear(x, self.quantized_weight(), self.bias, **self._options())
 
     @classmethod
-    def from_float(cls, linear: nn.Linear, **options) -> ShiftLinear:
+    def from_float(cls, linear: nn.Linear, **options: Any) -> ShiftLinear:
         """A shift layer of the same size and weights; `options` as in the constructor."""
         bias = linear.bias is not None
         layer = cls(linear.in_features, linear.out_features, bias, **like(linear.weight), **options)

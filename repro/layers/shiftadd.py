@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from repro.layers.adder import AdderConv2d, AdderLinear
-from repro.layers.geometry import conv_arguments, like, take_over
+from repro.layers.geometry import Device, conv_arguments, like, take_over
 from repro.layers.shift import ShiftConv2d, ShiftLinear
 
 
@@ -34,9 +36,9 @@ class ShiftAddConv2d(nn.Module):
         bias: bool = True,
         *,
         backend: str = "auto",
-        device=None,
-        dtype=None,
-        **shift_options,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **shift_options: Any,
     ):
         super().__init__()
         common = {"backend": backend, "device": device, "dtype": dtype}
@@ -51,7 +53,7 @@ class ShiftAddConv2d(nn.Module):
         return self.add(self.shift(x))
 
     @classmethod
-    def from_float(cls, conv: nn.Conv2d, **options) -> ShiftAddConv2d:
+    def from_float(cls, conv: nn.Conv2d, **options: Any) -> ShiftAddConv2d:
         """The shift part takes the weights of `conv`; the adder part is new, but takes the bias."""
         layer = cls(*conv_arguments(conv), **like(conv.weight), **options)
         return _start(layer, conv)
@@ -67,9 +69,9 @@ class ShiftAddLinear(nn.Module):
         bias: bool = True,
         *,
         backend: str = "auto",
-        device=None,
-        dtype=None,
-        **shift_options,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **shift_options: Any,
     ):
         super().__init__()
         common = {"backend": backend, "device": device, "dtype": dtype}
@@ -80,7 +82,7 @@ class ShiftAddLinear(nn.Module):
         return self.add(self.shift(x))
 
     @classmethod
-    def from_float(cls, linear: nn.Linear, **options) -> ShiftAddLinear:
+    def from_float(cls, linear: nn.Linear, **options: Any) -> ShiftAddLinear:
         """The shift part takes the weights of `linear`; the adder part is new, but takes the bias."""
         bias = linear.bias is not None
         layer = cls(linear.in_features, linear.out_features, bias, **like(linear.weight), **options)

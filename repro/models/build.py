@@ -21,6 +21,7 @@ import fnmatch
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -228,7 +229,7 @@ class Builder:
         *,
         act: str | None = None,
         norm: bool = True,
-        **conv_options,
+        **conv_options: Any,
     ) -> nn.Sequential:
         """Convolution, batch normalisation unless `norm` is False, and `act` if given: children conv, norm, act."""
         inside = self.at(name)

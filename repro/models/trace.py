@@ -23,6 +23,9 @@ from repro import layers as operators
 from repro.errors import InputError
 from repro.geometry import output_sizes
 
+InputSize = int | Sequence[int] | Tensor | Sequence[Tensor]
+"""A side in pixels, (C, H, W), (N, C, H, W), or example tensor(s)."""
+
 OPERATORS = ("conv", "shift", "adder")
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 # Modules that keep the shape: on the meta device their real forwards cost more time than all convolutions together.
@@ -408,7 +411,7 @@ def _without_data(value: Tensor) -> Tensor:
     return nn.Parameter(empty, requires_grad=False) if isinstance(value, nn.Parameter) else empty
 
 
-def trace(model: nn.Module, input_size) -> list[Layer]:
+def trace(model: nn.Module, input_size: InputSize) -> list[Layer]:
     """Run `model` once without data and list its operators in order of execution.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,7 +33,7 @@ def create(
     keep: Iterable[str] | None = None,
     op_options: Mapping[str, Mapping] | None = None,
     weights: str | os.PathLike | None = None,
-    **options,
+    **options: Any,
 ) -> nn.Module:
     """Build a model by name, initialised from torch's global generator or with trained weights.
 

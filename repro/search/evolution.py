@@ -18,11 +18,15 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from repro.errors import DamagedError, InputError, check_int, check_number
 from repro.paths import sealed_json, set_aside, unsealed_json, write_text
 from repro.search.space import SearchSpace
 from repro.train.data import mixed_seed
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Genome = tuple
 """One option per gene, in the order of the space."""
@@ -130,7 +134,7 @@ class Evolution:
                 return scored
         raise InputError("no genome of this search has a finite score; there is no best one.")
 
-    def frame(self):
+    def frame(self) -> pd.DataFrame:
         """Long table (pandas), one row per genome and round: round, genome (joined by "-"), score, one column for each
         cost, origin, place, parent."""
         import pandas as pd

@@ -31,7 +31,7 @@ from repro.search.cell_supernet import SPACES, CellSupernet, all_operations
 from repro.search.cell_weights import OperationWeights, TopologyWeights
 from repro.search.topology import annealed
 from repro.train.checkpoint import load_checkpoint, save_checkpoint
-from repro.train.data import Batch, TensorData, generator_for, prepare
+from repro.train.data import Batch, Examples, TensorData, generator_for, prepare
 from repro.train.evaluate import evaluate, reestimate_batch_norm
 from repro.train.loop import DIVERGED, FINISHED, STOPPED, Divergence, highest_label
 from repro.train.shift import FORMS, adaptive_l2, check_shift_range, clamp_shifts, shift_optimizer
@@ -467,8 +467,8 @@ class _Search:
 
 def search_cells(
     recipe: CellSearchRecipe,
-    train_data,
-    held_out,
+    train_data: Examples,
+    held_out: Examples,
     *,
     seed: int,
     num_classes: int | None = None,

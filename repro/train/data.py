@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -28,6 +28,25 @@ class Batch(NamedTuple):
             return [self]
         pieces = zip(self.inputs.chunk(count), self.labels.chunk(count))
         return [Batch(inputs, labels, self.share * len(labels) / len(self.labels)) for inputs, labels in pieces]
+
+
+class Examples(Protocol):
+    """What networks learn from and are tested on: a data set of `repro.datasets`, TensorData or an ImageFolder."""
+
+    @property
+    def labels(self) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+
+class Prepared(Examples, Protocol):
+    """Examples that hand out batches: TensorData, an ImageFolder, or a class of yours that does the same."""
+
+    def batches(
+        self, batch_size: int, generator: torch.Generator, transform: Transform | None = None, share: slice = WHOLE
+    ) -> Iterator[Batch]: ...
+
+    def input_batches(self, batch_size: int, limit: int | None = None) -> Iterator[torch.Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -96,7 +115,7 @@ class TensorData:
             yield Batch(self.as_inputs(images[share]), labels, len(labels) / len(index))
 
 
-def prepare(data, device: torch.device | str = "cpu"):
+def prepare(data: Examples, device: torch.device | str = "cpu") -> Prepared:
     """TensorData of a data set from `repro.datasets` (kept as uint8, normalised batch by batch) on `device`.
 
     TensorData is moved to `device`; anything else that brings its own `batches` and `input_batches` (an ImageFolder)
@@ -125,7 +144,7 @@ def digest_of(*tensors: torch.Tensor) -> str:
     return digest.hexdigest()
 
 
-def seen_by(data) -> dict[str, str]:
+def seen_by(data: Examples) -> dict[str, str]:
     """What a training that continues from a checkpoint must have in common with it, of its data: the set of images.
 
     Data of a class that has no `digest` say nothing.

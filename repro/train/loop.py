@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +20,18 @@ from torch.nn import functional as F
 from repro.errors import DamagedError, InputError, check_int
 from repro.paths import set_aside
 from repro.train.checkpoint import load_checkpoint, save_checkpoint
-from repro.train.data import WHOLE, Batch, TensorData, generator_for, mixed_seed, prepare, seen_by, steps_per_epoch
+from repro.train.data import (
+    WHOLE,
+    Batch,
+    Examples,
+    Prepared,
+    TensorData,
+    generator_for,
+    mixed_seed,
+    prepare,
+    seen_by,
+    steps_per_epoch,
+)
 from repro.train.diagnose import first_bad_gradient, first_bad_output
 from repro.train.evaluate import evaluate
 from repro.train.recipe import TrainRecipe, input_transform, learning_rate, make_optimizer
@@ -200,7 +212,7 @@ class Trainer:
         return first_bad_output(self.model, images)
 
     def epoch(
-        self, data, epoch: int, *, before_step: Callable[[int], None] | None = None, phase: str = "train"
+        self, data: Prepared, epoch: int, *, before_step: Callable[[int], None] | None = None, phase: str = "train"
     ) -> dict[str, float]:
         """One pass over `data` (TensorData). `before_step(step)` runs before every batch (a supernet picks its path).
 
@@ -226,7 +238,7 @@ class Trainer:
             "seconds": time.perf_counter() - started,
         }
 
-    def save(self, path: str | Path, identity: dict, **progress) -> None:
+    def save(self, path: str | Path, identity: dict, **progress: Any) -> None:
         """Write weights, optimiser, place in the schedule and `progress` (plain values); one process does.
 
         `identity` is what, besides the seed, a training that continues from the file must have in common with this one.
@@ -255,7 +267,7 @@ class Trainer:
         return progress
 
 
-def highest_label(data) -> int:
+def highest_label(data: Examples) -> int:
     """The highest label of `data`; InputError if one is negative."""
     lowest, highest = torch.as_tensor(data.labels).aminmax()
     if lowest < 0:
@@ -265,8 +277,8 @@ def highest_label(data) -> int:
 
 def fit(
     model: nn.Module,
-    train_data,
-    test_data,
+    train_data: Examples,
+    test_data: Examples | None,
     recipe: TrainRecipe,
     *,
     seed: int,

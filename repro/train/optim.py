@@ -171,7 +171,7 @@ class AdaptiveLR(torch.optim.Optimizer):
         return f"AdaptiveLR(mode={self.mode!r}, eta={self.eta:.4g}, layers={len(self.layers)}, {self.inner!r})"
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], torch.Tensor] | None = None):
+    def step(self, closure: Callable[[], torch.Tensor] | None = None) -> torch.Tensor | None:
         """One step of the wrapped optimiser on rescaled gradients; `.grad` is put back afterwards.
 
         A closure is evaluated once, before the rescaling (optimisers that call it repeatedly are not supported).
