@@ -43,11 +43,14 @@ def cells(
     from repro.models.genotypes import write_genotype
     from repro.papers.autoshiftnet import found
     from repro.papers.autoshiftnet.recipes import REAL_SEARCH
+    from repro.paths import check_writable
 
     recipe, changes = found.recipe_of(preset, dataset or None), {"strategy": strategy, "reset": reset, "l2": l2}
     run = found.variant(recipe, **changes, **(REAL_SEARCH[preset] if space == "real" else {"space": space}))
     if picture is not None and picture.suffix not in (".svg", ".png", ".pdf"):
         raise InputError(f"picture={str(picture)!r} is not allowed; its name must end in .svg, .png or .pdf.")
+    for file in filter(None, (out, picture)):  # before the search, not after it
+        check_writable(file.parent, advice="name another file")
     spec = found.spec(run, check_seed(seed))
     outcome = runs.engine("local", fresh=fresh)({"cells": spec})["cells"]
     result = found.found(outcome)
@@ -65,6 +68,7 @@ def cells(
     if picture is not None:
         from repro.report.cell_graphs import cell_figure
 
+        picture.parent.mkdir(parents=True, exist_ok=True)
         cell_figure(result.genotype.as_dict(), space=space).savefig(picture)
 
 

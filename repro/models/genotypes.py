@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 from repro.errors import InputError, nearest
@@ -80,14 +81,15 @@ def _check_cell(cell: str, edges: Sequence, concat: Sequence[int]) -> tuple[Edge
                 f"{nearest(str(operation), OPERATIONS)}"
             )
         last = index // 2 + 1
-        if isinstance(source, bool) or not isinstance(source, int) or not 0 <= source <= last:
+        if isinstance(source, bool) or not isinstance(source, Integral) or not 0 <= source <= last:
             raise InputError(f"{place} reads input {source!r}; it must be a whole number from 0 to {last}.")
-        checked.append((operation, source))
+        checked.append((operation, int(source)))
     nodes = range(2, 2 + len(edges) // 2)
-    listed = isinstance(concat, Sequence) and not isinstance(concat, str) and all(type(node) is int for node in concat)
+    listed = isinstance(concat, Sequence) and not isinstance(concat, str)
+    listed = listed and all(isinstance(node, Integral) and not isinstance(node, bool) for node in concat)
     if not listed or not concat or len(set(concat)) != len(concat) or not set(concat) <= set(nodes):
         raise InputError(f"genotype: {cell}_concat={concat!r} must name different nodes from 2 to {nodes[-1]}.")
-    return tuple(checked), tuple(concat)
+    return tuple(checked), tuple(map(int, concat))
 
 
 def _pairs(text: str) -> Edges:
@@ -275,10 +277,10 @@ def genotype(value: str | Genotype | dict) -> Genotype:
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"genotype is no JSON text: {error}.") from error
     if isinstance(value, dict):
-        unknown = sorted(set(value) - set(Genotype.__dataclass_fields__))
+        unknown = sorted(set(value) - set(Genotype.__dataclass_fields__), key=str)
         missing = [key for key in ("normal", "reduce") if key not in value]
         if unknown or missing:
             wrong = f"lacks {', '.join(missing)}" if missing else f"has the unknown field {unknown[0]!r}"
@@ -297,7 +299,7 @@ def write_genotype(path: str | os.PathLike, cells: Genotype) -> Path:
 def read_genotype(path: str | os.PathLike) -> Genotype:
     """The cells in a file of `write_genotype`.
 
-    Raises: InputError for a text that is no JSON object or a malformed genotype; FileNotFoundError without a file.
+    Raises: InputError for a text that is no JSON object or a malformed genotype; OSError where no file can be read.
     """
     text = Path(path).read_bytes().decode("utf-8", errors="replace")
     if not text.lstrip().startswith("{"):

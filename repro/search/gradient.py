@@ -12,6 +12,7 @@ epoch and continues from it bit for bit.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -101,11 +102,13 @@ class CellSearchRecipe:
         check_int("batch_size", self.batch_size, minimum=1)
         check_int("eval_batch_size", self.eval_batch_size, minimum=1)
         check_int("crop_padding", self.crop_padding, minimum=0)
+        for name in ("operation_epochs", "topology_epochs", "temperatures"):
+            object.__setattr__(self, name, tuple(self._pair(name)))  # a list is the same recipe
         for name in ("operation_epochs", "topology_epochs"):
-            value = self._pair(name)
+            value = getattr(self, name)
             check_int(f"{name}[0]", value[0], minimum=0)
             check_int(f"{name}[1]", value[1], minimum=1)
-        for index, value in enumerate(self._pair("temperatures")):
+        for index, value in enumerate(self.temperatures):
             check_number(f"temperatures[{index}]", value, above=0)
         check_number("lr", self.lr, above=0)
         check_number("lr_min", self.lr_min, minimum=0, maximum=self.lr)
@@ -260,8 +263,9 @@ def _images(name: str, data, device: torch.device | str) -> TensorData:
             f"{name} is a {type(data).__name__}; it must be a data set of `repro.datasets` or TensorData, whose images "
             "and labels lie in memory."
         )
-    if len(prepared) and not prepared.inputs(slice(0, 1)).is_floating_point():
-        raise InputError(f"{name} has inputs of {prepared.images.dtype}; give data with `normalize`, or float images.")
+    dtype = prepared.inputs(slice(0, 1)).dtype if len(prepared) else torch.float32
+    if dtype != torch.float32:
+        raise InputError(f"{name} has inputs of {dtype}; give data with `normalize`, or images in float32.")
     return prepared
 
 
@@ -396,6 +400,8 @@ class _Search:
         self.num_classes = highest + 1 if num_classes is None else check_int("num_classes", num_classes, minimum=1)
         if highest >= self.num_classes:
             raise InputError(f"num_classes={num_classes} is not allowed; labels go up to {highest}.")
+        if folder is not None and not isinstance(folder, str | os.PathLike):
+            raise InputError(f"folder={folder!r} is not allowed; it must be a path, or None.")
         self.folder = None if folder is None else Path(folder)
         self.identity = {
             "recipe": asdict(recipe),

@@ -40,14 +40,15 @@ def topology_weights(beta: Tensor, inputs: int, *, temperature: float = 1.0, nor
         temperature that is not positive.
     Source: AutoShiftNet, eq. 8 and 9; DOTS (Gu et al., 2021).
     """
-    pairs = input_pairs(inputs)
+    pairs = input_pairs(check_int("inputs", inputs, minimum=2))
     check_number("temperature", temperature, above=0)
     check_flag("normalize", normalize)
     if not isinstance(beta, Tensor) or not beta.is_floating_point():
         raise InputError(f"beta={beta!r} is not allowed; it must be a floating-point tensor.")
     if beta.shape != (len(pairs),):
         raise InputError(f"beta has shape {tuple(beta.shape)}; {inputs} inputs have {len(pairs)} pairs.")
-    weights = torch.softmax(beta / temperature, dim=0) @ beta.new_tensor(_membership(inputs))
+    # Less the largest first: divided by a small temperature, beta itself may leave its type's range.
+    weights = torch.softmax((beta - beta.detach().max()) / temperature, dim=0) @ beta.new_tensor(_membership(inputs))
     return weights / 2 if normalize else weights
 
 

@@ -24,7 +24,7 @@ def test_a_search_prints_cells_that_the_network_takes_and_is_not_done_twice(call
     assert code == 0 and "on held-out images after 2 epochs" in err
     assert create("cells", genotype=out.strip(), layers=3, channels=2).recipe["genotype"] == out.strip()
     monkeypatch.setattr(found, "search_cells", None)  # whoever searched again would fail
-    file, picture = tmp_path / "cells.json", tmp_path / "cells.svg"
+    file, picture = tmp_path / "cells.json", tmp_path / "of cells" / "cells.svg"
     code, again, _ = call("--preset", "smoke", "--out", str(file), "--picture", str(picture))
     assert code == 0 and again == out and read_genotype(file) == genotype(out.strip())
     assert "normal cell" in picture.read_text() or picture.stat().st_size > 5000
@@ -73,6 +73,8 @@ def test_a_search_with_real_weights_is_that_of_table_4_and_figure_3(call, asked,
         (["--strategy", "dart"], "Did you mean 'darts'"),
         (["--picture", "cells.doc"], "must end in .svg, .png or .pdf"),
         (["--seed", "-1"], "seed=-1 is not allowed"),
+        (["--picture", "/dev/null/cells.svg"], "cannot write to folder /dev/null"),
+        (["--out", "/dev/null/cells.json"], "cannot write to folder /dev/null"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_in_one_sentence(call, arguments, message):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 
 from repro.cost.skeleton import skeleton
@@ -81,12 +82,22 @@ def test_what_is_no_genotype_is_refused_in_a_sentence():
     for value in (3, None, ["darts_v1"]):
         with pytest.raises(InputError, match=f"^genotype={re.escape(repr(value))} is not known; allowed are: "):
             genotype(value)
+    with pytest.raises(InputError, match="has the unknown field 2; its fields are"):
+        genotype({2: 3, "a": 1, "normal": [], "reduce": []})
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    of_numpy = [(name, np.int64(source)) for name, source in CELLS.normal]
+    concat = tuple(np.arange(2, 2 + len(of_numpy) // 2))
+    cells = Genotype(of_numpy, CELLS.reduce, concat, CELLS.reduce_concat)
+    assert cells == CELLS and genotype(cells.as_text()) == CELLS
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("{", "genotype is no JSON text"),
+        ('{"normal": ' + "[" * 100_000 + "]" * 100_000 + "}", "genotype is no JSON text"),
         ("[]", "holds no JSON object"),
         ('{"normal": []}', "lacks reduce"),
         ('{"normal": [], "reduce": []}', "must list two"),

@@ -175,6 +175,20 @@ def test_batched_edges_equal_single_edges_exactly(operation, stride):
         torch.testing.assert_close(found[:, edge], single(group, make.flat, edge)(state), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("operation", OPERATIONS[1:])
+def test_batched_edges_have_the_gradients_of_single_edges(operation):
+    make = make_flat()
+    group = EdgeGroup(make, operation, 4, 1, [(0, 0), (1, 0), (2, 0)]).double()
+    weights = [part.detach().requires_grad_() for part in close(make.flat)]
+    inputs = [exact_values(3, 4, 5, 6).requires_grad_() for _ in range(4)]
+    found = group(inputs[0], make(F.relu(inputs[0])), weights).expand(-1, 3, -1, -1, -1)
+    alone = torch.stack([single(group, make.flat, edge)(inputs[1 + edge]) for edge in range(3)], dim=1)
+    upstream = torch.arange(found.numel(), dtype=torch.float64).reshape(found.shape).sin()
+    (found * upstream).sum().backward(), (alone * upstream).sum().backward()
+    expected = sum(each.grad for each in inputs[1:])
+    torch.testing.assert_close(inputs[0].grad, expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("reduction", [False, True])
 def test_a_cell_is_the_weighted_sum_over_edges_and_operations(reduction):
     """Eq. 10 with loops, over the operations of the cell network."""

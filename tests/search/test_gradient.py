@@ -379,6 +379,12 @@ def test_recipes_that_cannot_be_run_are_refused(change, sentence):
         CellSearchRecipe(**change)
 
 
+def test_pairs_in_a_list_are_the_same_recipe():
+    assert dataclasses.replace(TINY, operation_epochs=[1, 2], temperatures=[10.0, 0.02]) == dataclasses.replace(
+        TINY, operation_epochs=(1, 2), temperatures=(10.0, 0.02)
+    )
+
+
 @pytest.mark.parametrize(
     ("train", "held_out", "options", "sentence"),
     [
@@ -389,6 +395,14 @@ def test_recipes_that_cannot_be_run_are_refused(change, sentence):
         (DATA.images, HELD_OUT, {}, "train_data is a Tensor; it must be a data set of `repro.datasets` or TensorData"),
         (DATA, HELD_OUT.images, {}, "held_out is a Tensor; it must be"),
         (TensorData(DATA.images.byte(), DATA.labels), HELD_OUT, {}, "train_data has inputs of torch.uint8"),
+        (
+            TensorData(DATA.images.double(), DATA.labels),
+            HELD_OUT,
+            {},
+            "train_data has inputs of torch.float64.*float32",
+        ),
+        (DATA, TensorData(HELD_OUT.images.half(), HELD_OUT.labels), {}, "held_out has inputs of torch.float16"),
+        (DATA, HELD_OUT, {"folder": 3}, "folder=3 is not allowed; it must be a path"),
         (DATA, shaped(3, 8), {}, r"held_out has images of shape \(3, 8, 8\), train_data of \(1, 8, 8\)"),
         (DATA, shaped(1, 6), {}, r"held_out has images of shape \(1, 6, 6\), train_data of \(1, 8, 8\)"),
     ],

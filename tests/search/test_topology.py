@@ -45,6 +45,12 @@ def test_by_default_the_temperature_is_one_and_weights_of_a_node_sum_to_two():
     assert topology_weights(beta, 3).tolist() == pytest.approx(expected, rel=1e-13)
 
 
+@pytest.mark.parametrize(("dtype", "temperature"), [(torch.float32, 1e-40), (torch.float16, 1e-5)])
+def test_a_temperature_near_zero_leaves_the_largest_pair_alone(dtype, temperature):
+    weights = topology_weights(torch.tensor([1.0, 2.0, 0.0], dtype=dtype), 3, temperature=temperature)
+    assert weights.tolist() == [1, 0, 1]
+
+
 def test_the_gradient_is_that_of_the_formula():
     beta = torch.randn(6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda b: topology_weights(b, 4, temperature=0.7, normalize=True), beta)
@@ -63,6 +69,7 @@ def test_the_temperature_falls_to_its_end_in_equal_ratios():
     [
         (lambda: topology_weights(torch.zeros(1), 2, temperature=0), "temperature=0 is not allowed"),
         (lambda: topology_weights(torch.zeros(1), 1), "inputs=1 is not allowed; it must be a whole number at least 2"),
+        (lambda: topology_weights(torch.zeros(1), [2]), r"inputs=\[2\] is not allowed"),
         (lambda: topology_weights(torch.zeros(2), 3), "3 inputs have 3 pairs"),
         (lambda: topology_weights([0.0], 2), r"beta=\[0.0\] is not allowed; it must be a floating-point tensor"),
         (lambda: annealed(10, 0, 0, 2), "end=0 is not allowed"),
