@@ -4,6 +4,7 @@ from repro.augment import AugmentRecipe, augment, fit_augmented, remapping
 
 network = augment(create("mobilenet_v2"), width=2.2, expand=2.2, op="shift", remap=remapping("laplace"))
 fit_augmented(network, train, recipe, AugmentRecipe(), seed=0)
+network.reestimate_(prepare(train).input_batches(512))
 network.export_target()
 """
 

@@ -129,6 +129,8 @@ def channel_groups(model: nn.Module, unwidened: Iterable[str] = ()) -> tuple[lis
     fixed: list[int] = []
     modules = dict(model.named_modules())
     for node in graph.nodes:
+        if node.op == "get_attr":
+            _check_own_tensor(model, str(node.target))
         known = [of[each] for each in node.all_input_nodes if each in of]
         if node.op == "placeholder":
             of[node] = union.open(None)
@@ -152,6 +154,18 @@ def channel_groups(model: nn.Module, unwidened: Iterable[str] = ()) -> tuple[lis
             )
     fixed += [layers[name][1] for name in unwidened]
     return _finished(union, layers, norms, fixed, gated, modules)
+
+
+def _check_own_tensor(model: nn.Module, name: str) -> None:
+    """Refuse a parameter or buffer that is no layer's and may have a number for each channel: nothing widens it."""
+    module, _, attribute = name.rpartition(".")
+    shape = tuple(getattr(model.get_submodule(module), attribute).shape)
+    channels = shape[-3] if len(shape) > 2 else max(shape, default=1)
+    if channels > 1:
+        raise InputError(
+            f"{name!r} has the shape {shape}, with numbers for single channels; augmentation widens convolutions, "
+            "linear layers and batch norms only, so any other tensor must be the same for all channels."
+        )
 
 
 def _where(node: fx.Node) -> str:

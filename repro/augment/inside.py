@@ -52,6 +52,7 @@ class InsideNetwork(AugmentedNetwork):
         self.network = replace_layers(wide, self._widened(wide, _operators(model, op), self._widest, "conv", remap))
         self.units = self._mutating()
         self._set(self._target)
+        self._channels = self._in_order()
         self._take(given, names)
 
     def _multiples(self, number: int) -> tuple[float, ...]:
@@ -118,6 +119,10 @@ def augment_inside(
     Raises: InputError for a target that is wider than the network around it or differs in anything but channels, or a
         block that has no shortcut and is not kept.
     """
+    if not isinstance(target, MobileSpec):
+        raise InputError(f"target is a {type(target).__name__}; it must be a repro.models.mobile.MobileSpec.")
+    if not isinstance(around, MobileNet):
+        raise InputError(f"around is a {type(around).__name__}; it must be a network of inverted residuals.")
     _check_inside(target, keep, around.spec)
     kept = [place for place, stays in enumerate(keep) if stays]
     recipe = dict(around.recipe)

@@ -106,13 +106,16 @@ class _Wide(nn.Module):
         """The part of a tensor in the shape of `weight` that belongs to the target's own filters, a view."""
         if self.around == self.op:
             return tensor
-        inputs, outputs = self.target
-        return tensor[:outputs] if self.depthwise else tensor[:outputs, :inputs]
+        return self.of_target(tensor)
 
     def raw_target_weight(self) -> Tensor:
         """The target part of the weight in memory, a view."""
+        return self.of_target(self.weight)
+
+    def of_target(self, tensor: Tensor) -> Tensor:
+        """The target's rows and columns of a tensor in the shape of `weight`, a view."""
         inputs, outputs = self.target
-        return self.weight[:outputs] if self.depthwise else self.weight[:outputs, :inputs]
+        return tensor[:outputs] if self.depthwise else tensor[:outputs, :inputs]
 
     def penalty(self) -> Tensor | None:
         """What the remap adds to the loss of a step, None if it adds nothing."""
@@ -181,14 +184,14 @@ class _Wide(nn.Module):
     def deployed(self) -> nn.Module:
         """The target part as a layer of its own, R(W) written out."""
         op, outputs = ("conv" if self.multiplicative else self.op), self.target[1]
-        layer = self._plain(op, bias=self.bias is not None)
+        layer = self._plain(op, bias=self.bias is not None).to(self.weight)
         first, last = (layer.shift, layer.add) if op == "shiftadd" else (layer, layer)
         first.weight.copy_(self.target_weight())
         if op == "shiftadd":
             last.weight.copy_(self.add.weight)
         if self.bias is not None:
             last.bias.copy_(self.bias[:outputs])
-        return layer.train(self.training).to(self.weight)
+        return layer.train(self.training)
 
     def permute_(self, order: Tensor, *, outputs: bool, inputs: bool) -> None:
         """Exchange channels in place: `order` says which old channel comes to each place."""

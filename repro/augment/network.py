@@ -11,6 +11,7 @@ The target's channels are the first ones of every wide layer; see `repro.augment
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,8 +85,8 @@ class AugmentedNetwork(nn.Module):
         groups: channels that are widened together (`repro.augment.groups.Group`).
         units: names of the parts that mutate one after the other, from shallow to deep: stem, blocks, head, classifier,
             as far as they have something that does not multiply in the end.
-    State dict: `network.*`, every weight of the widest network; `_extra_state`, how many units have mutated and how
-        many extra blocks the target still has.
+    State dict: `network.*`, every weight of the widest network; `_extra_state`, how many units have mutated, how many
+        extra blocks the target still has, and which channels are in which places.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class AugmentedNetwork(nn.Module):
         self.network = replace_layers(wide, self._widened(wide, ops, widest, around, remap))
         self.units = self._mutating()
         self._set(self._target)
+        self._channels = self._in_order()
 
     def _widened(self, wide: nn.Module, ops, widest, around, remap) -> dict[nn.Module, nn.Module]:
         new: dict[nn.Module, nn.Module] = {}
@@ -118,6 +120,8 @@ class AugmentedNetwork(nn.Module):
             kind = WideConv2d if isinstance(layer, nn.Conv2d) else WideLinear
             with drawn_apart():
                 mapped = None if remap is None or op == "conv" else remap(_target_name(name), op, layer)
+            if not isinstance(mapped, nn.Module | None):
+                raise InputError(f"remap gave {mapped!r} for layer {name}; it must give a module or None.")
             beside = op if around == "same" else "conv"
             features = layer.weight.shape[1] // self.groups[read].base if kind is WideLinear else 1  # of each channel
             new[layer] = kind(layer, op, (features * widest[read], widest[made]), around=beside, remap=mapped)
@@ -276,20 +280,47 @@ class AugmentedNetwork(nn.Module):
             layer.multiplicative = layer.op == "conv" or unit not in mutated
 
     def get_extra_state(self) -> Tensor:
-        """(2,) int64: mutated units and extra blocks of the target, which no weight tells."""
-        return torch.tensor([self.mutated, self.extra_blocks_of_target])
+        """int64: mutated units, extra blocks of the target, and the order of its channels, which no weight tells."""
+        return torch.cat([torch.tensor([self.mutated, self.extra_blocks_of_target]), *self._channels.values()])
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Mutated units and extra blocks as they were."""
-        mutated, extra = state.tolist()
+        """Mutated units, extra blocks and order of channels as they were."""
+        (mutated, extra), orders = state[:2].tolist(), state[2:].cpu()
         self.set_mutation(mutated)
         self.set_depth(extra)
+        self._channels = self._in_order()
+        lengths = [len(order) for order in self._channels.values()]
+        if len(orders) == sum(lengths):  # files of before say nothing of it
+            self._channels = dict(zip(self._channels, orders.split(lengths), strict=True))
 
     def wide_layers(self) -> Iterator[tuple[str, WideConv2d | WideLinear]]:
         """(name, layer) of every wide convolution and linear layer, in the order of execution."""
         return iter(self._wide)
 
     # ------------------------------------------------------------------ important channels into the target
+
+    def _in_order(self) -> dict[int, Tensor]:
+        """For each group whose channels may change places: their numbers by place, as at the start."""
+        widest = self.sizes(self.full)
+        return {
+            number: torch.arange(widest[number])
+            for number, group in enumerate(self.groups)
+            if group.kind in ("expand", "gate") and widest[number] > group.base
+        }
+
+    def channels_of(self, name: str) -> tuple[Tensor, Tensor]:
+        """(rows, columns) of a wide layer's weight: which channel, by its number at the start, is in each place now.
+
+        A layer that reads several features of a channel has none of its own inside inverted residuals, and a depthwise
+        layer has one column.
+        """
+        layer = self.network.get_submodule(name)
+        numbers = [self._channels.get(number) for number in self._joins[name]]
+        columns, rows = (
+            torch.arange(size) if order is None or len(order) != size else order
+            for order, size in zip(numbers, layer.weight.shape[1::-1], strict=True)
+        )
+        return rows, columns
 
     @torch.no_grad()
     def reorder_(self, optimizer: torch.optim.Optimizer | None = None) -> dict[str, int]:
@@ -311,6 +342,7 @@ class AugmentedNetwork(nn.Module):
             if len(importance) == group.base:
                 continue
             order = importance.argsort(descending=True, stable=True)
+            self._channels[number] = self._channels[number][order.cpu()]
             moved[group.makers[0]] = int((order[: group.base] >= group.base).sum())
             for tensor, rows, columns in self._belonging(number, modules):
                 permute(tensor, order, rows=rows, columns=columns)
@@ -361,6 +393,7 @@ class AugmentedNetwork(nn.Module):
         for name, module in self.network.named_modules():
             if isinstance(module, WideBatchNorm2d) and not is_extra(name):
                 new[_target_name(name)].load_state_dict(module.deployed().state_dict())
+        self._hand_over(network.network)
         network.set_mutation(len(network.units))
         return network.to(next(self.parameters()).device).train(self.training)
 
@@ -383,9 +416,21 @@ class AugmentedNetwork(nn.Module):
             if not is_extra(name):
                 new[modules[_target_name(name)]] = wide[name].deployed()
         model = replace_layers(model, new)
-        if hasattr(model, "recipe"):
+        self._hand_over(model)
+        if _has_recipe(model):
             model.recipe = {**model.recipe, **self._asked()}
         return model.train(self.training)
+
+    def _hand_over(self, model: nn.Module) -> None:
+        """Give the target in `model` the parameters and buffers that belong to no wide layer, as they are now."""
+        wide = tuple(f"{name}." for name, module in self.network.named_modules() if isinstance(module, _WIDE))
+        for name, tensor in (*self.network.named_parameters(), *self.network.named_buffers()):
+            if not name.startswith(wide) and not is_extra(name):
+                module, _, attribute = _target_name(name).rpartition(".")
+                new = tensor.detach().clone()
+                if isinstance(tensor, nn.Parameter):
+                    new = nn.Parameter(new, requires_grad=tensor.requires_grad)
+                setattr(model.get_submodule(module), attribute, new)
 
     def _asked(self) -> dict:
         """Those options that make `repro.models.create` build what is deployed now: op and keep."""
@@ -463,12 +508,33 @@ def augment(
     else:
         depth = check_int("depth", depth, minimum=0)
     remap = remapping(check_choice("remap", remap, REMAPPINGS)) if isinstance(remap, str) else remap
-    if remap is not None and not callable(remap):
-        raise InputError(f"remap={remap!r} is not allowed; it must be a name, a maker of modules for layers, or None.")
+    if remap is not None and not _takes(remap, "conv1", "shift", model):
+        raise InputError(
+            f"remap={remap!r} is not allowed; it must be a name ({', '.join(REMAPPINGS)}), a function that makes a "
+            "module of (layer name, operator, layer), or None."
+        )
     lists = {"width": multiples("width", width), "expand": multiples("expand", expand)}
     return AugmentedNetwork(copy.deepcopy(model), _operators(model, op), lists, depth, around, remap)
 
 
+def _takes(function: object, *arguments: object) -> bool:
+    """Whether something can be called with these arguments."""
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    return True
+
+
+def _has_recipe(model: nn.Module) -> bool:
+    """Whether it is a network of `repro.models`; a model of the user's own may have another kind of `recipe`."""
+    recipe = getattr(model, "recipe", None)
+    return isinstance(recipe, Mapping) and {"name", "op", "keep"} <= recipe.keys()
+
+
+_WIDE = (WideConv2d, WideLinear, WideBatchNorm2d)
 _KINDS = {
     **{ShiftConv2d: "shift", ShiftLinear: "shift", AdderConv2d: "adder", AdderLinear: "adder"},
     **{ShiftAddConv2d: "shiftadd", ShiftAddLinear: "shiftadd"},
@@ -491,7 +557,7 @@ def _published(model: nn.Module, op: Operator) -> nn.Module:
 def _operators(model: nn.Module, op: Operator) -> dict[str, str]:
     """Layer name -> operator in the deployed network."""
     roles = {name: module.cost_role for name, module in model.named_modules() if hasattr(module, "cost_role")}
-    if hasattr(model, "recipe"):
+    if _has_recipe(model):
         return _kinds(_published(model, op))
     if isinstance(op, str) and not roles:
         return _kinds(model if op == "conv" else convert(model, op))

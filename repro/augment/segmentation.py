@@ -6,14 +6,12 @@ Schedule, optimiser and reordering are those of `repro.augment.train`; data, los
 
 from __future__ import annotations
 
-from functools import partial
-
 from repro.augment.network import AugmentedNetwork
-from repro.augment.train import AugmentedTrainer, AugmentRecipe, PlainTrainer
+from repro.augment.train import AugmentedTrainer, AugmentRecipe, PlainTrainer, fit_around
 from repro.errors import InputError
 from repro.train.data import Batch
 from repro.train.distributed import over_processes
-from repro.train.loop import FINISHED, History, fit
+from repro.train.loop import History, fit
 from repro.train.segmentation import SegmentationRecipe, SegmentationTrainer, as_masks
 
 
@@ -74,9 +72,5 @@ def fit_augmented_segmentation(
     Returns: the History; accuracies of its rows are shares of pixels. At the end all units are multiplication-free and
         the target has no extra block.
     """
-    trainer = partial(over_processes(AugmentedSegmentationTrainer), augmentation=augmentation)
-    history = fit(model, as_masks(train_data), None, recipe, seed=seed, trainer_class=trainer, **options)
-    if history.outcome == FINISHED:
-        model.set_mutation(len(model.units))
-        model.set_depth(0)
-    return history
+    trainer = over_processes(AugmentedSegmentationTrainer)
+    return fit_around(model, as_masks(train_data), None, recipe, augmentation, trainer, seed=seed, **options)

@@ -10,6 +10,7 @@ augmentations run (never after the last one: the deployed channels would be untr
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from repro.augment.layers import WideConv2d, WideLinear
-from repro.augment.network import AugmentedNetwork
+from repro.augment.network import AugmentedNetwork, Sample
 from repro.errors import InputError, check_choice, check_flag, check_int, check_number
 from repro.layers import AdderConv2d, AdderLinear
 from repro.train.data import Batch, Examples, generator_for
@@ -203,6 +204,8 @@ class AugmentedTrainer(PlainTrainer):
             model.to(memory_format=torch.contiguous_format)
         self._samples: torch.Generator | None = None
         self._widths = (True, True)
+        self._sample: Sample | None = None  # of the step
+        self._part: str | Sample = "target"
         self._augmented = [0.0, 0, 0]  # loss, right answers and examples of the samples of an epoch
         self._wide_adders = [layer for _, layer in model.wide_layers() if layer.op == "adder"]
 
@@ -236,15 +239,20 @@ class AugmentedTrainer(PlainTrainer):
     def step(self, batch: Batch) -> tuple[float, int, int]:
         """As `Trainer.step`; what is returned is the target's."""
         self._advance()
+        width, expand = self._widths
+        self._sample = self.model.sample(self._samples, width=width, expand=expand) if self._augments() else None
         return super().step(batch)
+
+    def _forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return super()._forward(*inputs, self._part)
 
     def _backward(self, batch: Batch) -> torch.Tensor:
         model, asked, (images, labels, share) = self.model, self.augmentation, batch
         teacher = None
-        if self._augments():
-            width, expand = self._widths
-            sample = model.sample(self._samples, width=width, expand=expand)
-            teacher = self._forward(images, sample)
+        if self._sample is not None:
+            self._part = self._sample
+            teacher = self._logits(images)
+            self._part = "target"
             loss = asked.alpha * share * self._loss(teacher, labels)
             loss.backward()
             hits = int((teacher.detach().argmax(dim=1) == labels).sum())
@@ -331,8 +339,22 @@ def fit_augmented(
         calibration_images: so many training images re-estimate its batch norm before (`PlainTrainer`).
     At the end all units are multiplication-free and the target has no extra block, whatever the windows say.
     """
+    trainer = partial(over_processes(AugmentedTrainer), calibration_images=calibration_images)
+    return fit_around(model, train_data, test_data, recipe, augmentation, trainer, seed=seed, **options)
+
+
+def fit_around(
+    model: AugmentedNetwork,
+    train_data: Examples,
+    test_data: Examples | None,
+    recipe: TrainRecipe,
+    augmentation: AugmentRecipe,
+    trainer_class: Callable[..., AugmentedTrainer],
+    **options: Any,
+) -> History:
+    """`repro.train.fit` of an augmented network with an AugmentedTrainer, and the target as it is deployed."""
     if not isinstance(model, AugmentedNetwork):
-        raise InputError(f"model is a {type(model).__name__}; fit_augmented takes what repro.augment.augment returns.")
+        raise InputError(f"model is a {type(model).__name__}; it must be what repro.augment.augment returns.")
     if not isinstance(augmentation, AugmentRecipe):
         raise InputError(f"augmentation={augmentation!r} is not allowed; it must be a repro.augment.AugmentRecipe.")
     if augmentation.distillation != "none" and not (model.extra_blocks or model.widens("width", "expand")):
@@ -341,9 +363,8 @@ def fit_augmented(
         )
     if augmentation.depth is not None and not model.extra_blocks:
         raise InputError(f"depth={augmentation.depth!r} is not allowed; the network has no extra blocks to lose.")
-    trainer = over_processes(AugmentedTrainer)
-    trainer = partial(trainer, augmentation=augmentation, calibration_images=calibration_images)
-    history = fit(model, train_data, test_data, recipe, seed=seed, trainer_class=trainer, **options)
+    trainer = partial(trainer_class, augmentation=augmentation)
+    history = fit(model, train_data, test_data, recipe, trainer_class=trainer, **options)
     if history.outcome == FINISHED:
         model.set_mutation(len(model.units))
         model.set_depth(0)

@@ -1,8 +1,4 @@
-"""Which channels an augmented training brings into the target, epoch by epoch (ShiftAddAug Sec. 3.3, figure 1).
-
-Filters carry the number of their channel along in the optimiser's state, where whatever has a filter's shape changes
-places with it: what is read there after an exchange is what the exchange did.
-"""
+"""Which channels an augmented training brings into the target, epoch by epoch (ShiftAddAug Sec. 3.3, figure 1)."""
 
 from __future__ import annotations
 
@@ -14,8 +10,6 @@ from repro.augment.network import AugmentedNetwork
 from repro.augment.train import AugmentedTrainer, AugmentRecipe
 from repro.train.loop import History, fit
 from repro.train.recipe import TrainRecipe
-
-NUMBER = "number of the channel"
 
 
 class WatchedTrainer(AugmentedTrainer):
@@ -31,12 +25,8 @@ class WatchedTrainer(AugmentedTrainer):
         self.seen, self._watched = seen, {}
         for number, group in enumerate(model.groups):
             readers = [name for name in group.readers if model._joins[name][1] not in model._gates(number)]
-            maker = layers[group.makers[0]] if group.kind == "expand" else None
-            if maker is not None and maker.widest[1] > group.base:
-                numbers = torch.arange(maker.widest[1], device=maker.weight.device).to(maker.weight.dtype)
-                shaped = numbers.reshape(-1, *[1] * (maker.weight.ndim - 1)).expand_as(maker.weight)
-                self.optimizer.state[maker.weight][NUMBER] = shaped.clone()
-                self._watched[group.makers[0]] = (group.base, maker, [layers[name] for name in readers])
+            if group.kind == "expand" and layers[group.makers[0]].widest[1] > group.base:
+                self._watched[group.makers[0]] = (group.base, [layers[name] for name in readers])
         self._note(0)
 
     def epoch(self, data, epoch: int, **options) -> dict[str, float]:
@@ -47,11 +37,10 @@ class WatchedTrainer(AugmentedTrainer):
 
     @torch.no_grad()
     def _note(self, epoch: int) -> None:
-        for name, (target, maker, readers) in self._watched.items():
+        for name, (target, readers) in self._watched.items():
             weights = [reader.weight for reader in readers]
             importance = sum(weight.abs().sum([d for d in range(weight.ndim) if d != 1]) for weight in weights)
-            numbers = self.optimizer.state[maker.weight][NUMBER].flatten(1)[:, 0]
-            channels = {"channel": numbers.long().tolist(), "importance": importance.tolist()}
+            channels = {"channel": self.model.channels_of(name)[0].tolist(), "importance": importance.tolist()}
             self.seen.append({"epoch": epoch, "layer": name, "target": target, **channels})
 
 

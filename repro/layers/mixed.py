@@ -1,5 +1,8 @@
 """Multiplication-free and ordinary filters side by side over one input (ShiftAddAug sec. 3.2, eq. 4).
 
+Layers of fixed parts, for networks that are built of them. The paper's trainings take slices of one wide weight
+(`repro.augment.layers`), which `repro.augment.augment` puts into any network.
+
 Channels split into a target part t (first) and an augmented part a; MFConv is a shift or adder layer, MConv a
 convolution:
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from repro.augment import REMAPPINGS, Sample, augment, remapping
+from repro.augment import REMAPPINGS, Sample, augment, gaussian_to_laplacian, remapping
 from repro.augment.network import _target_name, is_extra
 from repro.errors import InputError
 from repro.layers import ShiftConv2d, convert
@@ -112,6 +112,59 @@ def test_the_exported_target_computes_the_targets_numbers_bit_for_bit(model, op,
     again = network(model, op).eval()
     again.load_state_dict(torch.load(tmp_path / "wide.pt", weights_only=True))
     assert torch.equal(again.export_target()(images()), exported(images()))
+
+
+@pytest.mark.parametrize("op", ["conv", "shift", "adder", "shiftadd"])
+def test_a_target_in_float64_is_exported_in_float64(op):
+    augmented = trained_a_little(network(op=op)).double()
+    exported = augmented.export_target()
+    assert all(tensor.dtype is torch.float64 for tensor in exported.parameters())
+    assert torch.equal(exported(images().double()), augmented(images().double()))
+
+
+class Scaled(nn.Module):
+    """A residual block that begins as its shortcut (Bachlechner et al. 2020, ReZero), and counts its passes."""
+
+    def __init__(self, shape=()):
+        super().__init__()
+        self.conv, self.scale = nn.Conv2d(4, 4, 3, padding=1), nn.Parameter(torch.zeros(shape))
+        self.register_buffer("temperature", torch.ones(1))
+
+    def forward(self, x):
+        return x + self.scale * torch.relu(self.conv(x)) / self.temperature
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_parameters_of_the_users_own_are_deployed_as_they_were_trained(depth):
+    augmented = augment(nn.Sequential(nn.Conv2d(3, 4, 1), Scaled()), width=2.0, depth=depth)
+    with torch.no_grad():
+        for name, tensor in (*augmented.named_parameters(), *augmented.named_buffers()):
+            if name.endswith(("scale", "temperature")):
+                tensor.fill_(0.7 if name.endswith("scale") else 2.0)
+    augmented.set_depth(0)
+    exported = augmented.export_target()
+    for deployed in (exported, augmented.alone()):
+        assert torch.equal(deployed(images()), augmented(images()))
+    assert exported[1].scale.item() == pytest.approx(0.7) and exported[1].temperature.item() == 2
+    with torch.no_grad():
+        exported[1].scale.zero_()  # a copy
+    assert augmented.export_target()[1].scale.item() == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 1, 1), (4, 1, 1), (1, 1, 1, 4)])
+def test_a_parameter_for_single_channels_is_refused(shape):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Scaled(shape))
+    if shape[-3] == 1:
+        assert augment(model, width=2.0)(torch.ones(1, 3, 4, 4)).shape == (1, 4, 4, 4)
+        return
+    with pytest.raises(InputError, match=r"'1\.scale' has the shape .*, with numbers for single channels"):
+        augment(model, width=2.0)
+
+
+def test_a_recipe_of_the_users_own_is_left_alone():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1))
+    model.recipe = {"lr": 0.1}
+    assert augment(model, width=2.0).export_target().recipe == {"lr": 0.1}
 
 
 @pytest.mark.parametrize("remap", ["laplace", "small_laplace"])
@@ -506,6 +559,13 @@ def test_bad_options_are_refused_in_a_sentence(options, message):
     with pytest.raises(InputError, match=message) as caught:
         network(**options)
     assert "\n" not in str(caught.value)
+
+
+def test_what_makes_no_remap_is_refused_in_a_sentence():
+    with pytest.raises(InputError, match=r"^remap=<function .* is not allowed; it must be a name \(laplace, "):
+        network(remap=gaussian_to_laplacian)
+    with pytest.raises(InputError, match=r"^remap gave 3 for layer stem\.conv; it must give a module or None"):
+        network(remap=lambda name, op, layer: 3)
 
 
 def test_the_name_of_a_model_is_no_model():

@@ -118,3 +118,10 @@ def test_a_plain_network_and_a_target_without_augmentation_learn_alike():
 def test_distillation_needs_one_label_per_image():
     with pytest.raises(InputError, match="distillation='kl' is not allowed with masks"):
         fit_augmented_segmentation(network(), data(), RECIPE, AugmentRecipe(distillation="kl"), seed=0)
+    for model, augmentation, words in (
+        (torch.nn.Conv2d(1, 2, 1), AugmentRecipe(), "model is a Conv2d; it must be what repro.augment.augment returns"),
+        (network(), None, "augmentation=None is not allowed"),
+        (network(), AugmentRecipe(depth=Window(0.1, 0.6)), "the network has no extra blocks to lose"),
+    ):
+        with pytest.raises(InputError, match=words):
+            fit_augmented_segmentation(model, data(), RECIPE, augmentation, seed=0)

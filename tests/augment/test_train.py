@@ -1,6 +1,8 @@
 """Equation 3 by hand, the schedule, distillation, resuming."""
 
 import copy
+import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -240,10 +242,44 @@ def test_windows():
         AugmentRecipe(distillation_share=0.5)
 
 
+def test_parts_of_a_batch_learn_in_one_sample(monkeypatch):
+    drawn = []
+    original = AugmentedNetwork.sample
+    monkeypatch.setattr(AugmentedNetwork, "sample", lambda *a, **b: drawn.append(0) or original(*a, **b))
+    fit_augmented(network(), data(), dataclasses.replace(RECIPE, accumulate=2), AugmentRecipe(), seed=0)
+    assert len(drawn) == 2 * RECIPE.epochs
+
+
+def test_data_that_do_not_fit_are_refused_as_a_network_by_itself_refuses_them():
+    few = TensorData(data().images, torch.arange(32) % 12)
+    for fitted in (partial(fit_augmented, augmentation=AugmentRecipe()), fit_plain):
+        model = network() if fitted is not fit_plain else network().export_target()
+        with pytest.raises(InputError, match="the network has 10 outputs, but labels go up to 11"):
+            fitted(model, few, RECIPE, seed=0)
+
+
+def test_the_order_of_channels_is_told_and_kept(tmp_path):
+    torch.manual_seed(0)
+    model = network()
+    start = {name: layer.weight.detach().clone() for name, layer in model.wide_layers()}
+    with torch.no_grad():
+        for name, layer in model.wide_layers():
+            if name.endswith("project.conv"):
+                layer.weight.copy_(layer.weight[:, torch.randperm(layer.weight.shape[1])])
+                start[name] = layer.weight.detach().clone()
+    assert sum(model.reorder_().values()) > 0
+    again = network()
+    again.load_state_dict(model.state_dict())
+    for name, layer in model.wide_layers():
+        rows, columns = model.channels_of(name)
+        assert torch.equal(layer.weight, start[name][rows][:, columns])
+        assert all(map(torch.equal, (rows, columns), again.channels_of(name)))
+
+
 def test_what_cannot_be_trained_so_is_said():
     bare = augment(tiny("MobileNetV2-Tiny", "small", in_channels=1, num_classes=10))
     for model, augmentation, words in (
-        (nn.Linear(2, 2), AugmentRecipe(), "model is a Linear; fit_augmented takes what repro.augment.augment returns"),
+        (nn.Linear(2, 2), AugmentRecipe(), "model is a Linear; it must be what repro.augment.augment returns"),
         (network(), None, "augmentation=None is not allowed"),
         (bare, AugmentRecipe(distillation="kl", distillation_share=0.5), "nothing lies around the target"),
         (network(), AugmentRecipe(depth=Window(0.1, 0.6)), "the network has no extra blocks to lose"),

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Mapping
 import numpy as np
 import pandas as pd
 
+from repro.augment.remapping import ADDER_SCALE
 from repro.report.decide import Atom, Row
 
 
@@ -31,9 +32,9 @@ ADDERS = {
 
 
 def adder_sentences(frame: pd.DataFrame) -> list[str]:
-    """For each model of table 3's controls: whether r's slope explains that adders do not gain by equation 5.
+    """For each model of table 3's controls: why adders do not gain by equation 5, r's slope or the scale.
 
-    Args: frame: table 3 as trained, with `attrs["extra"]["controls"]`.
+    Args: frame: table 3 as trained, with `attrs["extra"]["controls"]` and, to name the measured scale, "scales".
     """
     controls = frame.attrs["extra"]["controls"]
     rows = pd.concat([frame.rename(columns={"method": "row"})[["model", "row", "accuracy_pct"]], controls])
@@ -51,5 +52,31 @@ def adder_sentences(frame: pd.DataFrame) -> list[str]:
         elif any(high < 0 for high in highs):
             sentences.append(f"{model}: r's slope does not explain it: {', '.join(told)} (95 % intervals over seeds).")
         else:
-            sentences.append(f"{model}: it stays open: {', '.join(told)} (95 % intervals over seeds).")
+            sentences.append(f"{model}: r's slope: it stays open: {', '.join(told)} (95 % intervals over seeds).")
+        sentences += _scale_sentences(model, accuracies, frame.attrs["extra"].get("scales"))
     return sentences
+
+
+def _scale_sentences(model: str, accuracies: Mapping[Hashable, np.ndarray], scales: pd.DataFrame | None) -> list[str]:
+    """Whether the scale of the Laplace distribution matters to adders, and whether equation 5 helps them with it."""
+    measured = "" if scales is None else _range(scales.loc[scales["model"] == model, "scale"])
+    start = f"that of adders' start ({ADDER_SCALE:.2f})"
+    pairs = {
+        ("AugAdd", "AugAdd, b of adders' start"): f"the measured scale b{measured} in place of {start}",
+        ("AugAdd", "AugAdd without HWS"): "equation 5 with the measured scale, against AugAdd without it,",
+    }
+    found = {what: gained(accuracies, *pair) for pair, what in pairs.items()}
+    return [
+        f"{model}: {what} {_told(low, high)} (95 % interval over seeds)."
+        for what, (low, high) in found.items()
+        if not math.isnan(low)
+    ]
+
+
+def _range(values: pd.Series) -> str:
+    return f" ({values.min():.1f} to {values.max():.1f} over layers and seeds)" if len(values) else ""
+
+
+def _told(low: float, high: float) -> str:
+    points = f"{low:+.1f} to {high:+.1f} points"
+    return f"gains {points}" if low > 0 else f"loses, {points}" if high < 0 else f"is not told apart, {points}"

@@ -11,7 +11,7 @@ from repro.ops import round_to_power_of_two
 from repro.papers.shiftaddaug.comparing import train_all
 from repro.papers.shiftaddaug.methods import MAIN
 from repro.papers.shiftaddaug.recipes import SCALE, SEEDS, presets
-from repro.papers.shiftaddaug.training import augmentation, unpack, wide_network
+from repro.papers.shiftaddaug.training import unpack, wide_network
 from repro.papers.table import Drawing, Table
 from repro.papers.weight_distributions import fit_distributions
 from repro.report.figures import new_figure
@@ -35,14 +35,12 @@ def trained(recipe, seeds, run):
 
     One row per state, operator, layer and seed. In memory is the whole wide weight, by whose mean and deviation R goes;
     the other states are what the target computes with, shift weights rounded to powers of two. The rank correlation
-    with the start compares place by place, so it is empty where channels change places. `extra`: histograms of all
-    layers together, each in its own deviations.
+    with the start follows channels that have changed places. `extra`: histograms of all layers together, each in its
+    own deviations.
     """
     done = train_all(recipe, seeds, run, METHODS)
     rows, histograms = [], []
     for (state, op), (row, which) in STATES.items():
-        moves = augmentation(METHODS[row])
-        in_place = not (moves.augmented and moves.reorder)
         for seed in seeds:
             value = done[recipe.models[0], row, seed].value or {}
             weights = value.get("weights", {}).get(which, {})
@@ -54,10 +52,8 @@ def trained(recipe, seeds, run):
                     weight = round_to_power_of_two(torch.from_numpy(weight), 5).numpy()
                 fits = fit_distributions(weight)
                 better = max(("gaussian", "laplace"), key=lambda kind: fits[f"{kind}_log_likelihood"])
-                moved = float("nan")
-                if in_place:
-                    begun = start[name].raw_target_weight().detach().double().numpy().ravel()
-                    moved = float(stats.spearmanr(begun, weight).statistic)
+                begun = _start(start[name], value.get("channels", {}).get(name), whole=which == "saved")
+                moved = float(stats.spearmanr(begun, weight).statistic)
                 key = {"state": state, "op": op, "layer": name.removesuffix(".conv"), "seed": seed}
                 rows.append({**key, "better_fit": better, **fits, "rank_correlation_with_start": moved})
                 pooled.append((weight - weight.mean()) / max(weight.std(), 1e-12))
@@ -68,6 +64,15 @@ def trained(recipe, seeds, run):
     frame = pd.DataFrame(rows)
     frame.attrs["extra"] = {"histograms": pd.concat(histograms, ignore_index=True) if histograms else pd.DataFrame()}
     return frame
+
+
+def _start(layer, channels, *, whole: bool) -> np.ndarray:
+    """Weights of a wide layer before the training, flat: those that are now in its places, or in the target's."""
+    weight = layer.weight.detach().double()
+    if channels is not None:
+        rows, columns = map(torch.as_tensor, channels)
+        weight = weight[rows][:, columns]
+    return (weight if whole else layer.of_target(weight)).numpy().ravel()
 
 
 def draw(ours):

@@ -64,7 +64,8 @@ def train_tiny(job: TinyJob, seed: int, context: RunContext) -> dict:
 
     `curve` has a row per epoch with the accuracies of target and augmented network on training batches (percent) and
     how many channels moved; `laplace_scales` is b of every adder layer's weights; `weights` are those that the target
-    computes with ("computed") and, with R, those in memory that R goes by ("saved"), packed float32 by layer.
+    computes with ("computed") and, with R, those in memory that R goes by ("saved"), packed float32 by layer;
+    `channels` says of the latter which channels, numbered as at the start, are in their rows and columns.
     """
     data, method = load_splits(job.data), job.method
     train = dataclasses.replace(job.train, epochs=job.train.epochs * method.epochs)
@@ -91,7 +92,7 @@ def train_tiny(job: TinyJob, seed: int, context: RunContext) -> dict:
     value |= {"test_loss": evaluate(model, data.test, batch_size=batch)["loss"], "curve": curve}
     value["laplace_scales"] = laplace_scales(model, ADDERS)
     keep_weights(context, model, job, seed, value)
-    return {**value, "weights": packed_weights(model, saved)}
+    return {**value, "weights": packed_weights(model, saved), "channels": channels(saved)}
 
 
 CALIBRATION_BATCH = 2048
@@ -161,6 +162,12 @@ def packed_weights(model: nn.Module, wide: AugmentedNetwork | None) -> dict[str,
     if wide is not None:
         packed["saved"] = {name: pack(layer.weight) for name, layer in wide.wide_layers() if layer.remap is not None}
     return packed
+
+
+def channels(wide: AugmentedNetwork | None) -> dict[str, list[list[int]]]:
+    """{layer: [rows, columns]} of layers with R: the channel in each place, by its number at the start."""
+    layers = [] if wide is None else [name for name, layer in wide.wide_layers() if layer.remap is not None]
+    return {name: [places.tolist() for places in wide.channels_of(name)] for name in layers}
 
 
 def pack(tensor: torch.Tensor) -> str:

@@ -163,7 +163,7 @@ def test_the_long_run_says_whether_length_or_capacity_is_missing(longer, wider, 
     [
         (48.0, 50.0, "r's slope explains it: even steps of R\\(W\\) gives \\+7"),
         (32.0, 50.0, "r's slope does not explain it"),
-        (40.4, 50.0, "it stays open"),
+        (40.4, 50.0, "r's slope: it stays open"),
     ],
 )
 def test_controls_say_whether_the_slope_of_r_is_what_harms_adders(even, bare, words):
@@ -183,6 +183,19 @@ def test_controls_say_whether_the_slope_of_r_is_what_harms_adders(even, bare, wo
     assert re.match(f"V2: {words}", sentence) and sentence.endswith("(95 % intervals over seeds).")
     frame.attrs["extra"] = {"controls": rows("row", beside).query("row != 'Add with HWS'")}
     assert explained.adder_sentences(frame) == ["V2: too few trainings to say why adders do not gain."]
+
+
+def test_controls_say_whether_the_scale_matters_to_adders_and_whether_equation_5_helps_them():
+    means = {"AugAdd": 40.0, "AugAdd without HWS": 40.2, "AugAdd, b of adders' start": 30.0}
+    rows = [("V2", row, mean + noise) for row, mean in means.items() for noise in (-0.4, 0.0, 0.4)]
+    frame = pd.DataFrame(rows[:3], columns=["model", "method", "accuracy_pct"])
+    controls = pd.DataFrame(rows[3:], columns=["model", "row", "accuracy_pct"])
+    scales = pd.DataFrame({"model": "V2", "scale": [10.4, 12.0, 14.7]})
+    frame.attrs["extra"] = {"controls": controls, "scales": scales}
+    _, scale, equation = explained.adder_sentences(frame)
+    told = "the measured scale b (10.4 to 14.7 over layers and seeds) in place of that of adders' start (0.71) gains +9"
+    assert scale.startswith(f"V2: {told}")
+    assert "equation 5 with the measured scale, against AugAdd without it, is not told apart, -1" in equation
 
 
 def test_every_study_has_the_long_run_of_a_hundred_epochs():

@@ -17,7 +17,7 @@ from repro.papers.shiftaddaug.comparing import method_rows, status, train_all
 from repro.papers.shiftaddaug.methods import CONTROLS, EQUAL_COMPUTE, MAIN, SHIFT
 from repro.papers.shiftaddaug.networks import tiny
 from repro.papers.shiftaddaug.recipes import STANDS_FOR, TUNED, presets
-from repro.papers.shiftaddaug.training import packed_weights, train_tiny, unpack, wide_network
+from repro.papers.shiftaddaug.training import channels, packed_weights, train_tiny, unpack, wide_network
 from repro.paths import results_root
 from repro.report import judge, published
 from repro.report.conform import folded
@@ -148,21 +148,25 @@ def test_adders_with_r_take_the_scale_of_each_layer_alone_unless_they_have_one()
     assert kept.values.tolist() == [["m", 0, "stem.conv", 0.98765], ["m", 0, "head.conv", 2.0]]
 
 
-def test_figure_7_shows_the_whole_weight_in_memory_and_correlates_what_stays_in_place():
+def test_figure_7_shows_the_whole_weight_in_memory_and_follows_channels_that_change_places():
     def run(specs):
         found = {}
         for name, each in specs.items():
             wide = wide_network(each.recipe, 0, None)
             saved = wide if each.recipe.method.remap else None
-            found[name] = Outcome(
-                each, "done", {"outcome": "done", "weights": packed_weights(wide.export_target(), saved)}
-            )
+            moved.append(sum(wide.reorder_().values()) if saved is not None else 0)
+            weights = packed_weights(wide.export_target(), saved)
+            found[name] = Outcome(each, "done", {"outcome": "done", "weights": weights, "channels": channels(saved)})
         return found
+
+    moved = []
 
     frame = f07.trained(RECIPE, [0], run).set_index(["state", "op"])
     start = frame["rank_correlation_with_start"]
     assert start["without sharing"].to_numpy() == pytest.approx(1, abs=0.03)
-    assert start["in memory"].isna().all() and start["remapped"].isna().all()
+    assert sum(moved) > 0 and start["in memory"].to_numpy() == pytest.approx(1)  # nothing was trained
+    assert start.loc["remapped", "adder"].to_numpy() == pytest.approx(1)
+    assert start.loc["remapped", "shift"].to_numpy() == pytest.approx(1, abs=0.03)  # rounded
     wide = dict(wide_network(RECIPE.job("MobileNetV2-w0.35", MAIN["AugAdd"]), 0, None).wide_layers())
     memory = frame.loc[("in memory", "adder")].set_index("layer")["gaussian_scale"]
     assert len(memory) == 9
