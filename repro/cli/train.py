@@ -155,9 +155,12 @@ def translate(
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
 ) -> None:
     """Translate with a network of ShiftAddNAS's search (run now if it is not there), weights of its supernet."""
-    from repro.errors import check_seed
+    from repro.errors import check_int, check_seed
     from repro.papers.shiftaddnas import translator
 
+    check_int("beam", beam, minimum=1)  # before the search, not after it
+    if not all(sentence.strip() for sentence in sentences):
+        raise InputError("a sentence is empty; give one that has words.")
     outcome = translator.found(preset, dataset or None, pair, seed=check_seed(seed))
     able = translator.translator(outcome)
     name = network or next(iter(able.networks))

@@ -76,7 +76,8 @@ class LightBranch(nn.Module):
         x = x.transpose(1, 2).reshape(n, self.heads, e // self.heads, t).transpose(1, 2)
         x = self.mixing(x.reshape(-1, self.heads, 1, t))  # (N E/heads, heads, 1, T)
         x = x.reshape(n, e // self.heads, self.heads, -1).transpose(1, 2).reshape(n, e, -1)
-        return self.linear2(self.norm(x.transpose(1, 2)))
+        # In one piece: torch adds up a product of strided numbers in another order where no gradients are kept.
+        return self.linear2(self.norm(x.transpose(1, 2).contiguous()))
 
 
 class TokenMixer(nn.Module):
@@ -217,6 +218,7 @@ class TranslationTransformer(nn.Module):
             )
         self.config, self.pad = config, pad
         self.vocabulary_sizes = source_vocabulary, target_vocabulary
+        self.register_buffer("fingerprints", torch.zeros(2, 64, dtype=torch.uint8))
         memory, embed = config.encoder_embed, config.decoder_embed
         width = max(memory, embed) if share_embeddings else memory
         self.source_embedding = nn.Embedding(source_vocabulary, width, pad)
@@ -265,6 +267,21 @@ class TranslationTransformer(nn.Module):
         self.classifier = None
         if not share_embeddings:
             self.classifier = build.linear("classifier", "classifier", embed, target_vocabulary, bias=False)
+
+    @property
+    def vocabularies(self) -> tuple[str | None, str | None]:
+        """Fingerprints of the vocabularies of source and target that it was trained with; None before a training.
+
+        They are in the state dict, so weights know theirs wherever they are loaded.
+        """
+        texts = (bytes(row).rstrip(b"\0").decode() for row in self.fingerprints.tolist())
+        source, target = (text or None for text in texts)
+        return source, target
+
+    @vocabularies.setter
+    def vocabularies(self, fingerprints: tuple[str | None, str | None]) -> None:
+        rows = [list((text or "").encode()[:64].ljust(64, b"\0")) for text in fingerprints]
+        self.fingerprints.copy_(torch.tensor(rows, dtype=torch.uint8))
 
     def _embed_source(self, tokens: Tensor) -> Tensor:
         return self._embed(self.source_embedding, self.config.encoder_embed, tokens)

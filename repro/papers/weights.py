@@ -64,7 +64,11 @@ def card(
 
 
 def quality(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Top-1 accuracy of a classifier (percent) with its 95 % interval over test images, or mean IoU of a segmenter."""
+    """How good a network is on test data: top-1 of a classifier (percent) with its 95 % interval over images, mean IoU
+    of a segmenter, or BLEU of a translator with its 95 % interval over sentences."""
+    if "bleu" in value:
+        low, high = value["bleu_interval"]
+        return {"bleu": value["bleu"], "low": low, "high": high, "test_sentences": value["examples"]}
     if "miou_pct" in value:
         return {"miou_pct": value["miou_pct"], "test_images": value["examples"]}
     return accuracy_interval(value["top1_pct"], value["examples"])
@@ -122,6 +126,11 @@ def card_text(network: Mapping[str, Any], card: Mapping[str, Any], *, scale: str
 def _told(found: Mapping[str, Any]) -> str:
     if "miou_pct" in found:
         return f"{found['miou_pct']:.2f} % mean IoU on {found['test_images']} test images; one training"
+    if "bleu" in found:
+        return (
+            f"BLEU {found['bleu']:.2f} on {found['test_sentences']} test sentences, 95 % interval over sentences "
+            f"{found['low']:.2f} to {found['high']:.2f}; one training says nothing of others"
+        )
     return (
         f"{found['top1_pct']:.2f} % top-1 on {found['test_images']} test images, 95 % interval over images "
         f"{found['low_pct']:.2f} to {found['high_pct']:.2f} % (Wilson); one training says nothing of others"

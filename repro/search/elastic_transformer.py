@@ -243,6 +243,15 @@ class ElasticTransformer(nn.Module):
 
     classifier = property(lambda self: self.network.classifier)  # `xavier` asks for it
 
+    @property
+    def vocabularies(self) -> tuple[str | None, str | None]:
+        """Fingerprints of the vocabularies that it was trained with, as `TranslationTransformer.vocabularies`."""
+        return self.network.vocabularies
+
+    @vocabularies.setter
+    def vocabularies(self, fingerprints: tuple[str | None, str | None]) -> None:
+        self.network.vocabularies = fingerprints
+
     def _built(self, config: TranslationConfig) -> TranslationTransformer:
         return TranslationTransformer(Builder(op_options=self._op_options), config, **self._words)
 
@@ -279,8 +288,6 @@ class ElasticTransformer(nn.Module):
             model = self._dropping(self._built(config), config).to(like)
         model.load_state_dict(self._slices(model))
         self.activate(before)
-        if hasattr(self, "vocabularies"):
-            model.vocabularies = self.vocabularies
         return model.train(self.training)
 
     def _dropping(self, network: TranslationTransformer, config: TranslationConfig) -> TranslationTransformer:

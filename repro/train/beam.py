@@ -130,12 +130,11 @@ def translate(
 
 def check_vocabularies(model: TranslationTransformer, source: Vocabulary, target: Vocabulary) -> None:
     """InputError unless these are the vocabularies that the network was trained with, or could be."""
-    trained = getattr(model, "vocabularies", (None, None))
     for name, vocabulary, rows, known in zip(
         ("source", "target"),
         (source, target),
         model.vocabulary_sizes,
-        trained,
+        model.vocabularies,
     ):
         if rows != len(vocabulary):
             raise InputError(

@@ -274,4 +274,8 @@ def _listed(value: object) -> object:
 def _running_mean(mean: dict[str, Tensor], weights: dict[str, Tensor], place: int) -> dict[str, Tensor]:
     if place == 0:
         return {name: tensor.clone() for name, tensor in weights.items()}
-    return {name: mean[name].lerp(tensor, 1 / (place + 1)) for name, tensor in weights.items()}
+    share = 1 / (place + 1)
+    return {
+        name: mean[name].lerp(tensor, share) if tensor.is_floating_point() else tensor
+        for name, tensor in weights.items()
+    }

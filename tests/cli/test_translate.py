@@ -30,8 +30,16 @@ def test_a_finished_search_is_printed_and_translates(call):
         (("search", "translation", "--dataset", "multi30k"), "has no recipe for dataset='multi30k' at preset smoke"),
         (("translate", "A dog.", "--network", "best"), "network='best' is not known"),
         (("translate", ""), "sentence is empty"),
+        (("translate", "A dog.", "--beam", "0"), "beam=0 is not allowed"),
     ],
 )
 def test_bad_requests_are_one_sentence(call, arguments, message):
     code, out, err = call(*arguments, "--preset", "smoke")
     assert code == 2 and message in err and err.count("\n") <= 3 and not out
+
+
+@pytest.mark.parametrize("arguments", [("A dog.", " "), ("A dog.", "--beam", "0")])
+def test_what_cannot_be_translated_is_refused_before_the_search(call_here, monkeypatch, arguments):
+    monkeypatch.setattr("repro.papers.shiftaddnas.translator.found", None)  # whoever searched would fail
+    code, _, err = call_here("translate", *arguments, "--preset", "smoke")
+    assert code == 2 and len(err.strip().splitlines()) == 1

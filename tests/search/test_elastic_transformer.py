@@ -49,11 +49,15 @@ def words(seed=0):
 @pytest.mark.parametrize("options", [{}, SHARED], ids=["own", "shared"])
 def test_an_exported_network_computes_what_the_slice_computes_bit_for_bit(options):
     model, (source, target) = supernet(**options).eval(), words()
+    short = torch.randint(1, 9, (3, 6)), torch.randint(1, 11, (3, 6))
     seen = set()
     for genome in genomes(20):
         model.activate(genome)
         network = subnet(model, genome)
         assert torch.equal(model(source, target), network(source, target))
+        with torch.no_grad():  # products are then added up in another order
+            assert torch.equal(model(source, target), network(source, target))
+            assert torch.equal(model(*short), network(*short))
         assert SPACE.genome(network.config) == genome and model.active == genome
         seen |= set(network.config.encoder_types)
     assert seen == set(BLOCK_TYPES)

@@ -142,6 +142,12 @@ def test_translations_come_in_the_order_of_the_sentences_whatever_the_batches():
     ):
         check_vocabularies(model, target, source)
     model.vocabularies = (source.fingerprint, target.fingerprint)
+    assert model.vocabularies == (source.fingerprint, target.fingerprint)
+    again = copy.deepcopy(model)
+    again.vocabularies = (None, None)
+    assert again.vocabularies == (None, None)
+    again.load_state_dict(model.state_dict())
+    assert again.vocabularies == model.vocabularies  # weights know their vocabularies
     with pytest.raises(InputError, match="the target vocabulary is that of another network"):
         translate(model, sentences, source, Vocabulary.learn(["u v w"], 8))
     with pytest.raises(InputError, match=r"^sentences='a b' is not allowed; it must be a list of sentences"):

@@ -153,18 +153,31 @@ def _ranked(recipe, seeds, done) -> dict[str, pd.DataFrame]:
     scores = points.pivot_table(index="path", columns=["mode", "seed"], values="loss")
     kept = alone.index[scores.loc[alone.index].notna().all(axis=1)] if len(scores) else alone.index[:0]
     alone, scores = alone.loc[kept], scores.loc[kept]
-    modes = _modes(recipe, seeds, done, points, alone, scores)
+    dead = {"-".join(path) for path in recipe.ranked() for seed in seeds if _is_dead(done[path, seed])}
+    alive = ~alone.index.isin(dead)
+    modes = _modes(recipe, seeds, done, points, alone, scores, alive)
+    repeatability = ranking.repeatability(alone.to_numpy())
+    for name, value in ranking.ceiling(alone[alive].to_numpy()).items():
+        repeatability[f"{name}{ALIVE}"] = value
     draws = ranking.resampled(
         {mode: scores[mode].to_numpy() for mode in recipe.modes if mode in scores}, alone.to_numpy()
     )
     return {
         "modes": modes,
-        "repeatability": ranking.repeatability(alone.to_numpy()),
+        "repeatability": repeatability,
         "intervals": ranking.intervals(draws),
         "differences": _differences(modes, draws),
         "draws": draws,
         "points": points,
     }
+
+
+def _is_dead(outcome) -> bool:
+    return (outcome.value or {}).get("outcome") == "dead"
+
+
+ALIVE = "_without_dead"
+"""Statistics without the paths of which a training alone is dead: its loss outweighs all others in Pearson's r."""
 
 
 def _points(recipe, seeds, done) -> pd.DataFrame:
@@ -183,10 +196,10 @@ def _points(recipe, seeds, done) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[3:], float))
 
 
-def _modes(recipe, seeds, done, points, alone, scores) -> pd.DataFrame:
-    """One row per way of sharing and seed."""
+def _modes(recipe, seeds, done, points, alone, scores, alive) -> pd.DataFrame:
+    """One row per way of sharing and seed; `alive`: the rows of `alone` and `scores` without a dead training."""
     columns, unknown = {key: column.to_numpy() for key, column in scores.items()}, np.full(len(alone), np.nan)
-    dead = sum((done[path, seed].value or {}).get("outcome") == "dead" for path in recipe.ranked() for seed in seeds)
+    dead = sum(_is_dead(done[path, seed]) for path in recipe.ranked() for seed in seeds)
     note = f"{len(alone)} paths ranked by loss" + (f"; {dead} trainings alone end at chance" if dead else "")
     rows = []
     for mode in recipe.modes:
@@ -199,6 +212,10 @@ def _modes(recipe, seeds, done, points, alone, scores) -> pd.DataFrame:
                     "mode": mode,
                     "seed": seed,
                     **ranking.agreement(mine, alone.to_numpy()),
+                    **{
+                        f"{name}{ALIVE}": value
+                        for name, value in ranking.agreement(mine[alive], alone[alive].to_numpy()).items()
+                    },
                     "inherited_accuracy_pct": inherited["accuracy_pct"].mean(),
                     "inherited_loss": inherited["loss"].mean(),
                     **{f"{name}_against_own": value for name, value in against_own.items()},

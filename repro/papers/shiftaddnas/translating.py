@@ -22,6 +22,7 @@ from repro.papers.data import device
 from repro.papers.kinds import spec_of
 from repro.papers.resampling import resampled_scores
 from repro.papers.text_data import TextRecipe, TextSplits, load_text
+from repro.papers.weights import keep_weights
 from repro.report.examples import pack_counts, unpack_counts
 from repro.runs import Outcome, RunContext, RunSpec
 from repro.train.beam import translate
@@ -87,7 +88,10 @@ def train_translation(job: TranslationJob, seed: int, context: RunContext) -> di
     )
     if history.diverged:
         return {"outcome": "diverged", "detail": history.detail, "bleu": None, "examples": 0, "counts": ""}
-    return tested(model, text, beam=job.beam, length_penalty=job.length_penalty)
+    value = tested(model, text, beam=job.beam, length_penalty=job.length_penalty)
+    if value["examples"] and job.bits == 32:  # no recipe builds a network again that computes with few bits
+        keep_weights(context, model, job, seed, value)
+    return value
 
 
 def tested(model: TranslationTransformer, text: TextSplits, *, beam: int, length_penalty: float) -> dict[str, Any]:

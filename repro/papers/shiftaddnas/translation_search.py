@@ -256,5 +256,4 @@ def supernet_of(outcome: Outcome) -> tuple[ElasticTransformer, TextSplits]:
         raise InputError(
             "the weights of this search's supernet are not in its run folder; repeat the search with --fresh."
         ) from None
-    supernet.vocabularies = (text.vocabulary.fingerprint,) * 2
     return supernet.eval(), text

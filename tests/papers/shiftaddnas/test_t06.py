@@ -51,6 +51,24 @@ def test_what_t_adds_is_told_with_an_interval_beside_its_control(frame):
     assert clear["difference"] == pytest.approx(tau["T fitted"] - tau["one factor"])
 
 
+def test_a_dead_training_alone_is_told_apart():
+    def with_a_dead_one(specs):
+        done = run(specs)
+        path = RECIPE.ranked()[0]
+        value = {"outcome": "dead", "loss": 100.0, "top1_pct": 10.0}
+        return done | {(path, 0): Outcome(specs[path, 0], "done", value, {})} if (path, 0) in done else done
+
+    clean, found = (t06.trained(RECIPE, [0, 1, 2], each).attrs["extra"] for each in (run, with_a_dead_one))
+    alone = clean["points"].query("mode == 'T fitted'").pivot_table(index="path", columns="seed", values="alone_loss")
+    others = alone.drop("-".join(RECIPE.ranked()[0]))
+    pairs = [np.corrcoef(others[a], others[b])[0, 1] for a, b in ((0, 1), (0, 2), (1, 2))]
+    assert found["repeatability"]["pearson_r_without_dead"].item() == pytest.approx(np.mean(pairs))
+    assert found["repeatability"]["pearson_r"].item() != pytest.approx(np.mean(pairs), abs=0.01)
+    assert clean["repeatability"]["pearson_r_without_dead"].item() == clean["repeatability"]["pearson_r"].item()
+    assert found["modes"]["pearson_r_without_dead"].notna().all()
+    assert found["modes"]["note"].str.contains("1 trainings alone end at chance").all()
+
+
 def test_convolutions_on_shortcuts_are_compared_with_their_own_trainings(frame):
     extra = frame.attrs["extra"]
     assert {name.removeprefix("conv_") for name in extra if name.startswith("conv_")} == set(t06.COMPARED)

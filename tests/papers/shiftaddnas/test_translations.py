@@ -12,11 +12,13 @@ import torch
 from repro.cost import translation_cost
 from repro.errors import DamagedError, InputError, MissingDataError
 from repro.models.translation_configs import ATTENTION, EVOLVED
+from repro.models.weights import load_model
 from repro.papers.shiftaddnas import t03, translating, translation_search, translator
 from repro.papers.shiftaddnas.translation_recipes import HAT, HYBRID, LITE, PAIRS, RECIPES, ROWS, SEARCHED
 from repro.papers.shiftaddnas.translation_search import cost_of, latency_predictor, reference
 from repro.papers.shiftaddnas.translations import trained_rows
 from repro.papers.text_data import TextRecipe, load_text
+from repro.papers.weights import card_text
 from repro.report import compare, judge
 from repro.report.examples import pack_counts
 from repro.runs import Outcome, RunContext
@@ -365,3 +367,18 @@ def test_the_explorer_shows_a_translation_and_says_what_is_wrong_beside_it(searc
 
 def json_points(explorer):
     return [list(trace.x) for trace in explorer.map.chart.data]
+
+
+def test_a_training_keeps_its_weights_with_bleu_on_their_card_and_they_know_their_vocabulary(tmp_path):
+    job, context = SMOKE.job(1, SMOKE.fixed(1)), RunContext(tmp_path)
+    value = translating.train_translation(job, 0, context)
+    model = load_model(context.weights)
+    assert model.card["accuracy"]["bleu"] == value["bleu"] and model.card["data"]["dataset"] == "grammar-en-de"
+    assert "BLEU" in card_text(model.recipe, model.card) and "test sentences" in card_text(model.recipe, model.card)
+    text = load_text(job.data)
+    assert model.vocabularies == (text.vocabulary.fingerprint,) * 2
+    again = translating.tested(model, text, beam=job.beam, length_penalty=job.length_penalty)
+    assert again["counts"] == value["counts"]
+    eight = dataclasses.replace(job, bits=8)
+    translating.train_translation(eight, 0, RunContext(tmp_path / "8"))
+    assert not RunContext(tmp_path / "8").weights.exists()  # no recipe builds it
