@@ -111,8 +111,7 @@ def load_parallel(
     """
     check_choice("name", name, TEXT_SPLITS)
     check_choice("split", split, TEXT_SPLITS[name])
-    listed = isinstance(languages, tuple | list) and all(isinstance(language, str) for language in languages)
-    if not listed or len(set(languages)) != len(languages) or len(languages) < 2:
+    if isinstance(languages, str) or len(set(languages)) != len(languages) or len(languages) < 2:
         raise InputError(f"languages={languages!r} is not allowed; give two or more different ones, as ('en', 'de').")
     languages = tuple(check_choice("languages", language, LANGUAGES[name]) for language in languages)
     if name == "grammar":

@@ -38,8 +38,6 @@ def adaptive_l2(model: nn.Module, form: str = "code") -> Tensor:
     Source: AutoShiftNet, sec. 4.3.
     """
     check_choice("form", form, FORMS)
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model is a {type(model).__name__}; it must be a torch.nn.Module.")
     modules = list(shift_modules(model))
     if not modules:
         raise InputError("model has no layer with exponents and signs (mode='ps'); adaptive_l2 has nothing to sum.")

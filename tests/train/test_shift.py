@@ -99,7 +99,6 @@ def test_the_range_of_exponents_is_what_the_bits_hold():
         (lambda: check_shift_range(5, -14), "give the lowest and the highest P"),
         (lambda: adaptive_l2(network(), "l2"), "form='l2' is not known"),
         (lambda: adaptive_l2(nn.Linear(2, 2)), "no layer with exponents and signs"),
-        (lambda: adaptive_l2(None), "model is a NoneType; it must be a torch.nn.Module"),
         (lambda: shift_optimizer(nn.ReLU(), 0.1, 0.0), "no trainable parameters"),
     ],
 )
