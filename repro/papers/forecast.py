@@ -1,7 +1,7 @@
 """What tables will take, before they are run: trainings are measured here for a moment and added up.
 
 Of every run that a table asks for first, two short epochs are trained on this machine's device, with the run's own
-function, network and batch size; the second one's seconds, for as many images or sentences as the run has, times its
+function, network, batch size and number of threads; the second one's seconds, for as many images or sentences as the run has, times its
 epochs, are what the run takes. What a run does after its training (a search in a supernet, scoring) is not in it, nor
 are runs that follow from what the first ones find.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from repro.datasets import REGISTRY, load
 from repro.errors import MissingDataError, check_int, check_number
@@ -115,6 +116,17 @@ def _shortened(recipe: Any) -> tuple[Any, float]:
 
 
 @contextlib.contextmanager
+def _threads_of_a_run() -> Iterator[None]:
+    """For the time of a measurement, torch's threads are those of a worker (`repro.runs.run_many`): one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def _short_passes() -> Iterator[list[tuple[float, float]]]:
     """For the time of a measurement, shuffled passes over files or sentences end after `BATCHES` batches.
 
@@ -155,7 +167,7 @@ def seconds_of(spec: RunSpec) -> float | None:
     if not getattr(train, "epochs", 0):
         return None
     recipe, times = _shortened(spec.recipe)
-    with tempfile.TemporaryDirectory() as folder, _short_passes() as passes:
+    with tempfile.TemporaryDirectory() as folder, _threads_of_a_run(), _short_passes() as passes:
         watch = _Watch(Path(folder))
         try:
             spec.load_function()(recipe, spec.seed, watch)

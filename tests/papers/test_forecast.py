@@ -55,6 +55,22 @@ def test_short_epochs_stand_for_whole_ones(data):
     assert forecasting.seconds_of(spec_of(Timed(data, TRAIN))) == pytest.approx(0.001 * images * 5)
 
 
+def note_threads(recipe, seed, context):
+    for epoch in range(2):
+        context.log(epoch=epoch, seconds=float(torch.get_num_threads()))
+
+
+def test_a_run_is_measured_on_the_one_thread_that_a_worker_gives_it():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        seconds = forecasting.seconds_of(spec_of(Timed(DataRecipe("digits", train_images=16), TRAIN), 0, "note_threads"))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seconds == TRAIN.epochs
+
+
 def test_few_images_are_measured_as_they_are():
     few = Timed(DataRecipe("digits", train_images=64), TRAIN)
     assert forecasting._shortened(few) == (few, 1.0)
