@@ -1,9 +1,10 @@
 """What tables will take, before they are run: trainings are measured here for a moment and added up.
 
 Of every run that a table asks for first, two short epochs are trained on this machine's device, with the run's own
-function, network, batch size and number of threads; the second one's seconds, for as many images or sentences as the run has, times its
-epochs, are what the run takes. What a run does after its training (a search in a supernet, scoring) is not in it, nor
-are runs that follow from what the first ones find.
+function, network, batch size and number of threads: once with few batches, once with more. What the second epochs
+differ by is the time of a batch; the rest (shuffling, a checkpoint, a test) is taken once an epoch, however long it is.
+What a run does after its training (a search in a supernet, scoring) is not in it, nor are runs that follow from what
+the first ones find.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import dataclasses
 import itertools
 import math
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ from repro.train.data import steps_per_epoch
 from repro.train.imagefolder import ImageFolder
 from repro.train.text import TokenPairs
 
-BATCHES = 10
-"""Training batches of each of the two short epochs."""
+BATCHES = (2, 10)
+"""Training batches of short epochs: the fewer, and the more."""
 
 
 class _Planned(BaseException):
@@ -105,14 +105,14 @@ def planned(
     return plan.asked
 
 
-def _shortened(recipe: Any) -> tuple[Any, float]:
-    """A run's recipe with `BATCHES` batches of training images, and how many times as many images it has itself."""
+def _shortened(recipe: Any, batches: int) -> tuple[Any, int, int]:
+    """A run's recipe with so many batches of training images; how many images that is, and how many it has itself."""
     data, batch = recipe.data, getattr(recipe.train, "batch_size", 0)
     if not isinstance(data, DataRecipe) or data.dataset == IMAGENET or REGISTRY[data.dataset].folders:
-        return recipe, 1.0  # sentences, and images that are read file by file: `_short_passes` cuts their epochs
+        return recipe, 0, 0  # sentences, and images that are read file by file: `_short_passes` cuts their epochs
     images = data.train_images or len(load(data.dataset, "train"))
-    fewer = min(images, round(BATCHES * batch / (1 - data.held_out)))
-    return dataclasses.replace(recipe, data=dataclasses.replace(data, train_images=fewer)), images / fewer
+    fewer = min(images, round(batches * batch / (1 - data.held_out)))
+    return dataclasses.replace(recipe, data=dataclasses.replace(data, train_images=fewer)), fewer, images
 
 
 @contextlib.contextmanager
@@ -127,29 +127,22 @@ def _threads_of_a_run() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _short_passes() -> Iterator[list[tuple[float, float]]]:
-    """For the time of a measurement, shuffled passes over files or sentences end after `BATCHES` batches.
+def _short_passes(batches: int) -> Iterator[list[tuple[int, int]]]:
+    """For the time of a measurement, shuffled passes over files or sentences end after so many batches.
 
-    Yields a list that every such pass adds to: seconds until its second batch was asked for (shuffling and sorting all
-    of them is done once a pass, however long it is), and by what to multiply the rest.
+    Yields a list that every such pass adds to: its batches, and those of the whole pass.
     """
-    passes: list[tuple[float, float]] = []
+    passes: list[tuple[int, int]] = []
 
     def short(whole: Callable[..., Iterator], count: Callable[[Any, int], int]) -> Callable[..., Iterator]:
-        def batches(data: Any, size: int, generator: Any = None, *args: Any, **options: Any) -> Iterator:
+        def cut(data: Any, size: int, generator: Any = None, *args: Any, **options: Any) -> Iterator:
             if generator is None:  # in order: an evaluation
-                yield from whole(data, size)
-                return
+                return whole(data, size)
             number = count(data, size)
-            started = time.perf_counter()
-            for position, batch in enumerate(
-                itertools.islice(whole(data, size, generator, *args, **options), min(BATCHES, number))
-            ):
-                if position == 1:
-                    passes.append((time.perf_counter() - started, (number - 1) / (min(BATCHES, number) - 1)))
-                yield batch
+            passes.append((min(batches, number), number))
+            return itertools.islice(whole(data, size, generator, *args, **options), batches)
 
-        return batches
+        return cut
 
     kept = [(ImageFolder, ImageFolder.batches), (TokenPairs, TokenPairs.batches)]
     ImageFolder.batches = short(ImageFolder.batches, lambda data, size: steps_per_epoch(len(data), size))
@@ -157,17 +150,14 @@ def _short_passes() -> Iterator[list[tuple[float, float]]]:
     try:
         yield passes
     finally:
-        for cls, batches in kept:
-            cls.batches = batches
+        for cls, method in kept:
+            cls.batches = method
 
 
-def seconds_of(spec: RunSpec) -> float | None:
-    """Seconds that the training of a run would take on this machine; None for a run that is no training by epochs."""
-    train = getattr(spec.recipe, "train", None)
-    if not getattr(train, "epochs", 0):
-        return None
-    recipe, times = _shortened(spec.recipe)
-    with tempfile.TemporaryDirectory() as folder, _threads_of_a_run(), _short_passes() as passes:
+def _short_epoch(spec: RunSpec, batches: int) -> tuple[float, int, int] | None:
+    """Seconds of an epoch with so many batches, how long it is, and how long the run's own are (in the same unit)."""
+    recipe, short, whole = _shortened(spec.recipe, batches)
+    with tempfile.TemporaryDirectory() as folder, _threads_of_a_run(), _short_passes(batches) as passes:
         watch = _Watch(Path(folder))
         try:
             spec.load_function()(recipe, spec.seed, watch)
@@ -175,8 +165,21 @@ def seconds_of(spec: RunSpec) -> float | None:
             pass
     if not watch.seconds:
         return None
-    once, times = passes[-1] if passes else (0.0, times)
-    return (once + (watch.seconds[-1] - once) * times) * train.epochs
+    return (watch.seconds[-1], *(passes[-1] if passes else (short, whole)))
+
+
+def seconds_of(spec: RunSpec) -> float | None:
+    """Seconds that the training of a run would take on this machine; None for a run that is no training by epochs."""
+    train = getattr(spec.recipe, "train", None)
+    if not getattr(train, "epochs", 0):
+        return None
+    measured = [_short_epoch(spec, batches) for batches in BATCHES]
+    if None in measured:
+        return None
+    (few_s, few, _), (more_s, more, whole) = measured
+    # Epochs of the same length, and those of which the longer one took less by chance, say nothing of what is fixed.
+    each = (more_s - few_s) / (more - few) if more > few and more_s > few_s else more_s / max(more, 1)
+    return (more_s + each * (whole - more)) * train.epochs
 
 
 def forecast(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,16 +24,18 @@ TRAIN = TrainRecipe(epochs=5, batch_size=16)
 
 @dataclasses.dataclass(frozen=True)
 class Timed:
-    """A training whose epochs take a millisecond an image, the first one thrice as long."""
+    """A training whose epochs take a millisecond an image, the first one thrice as long, and some seconds each."""
 
     data: DataRecipe
     train: TrainRecipe
     ends_at: int = 99
+    each_epoch_s: float = 0.0
 
 
 def train_by_the_clock(recipe, seed, context):
     for epoch in range(min(recipe.train.epochs, recipe.ends_at)):
-        context.log(epoch=epoch, seconds=0.001 * len(load_splits(recipe.data).train) * (3 if epoch == 0 else 1))
+        seconds = 0.001 * len(load_splits(recipe.data).train) * (3 if epoch == 0 else 1)
+        context.log(epoch=epoch, seconds=recipe.each_epoch_s + seconds)
     return {"outcome": "done"}
 
 
@@ -50,9 +51,20 @@ def store(tmp_path, monkeypatch):
 @pytest.mark.parametrize("data", [DataRecipe("digits"), DataRecipe("digits", train_images=400, held_out=0.5)], ids=str)
 def test_short_epochs_stand_for_whole_ones(data):
     images = len(load_splits(data).train)
-    shortened, times = forecasting._shortened(Timed(data, TRAIN))
-    assert len(load_splits(shortened.data).train) == 160 and times == pytest.approx(images / 160)
+    shortened, fewer, all_of_them = forecasting._shortened(Timed(data, TRAIN), 10)
+    assert len(load_splits(shortened.data).train) == 160 and fewer / all_of_them == pytest.approx(160 / images)
     assert forecasting.seconds_of(spec_of(Timed(data, TRAIN))) == pytest.approx(0.001 * images * 5)
+
+
+def test_what_is_done_once_an_epoch_counts_once():
+    recipe = Timed(DataRecipe("digits", train_images=800), TRAIN, each_epoch_s=7.0)
+    assert forecasting.seconds_of(spec_of(recipe)) == pytest.approx((7.0 + 0.8) * 5)
+
+
+@pytest.mark.parametrize("seconds", [{32: 3.0, 160: 2.0}, {32: 2.0, 160: 2.0}], ids=["less", "the same"])
+def test_a_longer_epoch_that_took_no_longer_is_taken_as_all_batches(seconds, monkeypatch):
+    monkeypatch.setattr(forecasting, "_short_epoch", lambda spec, batches: (seconds[16 * batches], 16 * batches, 800))
+    assert forecasting.seconds_of(spec_of(Timed(DataRecipe("digits"), TRAIN))) == pytest.approx(2.0 * 5 * 5)
 
 
 def note_threads(recipe, seed, context):
@@ -64,7 +76,9 @@ def test_a_run_is_measured_on_the_one_thread_that_a_worker_gives_it():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        seconds = forecasting.seconds_of(spec_of(Timed(DataRecipe("digits", train_images=16), TRAIN), 0, "note_threads"))
+        seconds = forecasting.seconds_of(
+            spec_of(Timed(DataRecipe("digits", train_images=16), TRAIN), 0, "note_threads")
+        )
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -73,7 +87,7 @@ def test_a_run_is_measured_on_the_one_thread_that_a_worker_gives_it():
 
 def test_few_images_are_measured_as_they_are():
     few = Timed(DataRecipe("digits", train_images=64), TRAIN)
-    assert forecasting._shortened(few) == (few, 1.0)
+    assert forecasting._shortened(few, 10) == (few, 64, 64)
     assert forecasting.seconds_of(spec_of(dataclasses.replace(few, ends_at=1))) == pytest.approx(0.064 * 3 * 5)
 
 
@@ -110,7 +124,6 @@ def clock(monkeypatch):
 
     for cls in (ImageFolder, TokenPairs):
         monkeypatch.setattr(cls, "batches", shuffled(cls.batches))
-    monkeypatch.setattr(forecasting, "time", SimpleNamespace(perf_counter=lambda: CLOCK[0]))
 
 
 @pytest.fixture
@@ -126,15 +139,16 @@ def imagenet(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("batch_size", "batches"), [(2, 20), (8, 5), (40, 1)])
-def test_ten_batches_of_files_stand_for_all_and_shuffling_counts_once(batch_size, batches, clock, imagenet):
+def test_some_batches_of_files_stand_for_all_and_shuffling_counts_once(batch_size, batches, clock, imagenet):
     train = dataclasses.replace(TRAIN, batch_size=batch_size)
     started = CLOCK[0]
     spec = spec_of(Passes(DataRecipe(IMAGENET, size=8), train), function="pass_by_the_clock")
     assert forecasting.seconds_of(spec) == pytest.approx(5 * (5 + batches))
-    assert CLOCK[0] - started == 2 * (5 + min(10, batches)) and ImageFolder.batches.__name__ == "slowly"
+    measured = sum(2 * (5 + min(some, batches)) for some in forecasting.BATCHES)
+    assert CLOCK[0] - started == measured and ImageFolder.batches.__name__ == "slowly"
 
 
-def test_ten_batches_of_sentences_stand_for_all(clock):
+def test_some_batches_of_sentences_stand_for_all(clock):
     data, train = TextRecipe("grammar", train_sentences=200, vocabulary=100), TranslationRecipe(epochs=4)
     train = dataclasses.replace(train, batch_tokens=128)
     batches = load_text(data).train.number_of_batches(128)
