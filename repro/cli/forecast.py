@@ -35,6 +35,11 @@ def forecast(
     found = forecast(_ids(names, preset), preset, dataset=dataset or None)
     for name, reason in found.attrs["missing"].items():
         say(f"[yellow]{escape(f'{name} is left out: {reason}')}[/yellow]")
+    if absent := found.attrs["stand_ins"]:
+        say(
+            f"{', '.join(absent)} not here: random data of the same size were measured instead, and what reading files "
+            "takes is not in it."
+        )
     if found.empty:
         say("Nothing is left to train: all first runs are finished, or nothing is trained for these.")
         return

@@ -4,7 +4,7 @@ Of every run that a table asks for first, two short epochs are trained on this m
 function, network, batch size and number of threads: once with few batches, once with more. What the second epochs
 differ by is the time of a batch; the rest (shuffling, a checkpoint, a test) is taken once an epoch, however long it is.
 What a run does after its training (a search in a supernet, scoring) is not in it, nor are runs that follow from what
-the first ones find.
+the first ones find. Data that are not here are stood in for (`repro.papers.stand_ins`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ import dataclasses
 import itertools
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-from repro.datasets import REGISTRY, load
+from repro.datasets import REGISTRY
 from repro.errors import MissingDataError, check_int, check_number
 from repro.papers.data import IMAGENET, DataRecipe
 from repro.papers.registry import entry
+from repro.papers.stand_ins import stand_ins
 from repro.runs import Engine, Outcome, RunContext, RunSpec, find_status
 from repro.train.data import steps_per_epoch
 from repro.train.imagefolder import ImageFolder
@@ -110,7 +111,7 @@ def _shortened(recipe: Any, batches: int) -> tuple[Any, int, int]:
     data, batch = recipe.data, getattr(recipe.train, "batch_size", 0)
     if not isinstance(data, DataRecipe) or data.dataset == IMAGENET or REGISTRY[data.dataset].folders:
         return recipe, 0, 0  # sentences, and images that are read file by file: `_short_passes` cuts their epochs
-    images = data.train_images or len(load(data.dataset, "train"))
+    images = data.train_images or REGISTRY[data.dataset].rows["train"]
     fewer = min(images, round(batches * batch / (1 - data.held_out)))
     return dataclasses.replace(recipe, data=dataclasses.replace(data, train_images=fewer)), fewer, images
 
@@ -168,8 +169,11 @@ def _short_epoch(spec: RunSpec, batches: int) -> tuple[float, int, int] | None:
     return (watch.seconds[-1], *(passes[-1] if passes else (short, whole)))
 
 
-def seconds_of(spec: RunSpec) -> float | None:
-    """Seconds that the training of a run would take on this machine; None for a run that is no training by epochs."""
+def seconds_of(spec: RunSpec, longer: Mapping[str, float] | None = None) -> float | None:
+    """Seconds that the training of a run would take on this machine; None for a run that is no training by epochs.
+
+    Args: longer: by name, how many times as many batches the published data have as those that stand in for them.
+    """
     train = getattr(spec.recipe, "train", None)
     if not getattr(train, "epochs", 0):
         return None
@@ -179,7 +183,8 @@ def seconds_of(spec: RunSpec) -> float | None:
     (few_s, few, _), (more_s, more, whole) = measured
     # Epochs of the same length, and those of which the longer one took less by chance, say nothing of what is fixed.
     each = (more_s - few_s) / (more - few) if more > few and more_s > few_s else more_s / max(more, 1)
-    return (more_s + each * (whole - more)) * train.epochs
+    times = (longer or {}).get(getattr(spec.recipe.data, "dataset", ""), 1.0)
+    return (more_s + each * (whole * times - more)) * train.epochs
 
 
 def forecast(
@@ -189,31 +194,32 @@ def forecast(
 
     Returns: columns kind, runs, measured (how many of them could be), hours (of the measured ones together), longest
         (hours of the longest run): one row per kind of run. `attrs["missing"]` has, by its id, why a table was left
-        out: its data are not here.
-    Raises: MissingDataError where that holds for all of them.
+        out: its data are damaged or incomplete; `attrs["stand_ins"]` names the data sets that were stood in for.
+    Raises: MissingDataError where all tables are left out.
     """
     seeds = None if seeds is None else list(seeds)
     specs: dict[Path, RunSpec] = {}
     missing: dict[str, str] = {}
-    for name in names:
-        try:
-            specs |= {spec.folder: spec for spec in planned(name, preset, dataset, seeds)}
-        except MissingDataError as error:
-            missing[name] = str(error)
-    if missing and not specs:
-        raise MissingDataError(next(iter(missing.values())))
     known: dict[str, float | None] = {}
     rows = []
-    for spec in specs.values():
-        if find_status(spec).state == "done":
-            continue
-        if spec.recipe_digest not in known:
-            known[spec.recipe_digest] = seconds_of(spec)
-        rows.append({"kind": spec.kind, "hours": (known[spec.recipe_digest] or math.nan) / 3600})
+    with stand_ins() as longer:
+        for name in names:
+            try:
+                specs |= {spec.folder: spec for spec in planned(name, preset, dataset, seeds)}
+            except MissingDataError as error:
+                missing[name] = str(error)
+        if missing and not specs:
+            raise MissingDataError(next(iter(missing.values())))
+        for spec in specs.values():
+            if find_status(spec).state == "done":
+                continue
+            if spec.recipe_digest not in known:
+                known[spec.recipe_digest] = seconds_of(spec, longer)
+            rows.append({"kind": spec.kind, "hours": (known[spec.recipe_digest] or math.nan) / 3600})
     grouped = pd.DataFrame(rows, columns=["kind", "hours"]).groupby("kind", sort=False)["hours"]
     columns = {"runs": "size", "measured": "count", "hours": "sum", "longest": "max"}
     found = grouped.agg(**columns).reset_index()
-    found.attrs["missing"] = missing
+    found.attrs |= {"missing": missing, "stand_ins": sorted(longer)}
     return found
 
 
