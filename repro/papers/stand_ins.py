@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,7 @@ def stand_ins() -> Iterator[dict[str, float]]:
         (data, "_sources", functools.partial(_sources, data._sources, used)),
         (data, "_imagenet", functools.partial(_imagenet, data._imagenet, used)),
         (data, "open_folder", functools.partial(_open_folder, data.open_folder, used)),
+        (data, "_listed_files", functools.partial(_listed_files, data._listed_files, used)),
         (folders, "open_folder", functools.partial(_open_folder, folders.open_folder, used)),
         (text_data, "_texts", functools.partial(_texts, text_data._texts, used)),
     ]
@@ -128,6 +129,15 @@ def _open_folder(
     number = entry.rows["train"] if split == SPLITS[0] else FEW
     cls = MaskFolder if entry.task == SEGMENTATION else ListedImages
     return _folder(cls, number, entry.num_classes, size or entry.size)
+
+
+def _listed_files(original: Callable, used: dict[str, float], recipe: DataRecipe) -> Iterable[list[Path]]:
+    """One name for all files, where a fingerprint would read a million."""
+    here = (data_root() / IMAGENET).exists() if recipe.dataset == IMAGENET else find(recipe.dataset, "train")
+    if here:
+        return original(recipe)
+    used[recipe.dataset] = 1.0
+    return ([Path("class/image")] for _ in SPLITS)
 
 
 def _texts(original: Callable, used: dict[str, float], recipe: TextRecipe) -> dict[str, ParallelText]:
