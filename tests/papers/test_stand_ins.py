@@ -18,6 +18,7 @@ from repro.papers.text_data import TextRecipe, load_text
 from repro.runs import RunSpec
 from repro.train import TrainRecipe
 from repro.train.translation import TranslationRecipe
+from tests.papers.test_forecast import Passes
 
 TRAIN = TrainRecipe(epochs=3, batch_size=16)
 TEXT = TextRecipe("wmt14", "en-de", vocabulary=300, max_tokens=250)
@@ -109,30 +110,17 @@ def test_data_that_are_here_are_used_and_incomplete_ones_refused(tmp_path):
         assert not used
 
 
-@dataclasses.dataclass(frozen=True)
-class Counted:
-    """A training whose epochs take a second a batch."""
-
-    data: DataRecipe | TextRecipe
-    train: TrainRecipe | TranslationRecipe
-
-
-def train_by_batches(recipe, seed, context):
-    text = isinstance(recipe.data, TextRecipe)
-    for epoch in range(recipe.train.epochs):
-        train = load_text(recipe.data).train if text else load_splits(recipe.data).train
-        passes = train.batches(recipe.train.batch_tokens if text else recipe.train.batch_size, torch.Generator())
-        context.log(epoch=epoch, seconds=float(sum(1 for _ in passes)))
-
-
 def test_a_forecast_counts_the_batches_of_the_published_data(monkeypatch, capsys):
     text_train = dataclasses.replace(TranslationRecipe(epochs=2), batch_tokens=128)
     recipes = {
-        "cifar100": Counted(DataRecipe("cifar100", size=8), TRAIN),
-        IMAGENET: Counted(DataRecipe(IMAGENET, size=8), TRAIN),
-        "wmt14-en-de": Counted(TEXT, text_train),
+        "cifar100": Passes(DataRecipe("cifar100", size=8), TRAIN),
+        IMAGENET: Passes(DataRecipe(IMAGENET, size=8), TRAIN),
+        "wmt14-en-de": Passes(TEXT, text_train),
     }
-    specs = {name: RunSpec(name, f"{__name__}:train_by_batches", recipe, 0) for name, recipe in recipes.items()}
+    specs = {
+        name: RunSpec(name, "tests.papers.test_forecast:pass_by_the_clock", recipe, 0)
+        for name, recipe in recipes.items()
+    }
     monkeypatch.setattr(forecasting, "planned", lambda name, *_: [specs[name]])
     found = forecasting.forecast(list(recipes), "paper")
     with stand_ins.stand_ins():
