@@ -95,6 +95,7 @@ def test_times_are_forecast_by_records_of_the_same_data_and_of_this_preset_first
     monkeypatch.setattr("repro.report.load_records", lambda table_id: records)
     assert _seconds_of_records("acghostnet_t06", "quick", "digits") == {"network": 2.0, "one": 1.0, "two": 3.0}
     assert _seconds_of_records("acghostnet_t06", "study", "digits") == {"network": 9.0, "one": 1.0, "two": 3.0}
+    assert _seconds_of_records("acghostnet_t06", "smoke", "digits") == {"one": 1.0, "two": 3.0}
     assert _seconds_of_records("acghostnet_t06", "smoke", "glyphs") == {}
 
 
