@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 
 from repro.errors import InputError
 from repro.papers import PRESETS, check_request, check_seeds, code_now, entry, keep, list_ids, run_table
@@ -73,6 +74,14 @@ def test_smoke_fills_the_table_and_reuses_its_runs(table_id, capsys, smoke_table
     pd.testing.assert_frame_equal(first, again)
     announced = [line for line in capsys.readouterr().err.splitlines() if "reused" in line]
     assert announced and all("to run" not in line for line in announced)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("table_id", TRAINED)
+def test_every_entry_trains_on_a_gpu(table_id):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    assert not run_table(table_id, preset="smoke", workers=1).attrs["failed"]
 
 
 def test_results_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch):

@@ -122,6 +122,7 @@ SAME = {
     "import by another way": ("jobs.py", "repro.layers import", "repro.layers.scaling import"),
     "layout": ("jobs.py", "return x * by", "return (\n        x * by\n    )"),
     "unused import": ("jobs.py", "import math\n", ""),
+    "device of a tensor": ("jobs.py", "scale(helper(RATE))", "scale(beside(helper(RATE), recipe))"),
 }
 DIFFERENT = {
     "body": ("jobs.py", "x * by", "x + by"),
