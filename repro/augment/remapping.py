@@ -2,7 +2,9 @@
 
     R(W) = r(FC(W)),   r = ppf_laplace(cpf_gauss(.))
 
-Weights in memory stay Gaussian and are shared by both parts; R acts at every forward, on the target part. A remap is a
+Weights in memory start Gaussian and are shared by both parts; R acts at every forward, on the target part. They need
+not stay Gaussian: where R's outputs can grow no more (the largest shift value, a filter that only cancels) single
+weights run far off and become most of the deviation by which R goes. A remap is a
 module `forward(weight, *, mean, std)`; mean and std are those of the whole wide tensor, constants to the gradient, or
 those of the target's part where the module's attribute `own` is true.
 `remapping(name, …)` gives what `augment(..., remap=…)` takes. Beside the paper's R it knows what table 8 compares with.
