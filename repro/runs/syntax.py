@@ -1,8 +1,8 @@
 """The definitions of one Python file by their meaning, and the names that each takes from elsewhere.
 
 Meaning leaves out what a result cannot depend on: comments, docstrings, annotations, layout, the texts of errors,
-import lines (names are followed instead), `paper=...`, which says where a model comes from, and on which device a
-tensor lies (`repro.runtime.beside`).
+import lines (names are followed instead), `paper=...`, which says where a model comes from, on which device a tensor
+lies (`repro.runtime.beside`), and refusals of bad input (statements `refuse...(…)`): a finished run met none.
 """
 
 from __future__ import annotations
@@ -172,7 +172,10 @@ class _Meaning(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr):
-        return None if isinstance(getattr(node.value, "value", None), str) else self.generic_visit(node)
+        called = getattr(node.value, "func", None)
+        refuses = isinstance(called, ast.Name) and called.id.startswith("refuse")
+        text = isinstance(getattr(node.value, "value", None), str)
+        return None if text or refuses else self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> ast.Raise:
         return ast.Raise(exc=getattr(node.exc, "func", node.exc), cause=None)

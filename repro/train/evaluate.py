@@ -61,7 +61,10 @@ def evaluate(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> d
     if not logits.amax(dim=1).isfinite().all():  # among NaN and Inf the first entry would win
         return {"accuracy_pct": math.nan, "loss": math.nan}
     correct = int((logits.argmax(dim=1) == beside(data.labels, logits)).sum())
-    return {"accuracy_pct": 100 * correct / len(data), "loss": F.cross_entropy(logits, beside(data.labels, logits)).item()}
+    return {
+        "accuracy_pct": 100 * correct / len(data),
+        "loss": F.cross_entropy(logits, beside(data.labels, logits)).item(),
+    }
 
 
 @torch.no_grad()

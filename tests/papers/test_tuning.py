@@ -69,7 +69,9 @@ def test_every_tuning_of_a_paper_is_known_by_name():
     names = tuning.tuned_papers()
     parts = {"shiftaddaug_resnets", "shiftaddnas_fbnet", "shiftaddnas_networks"}
     assert set(names) == {"acghostnet", "autoshiftnet", "shiftaddaug", "shiftaddnas"} | parts
-    assert all(tuning.tuning_of(name, "glyphs" if name.startswith("shiftaddaug") else "digits").candidates() for name in names)
+    assert all(
+        tuning.tuning_of(name, "glyphs" if name.startswith("shiftaddaug") else "digits").candidates() for name in names
+    )
 
 
 def test_unknown_papers_and_data_sets_are_refused():

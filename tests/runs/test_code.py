@@ -122,10 +122,13 @@ SAME = {
     "import by another way": ("jobs.py", "repro.layers import", "repro.layers.scaling import"),
     "layout": ("jobs.py", "return x * by", "return (\n        x * by\n    )"),
     "unused import": ("jobs.py", "import math\n", ""),
+    "refusal": ("jobs.py", "    if seed < 0:", "    refuse(seed > 9, helper(seed))\n    if seed < 0:"),
+    "refusal by a function": ("jobs.py", "    if seed < 0:", "    refuse_odd(seed)\n    if seed < 0:"),
     "device of a tensor": ("jobs.py", "scale(helper(RATE))", "scale(beside(helper(RATE), recipe))"),
 }
 DIFFERENT = {
     "body": ("jobs.py", "x * by", "x + by"),
+    "what a refusal gives": ("jobs.py", "return x * by", "y = refuse(x)\n    return y * by"),
     "constant": ("jobs.py", "RATE = 0.5", "RATE = 0.25"),
     "default argument": ("jobs.py", "by=2", "by=3"),
     "helper in another file": ("layers/scaling.py", "x * FACTOR", "x / FACTOR"),

@@ -129,9 +129,7 @@ TABLE = Table(
     title="Accuracy against energy beside ResNets of shift and of adder layers",
     trained=trained,
     draw=draw,
-    recipes={
-        key: _recipe(*key, methods) for key, methods in presets(("MobileNetV2-w0.35", "MCUNet-in3")).items()
-    },
+    recipes={key: _recipe(*key, methods) for key, methods in presets(("MobileNetV2-w0.35", "MCUNet-in3")).items()},
     seeds=SEEDS,
     scale=SCALE
     | {

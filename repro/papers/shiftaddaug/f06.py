@@ -80,7 +80,9 @@ def draw(ours):
         for line in lines.itertuples(index=False)
     }
     images, model = shown.pop("image")[:, None], ours["model"].iloc[0]
-    found = ", ".join(_told(method, mine) for method, mine in ours[ours["model"] == model].groupby("method", sort=False))
+    found = ", ".join(
+        _told(method, mine) for method, mine in ours[ours["model"] == model].groupby("method", sort=False)
+    )
     caption = (
         f"The first test images under their masks and under those that {model} predicts, one training of each method. "
         f"Areas of a class that lie wholly where it is not, per test image, mean over seeds: {found}."

@@ -18,7 +18,13 @@ from repro.report.figures import new_figure
 from repro.report.palette import COLOURS
 
 METHODS = {row: MAIN[row] for row in ("Base", "Shift", "Add", "AugShift", "AugAdd")}
-IN_MEMORY = ("AugShift", "AugShift, r with even steps", "AugAdd", "AugAdd, r with even steps", "AugAdd, b of adders' start")
+IN_MEMORY = (
+    "AugShift",
+    "AugShift, r with even steps",
+    "AugAdd",
+    "AugAdd, r with even steps",
+    "AugAdd, b of adders' start",
+)
 """Trainings of table 3 and of its controls whose weights in memory are looked at for what runs off."""
 STATES = {
     ("without sharing", "conv"): ("Base", "computed"),

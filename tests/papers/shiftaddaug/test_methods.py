@@ -181,7 +181,11 @@ def test_figure_7_shows_the_whole_weight_in_memory_and_follows_channels_that_cha
 
 def test_one_weight_that_ran_off_is_most_of_the_variance():
     weights = np.concatenate([np.arange(-50, 51) / 50, [40.0]])
-    value = {"weights": {"saved": {"stem.conv": pack(torch.from_numpy(weights)), "head.conv": pack(torch.from_numpy(weights[:-1]))}}}
+    value = {
+        "weights": {
+            "saved": {"stem.conv": pack(torch.from_numpy(weights)), "head.conv": pack(torch.from_numpy(weights[:-1]))}
+        }
+    }
     memory = f07._memory({("AugShift", 0): Outcome(None, "done", value), ("Base", 0): Outcome(None, "done", value)})
     assert memory["layer"].tolist() == ["stem", "head"]
     robust = 1.4826 * np.median(abs(weights - 0.01))

@@ -91,7 +91,9 @@ def test_a_dead_network_has_no_stray_areas_to_count(figure):
     counted = {"outcome": "done", "miou_pct": 50.0, "stray_areas": 0.5}
 
     def run(specs):
-        return {name: Outcome(each, "done", value if name[1] == "AugShift" else counted) for name, each in specs.items()}
+        return {
+            name: Outcome(each, "done", value if name[1] == "AugShift" else counted) for name, each in specs.items()
+        }
 
     frame = f06.trained(SMOKE, [0], run).set_index("method")
     assert math.isnan(frame.loc["AugShift", "stray_areas"]) and frame.loc["Base", "stray_areas"] == 0.5
