@@ -50,6 +50,8 @@ def cells(
     if picture is not None and picture.suffix not in (".svg", ".png", ".pdf"):
         raise InputError(f"picture={str(picture)!r} is not allowed; its name must end in .svg, .png or .pdf.")
     for file in filter(None, (out, picture)):  # before the search, not after it
+        if file.is_dir():
+            raise InputError(f"file {str(file)!r} is not allowed; it is a folder.")
         check_writable(file.parent, advice="name another file")
     spec = found.spec(run, check_seed(seed))
     outcome = runs.engine("local", fresh=fresh)({"cells": spec})["cells"]

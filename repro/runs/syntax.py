@@ -25,6 +25,9 @@ _DESCRIBES = {"paper"}
 _PLACES = {"beside"}
 """Functions that return their first argument, on another device."""
 
+REFUSAL = "refuse"
+"""How names of functions begin that do nothing but raise where input is bad (`repro.errors.refuse`)."""
+
 METHODS = " methods"
 """After a class's name: the class without its fields and name."""
 
@@ -173,7 +176,7 @@ class _Meaning(ast.NodeTransformer):
 
     def visit_Expr(self, node: ast.Expr):
         called = getattr(node.value, "func", None)
-        refuses = isinstance(called, ast.Name) and called.id.startswith("refuse")
+        refuses = isinstance(called, ast.Name) and called.id.startswith(REFUSAL)
         text = isinstance(getattr(node.value, "value", None), str)
         return None if text or refuses else self.generic_visit(node)
 

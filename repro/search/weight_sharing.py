@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repro.augment.remap import PIECES, TransformationKernel
-from repro.errors import InputError, check_choice, check_flag, check_int, check_number
+from repro.errors import InputError, check_choice, check_flag, check_int, check_number, refuse
 
 STARTS = ("he", "unit")
 REMAPS = ("none", "constant", "transform", "released")
@@ -120,6 +120,18 @@ def laplace_quantiles(count: int, scale: float) -> Tensor:
     return torch.distributions.Laplace(0.0, scale).icdf(probability)
 
 
+def refuse_no_floats(weight: object) -> None:
+    """InputError for what is no floating-point tensor."""
+    kind = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
+    floats = isinstance(weight, Tensor) and weight.is_floating_point()
+    refuse(not floats, f"weight is {kind}; it must be a floating-point tensor.")
+
+
+def refuse_bad_scale(scale: object) -> None:
+    """InputError for what is no positive number."""
+    check_number("scale", scale, above=0)
+
+
 def divergence_of(weight: Tensor, family: str, form: str, scale: float = 1.0) -> Tensor:
     """How far weights are from N(0, 1) ("gaussian") or Laplace(0, scale) ("laplace"), in nats; 0-dimensional.
 
@@ -135,6 +147,8 @@ def divergence_of(weight: Tensor, family: str, form: str, scale: float = 1.0) ->
     """
     check_choice("family", family, (GAUSSIAN, LAPLACE))
     check_choice("form", form, DIVERGENCES[1:])
+    refuse_no_floats(weight)
+    refuse_bad_scale(scale)
     flat = weight.reshape(-1)
     if flat.numel() < 2:
         raise InputError(f"weight has {flat.numel()} values; a divergence of their distribution needs at least 2.")

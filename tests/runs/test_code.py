@@ -218,6 +218,8 @@ def test_a_module_imported_for_its_effect_counts_whole(package, line):
 def test_a_module_used_as_an_object_counts_whole(package):
     package.replace("jobs.py", "tools.area(seed)", "getattr(tools, 'area')(seed)")
     before = package.fingerprint()
+    package.replace("tools.py", "import math\n", "import math\n\n\ndef refuse_negative(r):\n    assert r >= 0\n")
+    assert package.fingerprint() == before
     package.replace("tools.py", "r**3", "r**4")
     assert package.fingerprint() != before
 
