@@ -12,7 +12,7 @@ import dataclasses
 import pandas as pd
 
 from repro.papers import jobs
-from repro.papers.autoshiftnet.comparing import add_drops, entry_of, slopes, table_of, train_rows
+from repro.papers.autoshiftnet.comparing import add_drops, drawn_sets, entry_of, slopes, table_of, train_rows
 from repro.papers.autoshiftnet.networks import OURS
 from repro.papers.autoshiftnet.recipes import TWINS
 from repro.papers.autoshiftnet.training import REAL, SHIFT, spec
@@ -80,11 +80,12 @@ def draw(ours):
     label = "test accuracy (%)"
     drawn = [
         Drawing(
-            slopes(ours, "cifar10_accuracy_pct", y_label=label),
-            "Accuracy with real weights and in the bit-shift "
-            "domain, each with a rate of its own; a dot is a training, of ours a search.",
-            "domains",
+            slopes(ours, f"{column}_accuracy_pct", y_label=label),
+            f"Accuracy on {dataset} with real weights and in the bit-shift domain, each with a rate of its own; a dot "
+            "is a training, of ours a search.",
+            f"domains{part}",
         )
+        for column, (dataset, part) in drawn_sets(ours).items()
     ]
     rates = ours.attrs.get("extra", {}).get("rates", pd.DataFrame())
     return drawn if rates.empty else [*drawn, Drawing(_rate_figure(rates), RATES_CAPTION, "rates")]
