@@ -206,6 +206,8 @@ class LinearRemap(nn.Module):
 class KernelRemap(nn.Module):
     """ShiftAddNAS's transformation kernel on the target's weights, with its penalty (table 8).
 
+    Pieces are of equal count, as equation 8 of that paper has them; its code cuts them of equal width.
+
     Args:
         random: factors from N(0, 1), as released; else from 1, where the kernel changes nothing.
     """

@@ -4,6 +4,9 @@ Convolutions take the pool as it is, shift layers round it to powers of two, add
 piece-wise linear kernel of ShiftAddNAS's equation 8. A divergence pulls the pool to N(0, 1) and T(pool) to
 Laplace(0, lambda) (equation 7). `WeightSharing` names one way of it, the naive ones that it is compared with among
 them.
+
+The largest power of two that a shift layer has is 1. Of a pool at unit scale it cuts the 16 % of weights beyond the
+square root of 2 to that, of one at He's scale next to none.
 """
 
 from __future__ import annotations

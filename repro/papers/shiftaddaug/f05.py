@@ -25,6 +25,7 @@ from repro.report.published import claim, published
 
 TINY = {row: MAIN[row] for row in ("Base", "AugShift", "AugAdd")}
 REFERENCES = {"DeepShift": "shift", "AdderNet": "adder"}
+MODELS = ("MobileNetV2-w0.35", "MCUNet-in3")
 RESNET = "resnet20"
 
 RATES = {f"rate {rate:g}": {"lr": rate} for rate in (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8)}
@@ -129,7 +130,7 @@ TABLE = Table(
     title="Accuracy against energy beside ResNets of shift and of adder layers",
     trained=trained,
     draw=draw,
-    recipes={key: _recipe(*key, methods) for key, methods in presets(("MobileNetV2-w0.35", "MCUNet-in3")).items()},
+    recipes={key: _recipe(*key, methods) for key, methods in presets(MODELS, paper=("cifar100", "cifar10")).items()},
     seeds=SEEDS,
     scale=SCALE
     | {
