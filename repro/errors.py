@@ -26,6 +26,16 @@ class BackendError(RuntimeError):
     """The asked-for back end cannot run these tensors on this machine; the message says why."""
 
 
+def refuse(when: object, sentence: str) -> None:
+    """Raise InputError with `sentence` if `when` is true.
+
+    As a statement of its own this, or any function whose name begins with `refuse`, does not count in the fingerprint
+    of code: such a function does nothing but raise, and a finished run met no refusal.
+    """
+    if when:
+        raise InputError(sentence)
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """A hint (Did you mean 'x'?) naming the allowed option nearest to `name`, or an empty string."""
     folded = {option.lower(): option for option in map(str, allowed)}

@@ -1,4 +1,4 @@
-"""Warnings, and which kernels this machine can run. Imports nothing of ours."""
+"""Warnings, where tensors lie, and which kernels this machine can run. Imports nothing of ours."""
 
 from __future__ import annotations
 
@@ -6,6 +6,21 @@ import functools
 import importlib.util
 import os
 import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def beside(tensor: torch.Tensor, other: torch.Tensor | torch.nn.Module) -> torch.Tensor:
+    """The tensor on the device of `other`, of whose weights the first counts; as it is if there are none.
+
+    It changes where a thing is computed and not what: to the fingerprint of code a call counts as its first argument.
+    """
+    if isinstance(getattr(other, "device", None), type(tensor.device)):
+        return tensor.to(other.device)
+    weight = next(other.parameters(), None)
+    return tensor if weight is None else tensor.to(weight.device)
 
 
 @functools.cache

@@ -43,6 +43,7 @@ def test_plain_files_give_the_same_fingerprint(root):
     [
         ("multi30", "val", ("en", "de"), "Did you mean 'multi30k'"),
         ("multi30k", "valid", ("en", "de"), "Did you mean 'val'"),
+        ("multi30k", "val", 3, "languages=3 is not allowed; give two or more different ones"),
         ("multi30k", "val", ("en", "es"), "languages='es' is not known"),
         ("multi30k", "val", ("en",), "give two or more"),
         ("multi30k", "val", "en", "give two or more"),

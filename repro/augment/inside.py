@@ -19,8 +19,17 @@ from torch import nn
 
 from repro.augment.groups import Group, channel_groups
 from repro.augment.layers import WideBatchNorm2d
-from repro.augment.network import AugmentedNetwork, Deepened, Remap, Sample, _operators, multiples
-from repro.errors import InputError
+from repro.augment.network import (
+    AugmentedNetwork,
+    Deepened,
+    Remap,
+    Sample,
+    _operators,
+    multiples,
+    refuse_made_remap,
+    refuse_no_generator,
+)
+from repro.errors import InputError, refuse
 from repro.layers.replace import replace_layers
 from repro.models.build import Builder, Operator
 from repro.models.mobile import InvertedResidual, MobileNet, MobileSpec
@@ -85,6 +94,7 @@ class InsideNetwork(AugmentedNetwork):
 
     def sample(self, generator: torch.Generator, *, width: bool = True, expand: bool = True) -> Sample:
         """As `AugmentedNetwork.sample`."""
+        refuse_no_generator(generator)
         allowed = {"width": width, "expand": expand, "gate": expand}
         drawn = []
         for group, choices in zip(self.groups, self._choices):
@@ -123,6 +133,11 @@ def augment_inside(
         raise InputError(f"target is a {type(target).__name__}; it must be a repro.models.mobile.MobileSpec.")
     if not isinstance(around, MobileNet):
         raise InputError(f"around is a {type(around).__name__}; it must be a network of inverted residuals.")
+    refuse_made_remap(remap)
+    refuse(
+        remap is not None and not callable(remap),
+        f"remap={remap!r} is not allowed; it must be what repro.augment.remapping(name) returns, or None.",
+    )
     _check_inside(target, keep, around.spec)
     kept = [place for place, stays in enumerate(keep) if stays]
     recipe = dict(around.recipe)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from repro.errors import InputError
+from repro.errors import InputError, refuse
 from repro.layers import make_conv2d, make_linear
 from repro.ops import adder_conv2d, adder_linear, fixed_point_round, round_to_power_of_two, shift_conv2d, shift_linear
 from repro.ops.quantize import FIXED_POINT
@@ -148,6 +148,10 @@ class _Wide(nn.Module):
         return self.remap(raw, mean=mean, std=std)
 
     def forward(self, x: Tensor) -> Tensor:
+        refuse(
+            x.shape[self.dim] < self.target[0],
+            f"x has {x.shape[self.dim]} channels; a layer of this network reads {self.target[0]} or more.",
+        )
         inputs, outputs = x.shape[self.dim], x.shape[self.dim] if self.depthwise else self.active
         (target_in, target_out), op = self.target, "conv" if self.multiplicative else self.op
         bias = None if self.bias is None else self.bias[:outputs]

@@ -23,7 +23,7 @@ from torch import Tensor, fx, nn
 from repro.augment.groups import ACTIVATING, ACTIVATIONS, SUMS, Group, channel_groups
 from repro.augment.layers import WideBatchNorm2d, WideConv2d, WideLinear, drawn_apart, permute
 from repro.augment.remapping import REMAPPINGS, remapping
-from repro.errors import InputError, check_choice, check_int, check_number
+from repro.errors import InputError, check_choice, check_int, check_number, refuse
 from repro.layers import (
     AdderConv2d,
     AdderLinear,
@@ -122,6 +122,11 @@ class AugmentedNetwork(nn.Module):
                 mapped = None if remap is None or op == "conv" else remap(_target_name(name), op, layer)
             if not isinstance(mapped, nn.Module | None):
                 raise InputError(f"remap gave {mapped!r} for layer {name}; it must give a module or None.")
+            refuse(
+                mapped is not None and not callable(getattr(mapped, "deviation", None)),
+                f"remap gave a {type(mapped).__name__} for layer {name}, which has no method deviation(std); training "
+                "takes from it how wide the remapped weights are (repro.augment.remapping).",
+            )
             beside = op if around == "same" else "conv"
             features = layer.weight.shape[1] // self.groups[read].base if kind is WideLinear else 1  # of each channel
             new[layer] = kind(layer, op, (features * widest[read], widest[made]), around=beside, remap=mapped)
@@ -172,6 +177,7 @@ class AugmentedNetwork(nn.Module):
 
         `width` or `expand` False keeps that kind as wide as the target (NetAug ends width augmentation half-way).
         """
+        refuse_no_generator(generator)
         allowed, drawn = {"width": width, "expand": expand}, []
         for group, choices in zip(self.groups, self._choices):
             choices = choices if allowed.get(group.kind, False) else choices[:1]
@@ -498,6 +504,7 @@ def augment(
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model={model!r} is not allowed; it must be a module, such as repro.models.create makes.")
+    refuse_other_operators(model)
     if isinstance(op, str):
         check_choice("op", op, OPS)
     elif not isinstance(op, Mapping) and not callable(op):
@@ -507,6 +514,7 @@ def augment(
         depth = tuple(check_int(f"depth[{stage}]", number, minimum=0) for stage, number in enumerate(depth))
     else:
         depth = check_int("depth", depth, minimum=0)
+    refuse_made_remap(remap)
     remap = remapping(check_choice("remap", remap, REMAPPINGS)) if isinstance(remap, str) else remap
     if remap is not None and not _takes(remap, "conv1", "shift", model):
         raise InputError(
@@ -515,6 +523,35 @@ def augment(
         )
     lists = {"width": multiples("width", width), "expand": multiples("expand", expand)}
     return AugmentedNetwork(copy.deepcopy(model), _operators(model, op), lists, depth, around, remap)
+
+
+def refuse_no_generator(generator: object) -> None:
+    """InputError for what draws no sample."""
+    refuse(
+        not isinstance(generator, torch.Generator),
+        f"generator={generator!r} is not allowed; it must be a torch.Generator, from which the sample is drawn.",
+    )
+
+
+def refuse_other_operators(model: nn.Module) -> None:
+    """InputError for a network that shifts or adds already."""
+    for name, module in model.named_modules():
+        kind = type(module).__name__
+        refuse(
+            type(module) in _KINDS,
+            f"module {name!r} is a {kind} already; give the network with its convolutions, op names the target's "
+            "operator.",
+        )
+
+
+def refuse_made_remap(remap: object) -> None:
+    """InputError for one module where each layer needs its own."""
+    kind = type(remap).__name__
+    refuse(
+        isinstance(remap, nn.Module),
+        f"remap is one {kind}; every layer needs its own, so give a function that makes them, as "
+        f"lambda name, op, layer: {kind}(), or a name.",
+    )
 
 
 def _takes(function: object, *arguments: object) -> bool:

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from repro.errors import InputError, check_int, check_number
+from repro.errors import InputError, check_int, check_number, refuse
 from repro.ops import dispatch
 
 PIECES = 200
@@ -51,6 +51,10 @@ def gaussian_to_laplacian(
         raise InputError(f"weight is {kind}; it must be a floating-point tensor.")
     if weight.numel() == 0:
         return weight.clone()
+    refuse(
+        std is not None and not hasattr(std, "__float__"), f"std={std!r} is not allowed; it must be a positive number."
+    )
+    refuse(std is None and not weight.isfinite().all(), "weight holds NaN or infinity, of which nothing has a rank.")
     mean = float(weight.detach().double().mean()) if mean is None else check_number("mean", mean)
     std = float(weight.detach().double().std(correction=0)) if std is None else std
     if not std > 0:

@@ -2,9 +2,13 @@
 
     R(W) = r(FC(W)),   r = ppf_laplace(cpf_gauss(.))
 
-Weights in memory stay Gaussian and are shared by both parts; R acts at every forward, on the target part. A remap is a
+Weights in memory start Gaussian and are shared by both parts; R acts at every forward, on the target part. They need
+not stay Gaussian: where R's outputs can grow no more (the largest shift value, a filter that only cancels) single
+weights run far off and become most of the deviation by which R goes. A remap is a
 module `forward(weight, *, mean, std)`; mean and std are those of the whole wide tensor, constants to the gradient, or
-those of the target's part where the module's attribute `own` is true.
+those of the target's part where the module's attribute `own` is true. Its method `deviation(std)` tells the standard
+deviation of what Gaussian weights of deviation std become, by which the adaptive rate of adders goes; a method
+`penalty(weight, whole)`, if there is one, gives what is added to the loss.
 `remapping(name, …)` gives what `augment(..., remap=…)` takes. Beside the paper's R it knows what table 8 compares with.
 """
 
@@ -17,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from repro.augment.remap import TransformationKernel, to_laplacian
-from repro.errors import InputError, check_choice, check_int, check_number
+from repro.errors import InputError, check_choice, check_int, check_number, refuse
 
 SMALL = 0.1
 """Scale of the small Laplace part of shift weights, in deviations ("a Laplace distribution with a small variance")."""
@@ -202,6 +206,8 @@ class LinearRemap(nn.Module):
 class KernelRemap(nn.Module):
     """ShiftAddNAS's transformation kernel on the target's weights, with its penalty (table 8).
 
+    Pieces are of equal count, as equation 8 of that paper has them; its code cuts them of equal width.
+
     Args:
         random: factors from N(0, 1), as released; else from 1, where the kernel changes nothing.
     """
@@ -302,6 +308,7 @@ def remapping(
             if by_layer and layer_name not in adder_scale:
                 raise InputError(f"adder_scale has no scale of {layer_name!r}, which is an adder layer.")
             scale = adder_scale[layer_name] if by_layer else adder_scale
+        refuse_untrained(name, trained, layer_name, layer)
         if name in FITTED:
             inner = None if name == "linear_skip_freeze" else LaplaceRemap(scale)
             return FITTED[name](trained[layer_name], inner)
@@ -320,6 +327,17 @@ def remapping(
         return makers[name]()
 
     return make
+
+
+def refuse_untrained(name: str, trained: Mapping[str, Tensor] | None, layer_name: str, layer: nn.Module) -> None:
+    """InputError where weights to fit to are missing, or those of another kernel."""
+    if name in FITTED:
+        refuse(layer_name not in trained, f"trained has no weights of {layer_name!r}, which {name!r} is fitted to.")
+        given, taps = tuple(trained[layer_name].shape), tuple(layer.weight.shape[2:])
+        refuse(
+            given[2:] != taps,
+            f"trained[{layer_name!r}] has the shape {given}; the layer's filters end in {taps}.",
+        )
 
 
 def laplace_scales(model: nn.Module, layers: type | tuple[type, ...]) -> dict[str, float]:

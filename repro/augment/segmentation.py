@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from repro.augment.network import AugmentedNetwork
 from repro.augment.train import AugmentedTrainer, AugmentRecipe, PlainTrainer, fit_around
-from repro.errors import InputError
+from repro.errors import InputError, refuse
 from repro.train.data import Batch
 from repro.train.distributed import over_processes
 from repro.train.loop import History, fit
@@ -72,5 +72,9 @@ def fit_augmented_segmentation(
     Returns: the History; accuracies of its rows are shares of pixels. At the end all units are multiplication-free and
         the target has no extra block.
     """
+    refuse(
+        not isinstance(recipe, SegmentationRecipe),
+        f"recipe is a {type(recipe).__name__}; it must be a repro.train.SegmentationRecipe.",
+    )
     trainer = over_processes(AugmentedSegmentationTrainer)
     return fit_around(model, as_masks(train_data), None, recipe, augmentation, trainer, seed=seed, **options)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from repro.augment.layers import WideConv2d, WideLinear
 from repro.augment.network import AugmentedNetwork, Sample
-from repro.errors import InputError, check_choice, check_flag, check_int, check_number
+from repro.errors import InputError, check_choice, check_flag, check_int, check_number, refuse
 from repro.layers import AdderConv2d, AdderLinear
 from repro.train.data import Batch, Examples, generator_for
 from repro.train.distributed import over_processes, sum_over_processes
@@ -355,6 +355,9 @@ def fit_around(
     """`repro.train.fit` of an augmented network with an AugmentedTrainer, and the target as it is deployed."""
     if not isinstance(model, AugmentedNetwork):
         raise InputError(f"model is a {type(model).__name__}; it must be what repro.augment.augment returns.")
+    refuse(
+        not isinstance(recipe, TrainRecipe), f"recipe={recipe!r} is not allowed; it must be a repro.train.TrainRecipe."
+    )
     if not isinstance(augmentation, AugmentRecipe):
         raise InputError(f"augmentation={augmentation!r} is not allowed; it must be a repro.augment.AugmentRecipe.")
     if augmentation.distillation != "none" and not (model.extra_blocks or model.widens("width", "expand")):

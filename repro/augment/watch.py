@@ -8,6 +8,7 @@ import torch
 
 from repro.augment.network import AugmentedNetwork
 from repro.augment.train import AugmentedTrainer, AugmentRecipe
+from repro.errors import refuse
 from repro.train.loop import History, fit
 from repro.train.recipe import TrainRecipe
 
@@ -53,6 +54,10 @@ def watch_channels(
         layer, target (so many places, the first, are the target's), channel (by place: the number of the channel that
         is there; at epoch 0 it is that of the place) and importance (by place: L1 norm of the weights that read it).
     """
+    refuse(
+        not isinstance(network, AugmentedNetwork),
+        f"network is a {type(network).__name__}; it must be what repro.augment.augment returns.",
+    )
     seen: list[dict] = []
     trainer = partial(WatchedTrainer, augmentation=augmentation, seen=seen)
     return fit(network, train_data, None, recipe, seed=seed, trainer_class=trainer, **options), seen

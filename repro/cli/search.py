@@ -50,6 +50,8 @@ def cells(
     if picture is not None and picture.suffix not in (".svg", ".png", ".pdf"):
         raise InputError(f"picture={str(picture)!r} is not allowed; its name must end in .svg, .png or .pdf.")
     for file in filter(None, (out, picture)):  # before the search, not after it
+        if file.is_dir():
+            raise InputError(f"file {str(file)!r} is not allowed; it is a folder.")
         check_writable(file.parent, advice="name another file")
     spec = found.spec(run, check_seed(seed))
     outcome = runs.engine("local", fresh=fresh)({"cells": spec})["cells"]
@@ -87,13 +89,15 @@ def translation(
     from repro.cli.text import print_frame
     from repro.errors import check_seed
     from repro.papers.shiftaddnas import translator
+    from repro.papers.shiftaddnas.translation_search import ACCOUNTING
     from repro.papers.shiftaddnas.translations import described
 
     seed = check_seed(seed)
     outcome = translator.found(preset, dataset or None, pair, space=space, seed=seed, fresh=fresh)
     networks = outcome.value["found"]
+    title = f"Found networks: scores with inherited weights on validation sentences, costs (accounting {ACCOUNTING!r})"
     rows = [{"limit": limit, **{k: v for k, v in each.items() if k != "genome"}} for limit, each in networks.items()]
-    print_frame(pd.DataFrame(rows), "Found networks, scores with inherited weights on validation sentences")
+    print_frame(pd.DataFrame(rows), title)
     for limit, each in networks.items():
         typer.echo(f"limit {limit}: {described(outcome.spec.recipe.space.config(each['genome']))}")
     error = outcome.value["predictor_error_pct"]

@@ -157,6 +157,7 @@ def translate(
     """Translate with a network of ShiftAddNAS's search (run now if it is not there), weights of its supernet."""
     from repro.errors import check_int, check_seed
     from repro.papers.shiftaddnas import translator
+    from repro.papers.shiftaddnas.translation_search import ACCOUNTING
 
     check_int("beam", beam, minimum=1)  # before the search, not after it
     if not all(sentence.strip() for sentence in sentences):
@@ -166,9 +167,10 @@ def translate(
     name = network or next(iter(able.networks))
     for sentence in sentences:
         typer.echo(able.translate(name, sentence, beam=beam))
-    facts = able.facts(name)
+    facts = able.facts(name, accounting=ACCOUNTING)
     typer.echo(
         f"{name}: validation BLEU {facts['validation_bleu']:.1f}, latency {facts['latency_ms']:.4g} ms and energy "
-        f"{facts['energy_mj']:.4g} mJ at 30 tokens, modelled; networks are: {', '.join(able.networks)}.",
+        f"{facts['energy_mj']:.4g} mJ at 30 tokens, modelled (accounting {ACCOUNTING!r}); "
+        f"networks are: {', '.join(able.networks)}.",
         err=True,
     )

@@ -13,7 +13,8 @@ What the published accounting does besides, and "corrected" undoes:
 - The two linears of every light branch, also of the multiplicative one, move 10-bit words and take half a cycle a tap;
   their taps cost a multiplication except in the shift-add branch.
 - The time mixing of every light branch pays neither DRAM nor buffer nor input and weight transport. It is priced as a
-  dense convolution over the heads with a square kernel of side floor(sqrt(k)) for k taps in time.
+  dense convolution over the heads with a square kernel of side floor(sqrt(k)) for k taps in time. "corrected" prices
+  one channel after the other, but the same square kernel, as the model has none over time: 1 tap of 3, 25 of 31.
 - The gated linear unit's doubled first linear is priced at single width.
 - Baselines (HAT, Transformer) always attend to one encoder layer, also where the network attends to two or three, and
   Transformer-big is priced at query width 512 although it has 1024.

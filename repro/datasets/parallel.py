@@ -15,7 +15,7 @@ from repro import paths
 from repro.datasets import grammar
 from repro.datasets.registry import RemoteFile
 from repro.datasets.source import damaged, read_bounded, sha256_of
-from repro.errors import InputError, MissingDataError, check_choice, check_int
+from repro.errors import InputError, MissingDataError, check_choice, check_int, refuse
 
 _WMT14 = {"train": None, "val": None, "test": 3003}  # the rest depends on how it was cleaned
 TEXT_SPLITS = {
@@ -111,6 +111,10 @@ def load_parallel(
     """
     check_choice("name", name, TEXT_SPLITS)
     check_choice("split", split, TEXT_SPLITS[name])
+    refuse(
+        not isinstance(languages, Sequence),
+        f"languages={languages!r} is not allowed; give two or more different ones, as ('en', 'de').",
+    )
     if isinstance(languages, str) or len(set(languages)) != len(languages) or len(languages) < 2:
         raise InputError(f"languages={languages!r} is not allowed; give two or more different ones, as ('en', 'de').")
     languages = tuple(check_choice("languages", language, LANGUAGES[name]) for language in languages)

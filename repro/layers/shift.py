@@ -58,7 +58,8 @@ class _Shift(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """mode="q": the weights of `torch.nn.Conv2d`. mode="ps": P uniform in [-10, -1], S in [-1, 1], as DeepShift."""
+        """mode="q": the weights of `torch.nn.Conv2d`. mode="ps": P uniform in [-10, -1], S in [-1, 1], as DeepShift's
+        convolutions; its linear layers draw P from the whole range of their bits, [-14, 0] at 5, ours do not."""
         if self.mode == "q":
             nn.init.kaiming_uniform_(self.weight, a=5**0.5)
         else:

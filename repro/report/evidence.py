@@ -20,7 +20,7 @@ from repro.report.claims import published_table
 from repro.report.conform import Cell, conform, folded, is_empty, row_finder
 from repro.report.examples import unpack
 from repro.report.expressions import Table, as_array
-from repro.report.published import is_figure, table_spec, unit
+from repro.report.published import figure_columns, is_figure, table_spec, unit
 
 MEASURED = ("empirical", "cost")
 JOINED = " + "
@@ -447,6 +447,9 @@ def load(table_id: str, frame: pd.DataFrame, *, analytic: bool, scores: bool = F
         return None
     extra, figure = facts.get("extra", {}), is_figure(table_id)
     own = _bare(extra["scores"] if scores else frame, facts)
+    if declared := figure_columns(table_id) if figure else []:
+        # What is told beside (which fit is better, say) is no part of what a row is about.
+        own = _bare(own[[name for name in own if name in (*declared, "search_seed")]], facts)
     exact = own
     if analytic:
         exact = sized

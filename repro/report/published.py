@@ -120,6 +120,11 @@ def is_figure(name: str) -> bool:
     return name in figure_ids()
 
 
+def figure_columns(figure_id: str) -> list[str]:
+    """The columns of a figure's table that checks may read; [] for a figure without claims on its numbers."""
+    return list(_schema_document()["figures"].get(figure_id, ()))
+
+
 @functools.cache
 def table_spec(table_id: str) -> TableSpec:
     """The declared schema of one table. Raises InputError for an unknown id, naming the nearest one."""

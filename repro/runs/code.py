@@ -21,7 +21,7 @@ from pathlib import Path
 
 from repro.errors import InputError
 from repro.paths import repo_root
-from repro.runs.syntax import METHODS, PACKAGE, Definition, Name, Source, read_source
+from repro.runs.syntax import METHODS, PACKAGE, REFUSAL, Definition, Name, Source, read_source
 
 # Places that a result cannot depend on: how it is stored, shown, timed or started, and which back end computed it.
 IGNORED = (
@@ -126,7 +126,8 @@ def _split(path: str) -> tuple[str, list[str]]:
 
 def _whole(module: str) -> list[Place]:
     source = _code.source(module)
-    return [(module, name) for name in source.definitions if not name.endswith(METHODS)] + [(module, "")]
+    names = [name for name in source.definitions if not name.endswith(METHODS) and not name.startswith(REFUSAL)]
+    return [(module, name) for name in names] + [(module, "")]
 
 
 def _places(path: str, seen: frozenset[str] = frozenset()) -> list[Place]:

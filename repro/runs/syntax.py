@@ -1,7 +1,8 @@
 """The definitions of one Python file by their meaning, and the names that each takes from elsewhere.
 
 Meaning leaves out what a result cannot depend on: comments, docstrings, annotations, layout, the texts of errors,
-import lines (names are followed instead), and `paper=...`, which says where a model comes from.
+import lines (names are followed instead), `paper=...`, which says where a model comes from, on which device a tensor
+lies (`repro.runtime.beside`), and refusals of bad input (statements `refuse...(…)`): a finished run met none.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ _HARMLESS = {
 }  # fmt: skip
 """Decorators that only wrap. Any other may register what it decorates, so that something else finds it by name."""
 _DESCRIBES = {"paper"}
+_PLACES = {"beside"}
+"""Functions that return their first argument, on another device."""
+
+REFUSAL = "refuse"
+"""How names of functions begin that do nothing but raise where input is bad (`repro.errors.refuse`)."""
 
 METHODS = " methods"
 """After a class's name: the class without its fields and name."""
@@ -169,10 +175,17 @@ class _Meaning(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr):
-        return None if isinstance(getattr(node.value, "value", None), str) else self.generic_visit(node)
+        called = getattr(node.value, "func", None)
+        refuses = isinstance(called, ast.Name) and called.id.startswith(REFUSAL)
+        text = isinstance(getattr(node.value, "value", None), str)
+        return None if text or refuses else self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> ast.Raise:
         return ast.Raise(exc=getattr(node.exc, "func", node.exc), cause=None)
+
+    def visit_Call(self, node: ast.Call):
+        places = isinstance(node.func, ast.Name) and node.func.id in _PLACES
+        return self.visit(node.args[0]) if places else self.generic_visit(node)
 
     def visit_keyword(self, node: ast.keyword):
         return None if node.arg in _DESCRIBES else self.generic_visit(node)

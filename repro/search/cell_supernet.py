@@ -66,7 +66,7 @@ class FlatWeights(nn.Module):
         return len(self.shapes) - 1
 
     def close(self, generator: torch.Generator) -> None:
-        """Make the parameters: P uniform in [-10, -1] and S in [-1, 1] as DeepShift, or He normal.
+        """Make the parameters: P uniform in [-10, -1] and S in [-1, 1] as DeepShift's convolutions, or He normal.
 
         A bound of P outside `shift_range` becomes the nearest end of it.
         """

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from repro.datasets.subset import stratified_order
 from repro.datasets.transforms import Compose, RandomCrop, RandomFlip
-from repro.errors import DamagedError, InputError, check_choice, check_flag, check_int, check_number
+from repro.errors import DamagedError, InputError, check_choice, check_flag, check_int, check_number, refuse
 from repro.models.genotypes import Genotype
 from repro.ops.quantize import FIXED_POINT, check_fixed_point
 from repro.paths import set_aside
@@ -96,26 +96,21 @@ class CellSearchRecipe:
         check_choice("reset", self.reset, RESETS)
         check_choice("l2", self.l2, FORMS)
         check_choice("gradient", self.gradient, ("paper", "chain"))
-        check_int("layers", self.layers, minimum=3)
-        check_int("channels", self.channels, minimum=2)
-        check_int("nodes", self.nodes, minimum=1)
-        check_int("batch_size", self.batch_size, minimum=1)
-        check_int("eval_batch_size", self.eval_batch_size, minimum=1)
-        check_int("crop_padding", self.crop_padding, minimum=0)
+        least = {"layers": 3, "channels": 2, "nodes": 1, "batch_size": 1, "eval_batch_size": 1, "crop_padding": 0}
+        for name, minimum in least.items():
+            object.__setattr__(self, name, check_int(name, getattr(self, name), minimum=minimum))
         for name in ("operation_epochs", "topology_epochs", "temperatures"):
             object.__setattr__(self, name, tuple(self._pair(name)))  # a list is the same recipe
         for name in ("operation_epochs", "topology_epochs"):
-            value = getattr(self, name)
-            check_int(f"{name}[0]", value[0], minimum=0)
-            check_int(f"{name}[1]", value[1], minimum=1)
-        for index, value in enumerate(self.temperatures):
-            check_number(f"temperatures[{index}]", value, above=0)
-        check_number("lr", self.lr, above=0)
-        check_number("lr_min", self.lr_min, minimum=0, maximum=self.lr)
-        check_number("architecture_lr", self.architecture_lr, above=0)
-        check_number("balance_scale", self.balance_scale, above=0)
-        for name in ("weight_decay", "architecture_decay"):
-            check_number(name, getattr(self, name), minimum=0)
+            before, searched = getattr(self, name)
+            pair = check_int(f"{name}[0]", before, minimum=0), check_int(f"{name}[1]", searched, minimum=1)
+            object.__setattr__(self, name, pair)
+        temperatures = (check_number(f"temperatures[{n}]", t, above=0) for n, t in enumerate(self.temperatures))
+        object.__setattr__(self, "temperatures", tuple(temperatures))
+        for name in ("lr", "architecture_lr", "balance_scale"):
+            object.__setattr__(self, name, check_number(name, getattr(self, name), above=0))
+        for name, most in (("lr_min", self.lr), ("weight_decay", None), ("architecture_decay", None)):
+            object.__setattr__(self, name, check_number(name, getattr(self, name), minimum=0, maximum=most))
         for name in ("normalize", "flip"):
             check_flag(name, getattr(self, name))
         check_shift_range(self.weight_bits, self.shift_range)
@@ -269,6 +264,15 @@ def _images(name: str, data, device: torch.device | str) -> TensorData:
     return prepared
 
 
+def refuse_unknown_device(device: object) -> None:
+    """InputError for a device that torch does not know or that is not there."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"device={device!r} is not allowed here ({reason}); 'cpu' always is.") from error
+
+
 def _smallest_batch(examples: int, batch_size: int) -> int:
     """Of those that `TensorData.batches` yields."""
     rest = examples % batch_size
@@ -388,6 +392,7 @@ class _Search:
 
     def __init__(self, recipe, train_data, held_out, *, seed, num_classes, folder, device):
         self.recipe, self.seed = recipe, check_int("seed", seed, minimum=0)
+        refuse_unknown_device(device)
         self.train, self.held_out = _images("train_data", train_data, device), _images("held_out", held_out, device)
         self.first, self.second = halves(self.train)
         if len(self.held_out) == 0:
@@ -395,6 +400,8 @@ class _Search:
         shape, other = (tuple(data.inputs(slice(0, 1)).shape[1:]) for data in (self.train, self.held_out))
         if shape != other:
             raise InputError(f"held_out has images of shape {other}, train_data of {shape}; both must be the same.")
+        if 0 in shape:
+            raise InputError(f"train_data has images of shape {shape}; channels and sides must be 1 or more.")
         self._check_batches(max(shape[1:]))
         highest = max(highest_label(self.train), highest_label(self.held_out))
         self.num_classes = highest + 1 if num_classes is None else check_int("num_classes", num_classes, minimum=1)
@@ -405,7 +412,7 @@ class _Search:
         self.folder = None if folder is None else Path(folder)
         self.identity = {
             "recipe": asdict(recipe),
-            "seed": seed,
+            "seed": self.seed,
             "set of images": [self.train.digest, self.held_out.digest],
         }
         self.result = CellSearch(recipe)
@@ -503,5 +510,9 @@ def search_cells(
         raise InputError(f"recipe={recipe!r} is not allowed; it must be a CellSearchRecipe.")
     if stop_after is not None:
         check_int("stop_after", stop_after, minimum=1)
+    refuse(
+        on_epoch is not None and not callable(on_epoch),
+        f"on_epoch={on_epoch!r} is not allowed; it must be a function of an epoch's row, or None.",
+    )
     options = {"seed": seed, "num_classes": num_classes, "folder": folder, "device": device}
     return _Search(recipe, train_data, held_out, **options).run(on_epoch, stop_after)

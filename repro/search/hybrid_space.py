@@ -147,9 +147,20 @@ class HybridSpace:
     @functools.cached_property
     def genes(self) -> GeneSpace:
         """The space for `evolve`: a gene for how the layers are divided, one for each layer's operator."""
-        letters = "".join(letter for letter in BLOCKS if any(letter in level.operators for level in self.levels))
-        genes = {"split": self.splits} | {f"layer {layer}": tuple(letters) for layer in range(self.layers)}
-        return GeneSpace(genes, rule=self._keeps)
+        letters = tuple(letter for letter in BLOCKS if any(letter in level.operators for level in self.levels))
+        genes = {"split": self.splits} | {f"layer {layer}": letters for layer in range(self.layers)}
+        return GeneSpace(genes, rule=self._keeps, normal=functools.partial(self._normal, letters))
+
+    def _normal(self, letters: tuple[str, ...], genome: Genome) -> Genome:
+        """The genome with operators that a level lacks replaced by those it has, another one from layer to layer.
+
+        Where levels share few operators, hardly any genome that is drawn gene by gene keeps to them.
+        """
+        split, *drawn = genome
+        numbers = (number for number, count in enumerate(split) for _ in range(count))
+        allowed = [self.levels[number].operators for number in numbers]
+        turns = enumerate(zip(drawn, allowed))
+        return (split, *(own if own in has else has[(n + letters.index(own)) % len(has)] for n, (own, has) in turns))
 
     def _blocks(self, genome: Genome) -> Iterator[tuple[int, str]]:
         split, *letters = genome

@@ -8,7 +8,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from repro.errors import InputError, check_flag, check_int, check_number
+from repro.errors import InputError, check_flag, check_int, check_number, refuse
 
 
 @functools.lru_cache
@@ -32,7 +32,7 @@ def topology_weights(beta: Tensor, inputs: int, *, temperature: float = 1.0, nor
     Args:
         beta: one value for each pair of inputs, (inputs (inputs - 1) / 2,), in the order of `input_pairs`.
         inputs: incoming edges of the node, at least 2.
-        temperature: beta is divided by it (eq. 8); above 0.
+        temperature: beta is divided by it (eq. 8); above 0, and not below the smallest number of beta's type.
         normalize: divide by the two edges of a pair, the 1 / N(c) of eq. 9: weights sum to 1. Without it, as in DOTS,
             they sum to 2, like the two edges of weight 1 that the network has in the end.
     Returns: (inputs,), differentiable.
@@ -47,6 +47,11 @@ def topology_weights(beta: Tensor, inputs: int, *, temperature: float = 1.0, nor
         raise InputError(f"beta={beta!r} is not allowed; it must be a floating-point tensor.")
     if beta.shape != (len(pairs),):
         raise InputError(f"beta has shape {tuple(beta.shape)}; {inputs} inputs have {len(pairs)} pairs.")
+    least = torch.finfo(beta.dtype).tiny
+    refuse(
+        temperature < least,
+        f"temperature={temperature!r} is not allowed; in {beta.dtype} it must be at least {least:g}.",
+    )
     # Less the largest first: divided by a small temperature, beta itself may leave its type's range.
     weights = torch.softmax((beta - beta.detach().max()) / temperature, dim=0) @ beta.new_tensor(_membership(inputs))
     return weights / 2 if normalize else weights

@@ -4,6 +4,9 @@ Convolutions take the pool as it is, shift layers round it to powers of two, add
 piece-wise linear kernel of ShiftAddNAS's equation 8. A divergence pulls the pool to N(0, 1) and T(pool) to
 Laplace(0, lambda) (equation 7). `WeightSharing` names one way of it, the naive ones that it is compared with among
 them.
+
+The largest power of two that a shift layer has is 1. Of a pool at unit scale it cuts the 16 % of weights beyond the
+square root of 2 to that, of one at He's scale next to none.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repro.augment.remap import PIECES, TransformationKernel
-from repro.errors import InputError, check_choice, check_flag, check_int, check_number
+from repro.errors import InputError, check_choice, check_flag, check_int, check_number, refuse
 
 STARTS = ("he", "unit")
 REMAPS = ("none", "constant", "transform", "released")
@@ -120,6 +123,18 @@ def laplace_quantiles(count: int, scale: float) -> Tensor:
     return torch.distributions.Laplace(0.0, scale).icdf(probability)
 
 
+def refuse_no_floats(weight: object) -> None:
+    """InputError for what is no floating-point tensor."""
+    kind = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
+    floats = isinstance(weight, Tensor) and weight.is_floating_point()
+    refuse(not floats, f"weight is {kind}; it must be a floating-point tensor.")
+
+
+def refuse_bad_scale(scale: object) -> None:
+    """InputError for what is no positive number."""
+    check_number("scale", scale, above=0)
+
+
 def divergence_of(weight: Tensor, family: str, form: str, scale: float = 1.0) -> Tensor:
     """How far weights are from N(0, 1) ("gaussian") or Laplace(0, scale) ("laplace"), in nats; 0-dimensional.
 
@@ -135,6 +150,8 @@ def divergence_of(weight: Tensor, family: str, form: str, scale: float = 1.0) ->
     """
     check_choice("family", family, (GAUSSIAN, LAPLACE))
     check_choice("form", form, DIVERGENCES[1:])
+    refuse_no_floats(weight)
+    refuse_bad_scale(scale)
     flat = weight.reshape(-1)
     if flat.numel() < 2:
         raise InputError(f"weight has {flat.numel()} values; a divergence of their distribution needs at least 2.")

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from repro.errors import InputError
+from repro.runtime import beside
 from repro.train.data import TensorData
 
 _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
@@ -38,9 +39,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @torch.inference_mode()
 def predict(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> torch.Tensor:
-    """Logits (N, classes) of all examples in evaluation mode, in batches."""
+    """Logits (N, classes) of all examples in evaluation mode, in batches, on the model's device."""
     with evaluating(model):
-        return torch.cat([model(inputs) for inputs in data.input_batches(batch_size)])
+        return torch.cat([model(beside(inputs, model)) for inputs in data.input_batches(batch_size)])
 
 
 def evaluate(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> dict[str, float]:
@@ -59,8 +60,11 @@ def evaluate(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> d
     logits = predict(model, data, batch_size=batch_size).float()
     if not logits.amax(dim=1).isfinite().all():  # among NaN and Inf the first entry would win
         return {"accuracy_pct": math.nan, "loss": math.nan}
-    correct = int((logits.argmax(dim=1) == data.labels).sum())
-    return {"accuracy_pct": 100 * correct / len(data), "loss": F.cross_entropy(logits, data.labels).item()}
+    correct = int((logits.argmax(dim=1) == beside(data.labels, logits)).sum())
+    return {
+        "accuracy_pct": 100 * correct / len(data),
+        "loss": F.cross_entropy(logits, beside(data.labels, logits)).item(),
+    }
 
 
 @torch.no_grad()
@@ -83,7 +87,7 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) -> 
                 module.momentum = None
                 module.train()
             for images in batches:
-                model(images)
+                model(beside(images, model))
                 used += 1
         finished = True
     finally:

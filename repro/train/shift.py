@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from repro.errors import InputError, check_choice, check_int
+from repro.errors import InputError, check_choice, check_int, refuse
 from repro.ops import shift_exponents
 
 FORMS = ("code", "paper", "conventional", "none")
@@ -37,6 +37,7 @@ def adaptive_l2(model: nn.Module, form: str = "code") -> Tensor:
     Raises: InputError for another form, or for a model without P and S (of "none" too: nothing is there to leave out).
     Source: AutoShiftNet, sec. 4.3.
     """
+    refuse(not isinstance(model, nn.Module), f"model={model!r} is not allowed; it must be a module.")
     check_choice("form", form, FORMS)
     modules = list(shift_modules(model))
     if not modules:

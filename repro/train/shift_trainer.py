@@ -39,7 +39,7 @@ class ShiftTrainer(Trainer):
     """A `Trainer` for networks with or without layers of P and S; optimizer="radam" decouples weight decay.
 
     Args:
-        l2: form of the L2 term of P and S (`repro.train.adaptive_l2`), with the recipe's weight_decay / 2. Rows tell
+        l2: form of the L2 term of P and S (`repro.search.adaptive_l2`), with the recipe's weight_decay / 2. Rows tell
             losses without it.
         drop_path: of a cell network: the rate in epoch e (from 0) of E is drop_path x e / E.
         auxiliary_weight: of a cell network built with `auxiliary`: weight of its second classifier's loss.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repro.datasets.vocabulary import PAD
-from repro.errors import InputError, check_choice, check_int, check_number
+from repro.errors import InputError, check_choice, check_int, check_number, refuse
 from repro.train.data import generator_for, mixed_seed
 from repro.train.diagnose import first_bad_gradient
 from repro.train.distributed import sum_gradients
@@ -188,9 +188,23 @@ class TranslationTrainer(Trainer):
         return {"steps": steps, "lr": lr, "train_loss": losses / tokens, "seconds": seconds}
 
 
+def refuse_other_vocabularies(model: nn.Module, data: TokenPairs) -> None:
+    """InputError for sentences in other pieces than those that the network was trained with."""
+    known = getattr(model, "vocabularies", (None, None))
+    for name, mine, given in zip(("source", "target"), known, data.vocabularies):
+        refuse(
+            None not in (mine, given) and mine != given,
+            f"the {name} vocabulary is that of another network: it has other pieces than the one of its training.",
+        )
+
+
 @torch.no_grad()
 def translation_loss(model: nn.Module, data: TokenPairs, *, batch_tokens: int = 4096) -> float:
-    """Mean cross-entropy per target token (nats, END counts), without smoothing, in evaluation mode."""
+    """Mean cross-entropy per target token (nats, END counts), without smoothing, in evaluation mode.
+
+    Raises: InputError for sentences in the pieces of another vocabulary than that of the network's training.
+    """
+    refuse_other_vocabularies(model, data)
     training, device = model.training, next(model.parameters()).device
     model.eval()
     try:
@@ -228,13 +242,14 @@ def fit_translation(
         checkpoint: file written after every epoch; if it exists, the training continues from it bit for bit.
         stop_after: end after this many epochs of the schedule, outcome "stopped", without averaging.
     Returns: rows of epoch, steps, lr, train_loss, validation_loss and seconds; divergence is an outcome, no error.
-    Raises: InputError for data of two vocabularies, a checkpoint of another training or vocabulary, a sentence longer
-        than a batch.
+    Raises: InputError for data of two vocabularies, or of another than the network was trained with, a checkpoint of
+        another training or vocabulary, a sentence longer than a batch.
     """
     if stop_after is not None:
         check_int("stop_after", stop_after, minimum=1)
     if validation is not None and validation.vocabularies != train.vocabularies:
         raise InputError("train and validation were encoded with different vocabularies; encode both with the same.")
+    refuse_other_vocabularies(model, train)
     trainer = TranslationTrainer(model, recipe, data=train, seed=seed)
     identity = {"recipe": {name: _listed(value) for name, value in asdict(recipe).items()}}
     identity |= dict(zip(("source vocabulary", "target vocabulary"), train.vocabularies))

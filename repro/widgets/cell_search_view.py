@@ -22,6 +22,7 @@ from repro.widgets.cell_search import (
     edge_view,
     epoch_figure,
     history,
+    state_name,
 )
 from repro.widgets.parts import beside, column, control, figure, table_html
 
@@ -35,7 +36,8 @@ def _picture(search: CellSearch, epoch: int, kind: str) -> str:
         stream = io.BytesIO()
         epoch_figure(search, epoch, kind).savefig(stream, format="svg", metadata={"Date": None})
     view = edge_view(search, epoch, kind)
-    kept = ", ".join(f"{row.operation} from {row.input} into node {row.node}" for row in view[view["cut"]].itertuples())
+    cut = view[view["cut"]].itertuples()
+    kept = ", ".join(f"{row.operation} from {state_name(row.input)} into node {row.node}" for row in cut)
     data = base64.b64encode(stream.getvalue()).decode()
     text = html.escape(f"{KIND_NAMES[kind]} after epoch {epoch}; would be cut: {kept}")
     return f'<img alt="{text}" style="width:100%;max-width:880px" src="data:image/svg+xml;base64,{data}">'

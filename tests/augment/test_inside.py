@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from repro.augment import AugmentRecipe, Window, augment_inside, fit_augmented, remapping
+from repro.augment.remapping import LaplaceRemap
 from repro.errors import InputError
 from repro.layers import AdderConv2d, ShiftConv2d
 from repro.models import create
@@ -165,6 +166,15 @@ def test_training_drops_the_extra_blocks_and_mutates_the_target():
 def test_what_does_not_fit_inside_is_said(target, keep, sentence):
     with pytest.raises(InputError, match=sentence):
         inside(target=target, keep=keep)
+
+
+def test_a_remap_by_name_or_as_one_module_is_said_to_be_none():
+    given = {"remap='laplace' is not allowed; it must be what": "laplace", "remap is one LaplaceRemap": LaplaceRemap()}
+    for sentence, remap in given.items():
+        with pytest.raises(InputError, match=sentence):
+            inside(remap=remap)
+    with pytest.raises(InputError, match="generator=3 is not allowed"):
+        inside().sample(3)
 
 
 def test_a_window_outside_training_is_refused():

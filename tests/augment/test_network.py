@@ -13,6 +13,7 @@ from torch import nn
 
 from repro.augment import REMAPPINGS, Sample, augment, gaussian_to_laplacian, remapping
 from repro.augment.network import _target_name, is_extra
+from repro.augment.remapping import LaplaceRemap
 from repro.errors import InputError
 from repro.layers import ShiftConv2d, convert
 from repro.models import create, load_weights, save_weights
@@ -566,6 +567,26 @@ def test_what_makes_no_remap_is_refused_in_a_sentence():
         network(remap=gaussian_to_laplacian)
     with pytest.raises(InputError, match=r"^remap gave 3 for layer stem\.conv; it must give a module or None"):
         network(remap=lambda name, op, layer: 3)
+    with pytest.raises(InputError, match=r"^remap is one LaplaceRemap; .* lambda name, op, layer: LaplaceRemap\(\)"):
+        network(remap=LaplaceRemap())
+    with pytest.raises(InputError, match=r"^remap gave a Identity for layer stem\.conv, which has no method deviation"):
+        network(remap=lambda name, op, layer: nn.Identity())
+
+
+@pytest.mark.parametrize("op", ["shift", "adder", "shiftadd"])
+def test_a_network_that_shifts_or_adds_already_is_refused(op):
+    with pytest.raises(InputError, match=r"^module '.*' is a (Shift|Adder)\w*Conv2d already; give the"):
+        augment(create("mobilenet_v2", op=op))
+
+
+def test_what_draws_no_sample_and_too_few_channels_are_refused():
+    augmented = network()
+    for generator in (0, None):
+        with pytest.raises(InputError, match=f"generator={generator} is not allowed; it must be a torch.Generator"):
+            augmented.sample(generator)
+    channels = next(layer for _, layer in augmented.wide_layers()).target[0]
+    with pytest.raises(InputError, match=f"x has {channels - 1} channels; a layer of this network reads {channels} or"):
+        augmented(torch.randn(2, channels - 1, 16, 16))
 
 
 def test_the_name_of_a_model_is_no_model():

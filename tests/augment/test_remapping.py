@@ -187,7 +187,7 @@ def test_a_fitted_fc_is_the_least_squares_map_to_normal_scores_and_is_frozen():
 def test_r_follows_the_frozen_linear_map_in_one_of_its_two_readings():
     trained = {"x": torch.from_numpy(np.random.RandomState(1).standard_t(3, (30, 20, 3, 3)))}
     bare, then_r = (
-        remapping(f"linear_skip_freeze{end}", trained=trained)("x", "shift", nn.Conv2d(1, 1, 1)) for end in ("", "_r")
+        remapping(f"linear_skip_freeze{end}", trained=trained)("x", "shift", nn.Conv2d(20, 30, 3)) for end in ("", "_r")
     )
     assert torch.equal(bare(W, **STATISTICS), bare.corrected(W)) and bare.deviation(STATISTICS["std"]) == W.std(
         correction=0
@@ -328,6 +328,14 @@ def test_bad_settings_are_refused():
     for name in FITTED:
         with pytest.raises(InputError, match="trained=None"):
             remapping(name)
+        with pytest.raises(InputError, match="trained has no weights of 'x', which"):
+            remapping(name, trained={})("x", "shift", nn.Conv2d(4, 4, 3))
+        with pytest.raises(InputError, match=r"trained\['x'\] has the shape \(4, 4, 5, 5\); .* end in \(3, 3\)"):
+            remapping(name, trained={"x": torch.randn(4, 4, 5, 5)})("x", "shift", nn.Conv2d(4, 4, 3))
+    with pytest.raises(InputError, match="std='a' is not allowed; it must be a positive number"):
+        gaussian_to_laplacian(torch.tensor([0.1, 0.2]), 1.0, std="a")
+    with pytest.raises(InputError, match="weight holds NaN or infinity"):
+        gaussian_to_laplacian(torch.tensor([0.1, torch.nan]), 1.0)
 
 
 def test_r_works_under_torch_func_and_has_no_forward_mode():

@@ -15,6 +15,7 @@ from repro.augment.segmentation import (
 from repro.errors import InputError
 from repro.models.weights import load_weights, save_weights
 from repro.papers.shiftaddaug.networks import segmenter
+from repro.train import TrainRecipe
 from repro.train.data import Batch, generator_for
 from repro.train.segmentation import MaskData, SegmentationRecipe
 
@@ -113,6 +114,11 @@ def test_a_plain_network_and_a_target_without_augmentation_learn_alike():
     fit_augmented_segmentation(wide, data(), RECIPE, AugmentRecipe(augmented=False), seed=2)
     for (name, ours), (_, target) in zip(plain.state_dict().items(), wide.export_target().state_dict().items()):
         torch.testing.assert_close(ours, target, msg=name)
+
+
+def test_a_recipe_without_masks_is_refused():
+    with pytest.raises(InputError, match=r"recipe is a TrainRecipe; it must be a repro\.train\.SegmentationRecipe"):
+        fit_augmented_segmentation(None, None, TrainRecipe(), AugmentRecipe(), seed=0)
 
 
 def test_distillation_needs_one_label_per_image():

@@ -258,6 +258,11 @@ def test_data_that_do_not_fit_are_refused_as_a_network_by_itself_refuses_them():
             fitted(model, few, RECIPE, seed=0)
 
 
+def test_a_recipe_that_is_none_is_refused():
+    with pytest.raises(InputError, match=r"recipe=None is not allowed; it must be a repro\.train\.TrainRecipe"):
+        fit_augmented(network(), data(), None, AugmentRecipe(), seed=0)
+
+
 def test_the_order_of_channels_is_told_and_kept(tmp_path):
     torch.manual_seed(0)
     model = network()

@@ -35,6 +35,11 @@ def watched():
     return seen, history, notes, plain
 
 
+def test_a_plain_network_is_refused():
+    with pytest.raises(InputError, match=r"network is a Linear; it must be what repro\.augment\.augment returns"):
+        watch_channels(torch.nn.Linear(1, 1), None, TrainRecipe(), AugmentRecipe(), seed=0)
+
+
 def test_watching_changes_nothing(watched):
     seen, _, _, plain = watched
     for (name, mine), other in zip(seen.state_dict().items(), plain.state_dict().values(), strict=True):

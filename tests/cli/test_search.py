@@ -74,6 +74,7 @@ def test_a_search_with_real_weights_is_that_of_table_4_and_figure_3(call, asked,
         (["--picture", "cells.doc"], "must end in .svg, .png or .pdf"),
         (["--seed", "-1"], "seed=-1 is not allowed"),
         (["--picture", "/dev/null/cells.svg"], "cannot write to folder /dev/null"),
+        (["--out", "/dev"], "file '/dev' is not allowed; it is a folder"),
         (["--out", "/dev/null/cells.json"], "cannot write to folder /dev/null"),
     ],
 )

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 
 from repro.errors import InputError
 from repro.papers import PRESETS, check_request, check_seeds, code_now, entry, keep, list_ids, run_table
@@ -75,6 +76,14 @@ def test_smoke_fills_the_table_and_reuses_its_runs(table_id, capsys, smoke_table
     assert announced and all("to run" not in line for line in announced)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("table_id", TRAINED)
+def test_every_entry_trains_on_a_gpu(table_id):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    assert not run_table(table_id, preset="smoke", workers=1).attrs["failed"]
+
+
 def test_results_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch):
     frames = []
     for workers in (1, 2):
@@ -95,6 +104,7 @@ def test_times_are_forecast_by_records_of_the_same_data_and_of_this_preset_first
     monkeypatch.setattr("repro.report.load_records", lambda table_id: records)
     assert _seconds_of_records("acghostnet_t06", "quick", "digits") == {"network": 2.0, "one": 1.0, "two": 3.0}
     assert _seconds_of_records("acghostnet_t06", "study", "digits") == {"network": 9.0, "one": 1.0, "two": 3.0}
+    assert _seconds_of_records("acghostnet_t06", "smoke", "digits") == {"one": 1.0, "two": 3.0}
     assert _seconds_of_records("acghostnet_t06", "smoke", "glyphs") == {}
 
 

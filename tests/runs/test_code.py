@@ -122,9 +122,13 @@ SAME = {
     "import by another way": ("jobs.py", "repro.layers import", "repro.layers.scaling import"),
     "layout": ("jobs.py", "return x * by", "return (\n        x * by\n    )"),
     "unused import": ("jobs.py", "import math\n", ""),
+    "refusal": ("jobs.py", "    if seed < 0:", "    refuse(seed > 9, helper(seed))\n    if seed < 0:"),
+    "refusal by a function": ("jobs.py", "    if seed < 0:", "    refuse_odd(seed)\n    if seed < 0:"),
+    "device of a tensor": ("jobs.py", "scale(helper(RATE))", "scale(beside(helper(RATE), recipe))"),
 }
 DIFFERENT = {
     "body": ("jobs.py", "x * by", "x + by"),
+    "what a refusal gives": ("jobs.py", "return x * by", "y = refuse(x)\n    return y * by"),
     "constant": ("jobs.py", "RATE = 0.5", "RATE = 0.25"),
     "default argument": ("jobs.py", "by=2", "by=3"),
     "helper in another file": ("layers/scaling.py", "x * FACTOR", "x / FACTOR"),
@@ -214,6 +218,8 @@ def test_a_module_imported_for_its_effect_counts_whole(package, line):
 def test_a_module_used_as_an_object_counts_whole(package):
     package.replace("jobs.py", "tools.area(seed)", "getattr(tools, 'area')(seed)")
     before = package.fingerprint()
+    package.replace("tools.py", "import math\n", "import math\n\n\ndef refuse_negative(r):\n    assert r >= 0\n")
+    assert package.fingerprint() == before
     package.replace("tools.py", "r**3", "r**4")
     assert package.fingerprint() != before
 

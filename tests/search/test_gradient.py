@@ -7,6 +7,7 @@ import functools
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -379,6 +380,13 @@ def test_recipes_that_cannot_be_run_are_refused(change, sentence):
         CellSearchRecipe(**change)
 
 
+def test_numbers_of_numpy_are_the_same_recipe_and_go_into_a_checkpoint(tmp_path):
+    as_numpy = dataclasses.replace(TINY, layers=np.int64(TINY.layers), lr=np.float32(0.5))
+    assert type(as_numpy.layers) is int and type(as_numpy.lr) is float
+    small = dataclasses.replace(TINY, strategy="darts", operation_epochs=(np.int64(0), np.int64(1)))
+    assert search_cells(small, DATA, HELD_OUT, seed=np.int64(0), folder=tmp_path).genotype is not None
+
+
 def test_pairs_in_a_list_are_the_same_recipe():
     assert dataclasses.replace(TINY, operation_epochs=[1, 2], temperatures=[10.0, 0.02]) == dataclasses.replace(
         TINY, operation_epochs=(1, 2), temperatures=(10.0, 0.02)
@@ -402,6 +410,10 @@ def test_pairs_in_a_list_are_the_same_recipe():
             "train_data has inputs of torch.float64.*float32",
         ),
         (DATA, TensorData(HELD_OUT.images.half(), HELD_OUT.labels), {}, "held_out has inputs of torch.float16"),
+        (DATA, HELD_OUT, {"device": "gpu"}, "device='gpu' is not allowed here .*; 'cpu' always is"),
+        (DATA, HELD_OUT, {"on_epoch": 3}, "on_epoch=3 is not allowed; it must be a function of an epoch's row"),
+        (shaped(0, 8), shaped(0, 8), {}, r"train_data has images of shape \(0, 8, 8\); channels and sides must be 1"),
+        (shaped(1, 0), shaped(1, 0), {}, r"train_data has images of shape \(1, 0, 0\)"),
         (DATA, HELD_OUT, {"folder": 3}, "folder=3 is not allowed; it must be a path"),
         (DATA, shaped(3, 8), {}, r"held_out has images of shape \(3, 8, 8\), train_data of \(1, 8, 8\)"),
         (DATA, shaped(1, 6), {}, r"held_out has images of shape \(1, 6, 6\), train_data of \(1, 8, 8\)"),

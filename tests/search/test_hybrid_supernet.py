@@ -104,6 +104,16 @@ def test_genomes_stand_for_paths_and_evolution_keeps_to_the_space():
     assert SPACE.path(found.best.genome) == ("0+", "1+", "1+") and SPACE.stages(("0+", "1+", "1+")) == ("+", "++")
 
 
+def test_levels_without_a_common_operator_are_searched():
+    """One genome in 500 that are drawn gene by gene keeps to this space."""
+    space = HybridSpace((Level(8, 1, 9, "C"), Level(16, 1, 9, "A+")), layers=10)
+    options = {"cost": lambda genomes: [float(g[0][0]) for g in genomes], "limit": 8.0, "population": 8}
+    found = evolve(space.genes, lambda genomes: [g.count("A") for g in genomes], **options, rounds=8, seed=0)
+    assert space.path(found.best.genome) == ("0C", *["1A"] * 9)
+    whole = space.genes.normal(((4, 6), *"AC+CCCCC+C"))
+    assert whole == ((4, 6), *"CCCC", *"+A+A+A") and space.genes.normal(whole) == whole
+
+
 @pytest.mark.parametrize("name", SHARINGS)
 def test_a_path_computes_what_its_own_network_does(name):
     """With trained statistics and gammas, also where the path before left other ones."""

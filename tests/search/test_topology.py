@@ -68,6 +68,10 @@ def test_the_temperature_falls_to_its_end_in_equal_ratios():
     ("call", "sentence"),
     [
         (lambda: topology_weights(torch.zeros(1), 2, temperature=0), "temperature=0 is not allowed"),
+        (
+            lambda: topology_weights(torch.zeros(1), 2, temperature=1e-46),
+            "temperature=1e-46 is not allowed; in torch.float32 it must be at least 1.17549e-38",
+        ),
         (lambda: topology_weights(torch.zeros(1), 1), "inputs=1 is not allowed; it must be a whole number at least 2"),
         (lambda: topology_weights(torch.zeros(1), [2]), r"inputs=\[2\] is not allowed"),
         (lambda: topology_weights(torch.zeros(2), 3), "3 inputs have 3 pairs"),

@@ -106,6 +106,13 @@ def test_too_few_weights_have_no_distribution(form, count):
         divergence_of(torch.ones(count), "laplace", form)
 
 
+def test_whole_numbers_and_a_scale_of_zero_have_no_divergence():
+    with pytest.raises(InputError, match=r"weight is torch\.int64; it must be a floating-point tensor"):
+        divergence_of(torch.arange(4), "laplace", "closed")
+    with pytest.raises(InputError, match="scale=0 is not allowed"):
+        divergence_of(torch.randn(4), "laplace", "closed", scale=0)
+
+
 @pytest.mark.parametrize("family, ideal", [("gaussian", stats.norm()), ("laplace", stats.laplace())])
 def test_the_entropy_form_is_near_zero_on_its_target_only_and_leads_there(family, ideal):
     count = 4000

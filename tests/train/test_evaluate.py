@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from repro.errors import InputError
-from repro.train import TensorData, evaluate, reestimate_batch_norm
+from repro.runtime import beside
+from repro.train import TensorData, evaluate, predict, reestimate_batch_norm
 
 
 def test_accuracy_counts_every_example_whatever_the_batch_size():
@@ -88,3 +89,28 @@ def test_a_batch_that_fails_leaves_every_statistic_and_mode_as_it_was():
         reestimate_batch_norm(model, [torch.randn(2, 3, 6, 6), torch.randn(2, 5, 6, 6)])
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert [m.training for m in model] == [True, True, False] and model[1].momentum == 0.1
+
+
+class Elsewhere(nn.Module):
+    """A network whose weights lie on torch's device without values, which stands for a GPU here."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, device="meta"))
+        self.norm = nn.BatchNorm1d(2)
+        self.given = []
+
+    def forward(self, x):
+        self.given.append(x.device.type)
+        return self.norm(torch.ones(len(x), 2)) if self.training or self.norm.training else x.flatten(1)
+
+
+def test_data_may_lie_on_another_device_than_the_model():
+    """As the images of a recipe do where there is a GPU."""
+    model = Elsewhere()
+    data = TensorData(torch.randn(6, 2, 1, 1), torch.zeros(6, dtype=torch.long))
+    assert reestimate_batch_norm(model, data.input_batches(2)) == 3
+    logits = predict(model, data, batch_size=2)
+    assert model.given == ["meta"] * 6 and logits.device.type == "meta"
+    assert beside(data.labels, logits).device.type == "meta"
+    assert beside(data.labels, nn.Flatten()) is data.labels

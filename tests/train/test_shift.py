@@ -33,6 +33,11 @@ def test_the_term_is_the_sum_over_all_layers_with_exponents_and_signs(form):
     assert adaptive_l2(model, form).item() == pytest.approx(by_hand(model, form), rel=1e-12)
 
 
+def test_what_is_no_module_is_refused():
+    with pytest.raises(InputError, match="model=None is not allowed; it must be a module"):
+        adaptive_l2(None)
+
+
 @pytest.mark.parametrize("form", ["code", "paper", "conventional"])
 def test_its_gradient_is_that_of_the_formula_and_keeps_to_its_variables(form):
     model = network()

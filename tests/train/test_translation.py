@@ -137,6 +137,18 @@ def test_another_vocabulary_is_one_sentence_and_changes_nothing(tmp_path):
     assert torch.equal(model.classifier.weight, network().classifier.weight)
 
 
+def test_sentences_of_another_vocabulary_are_refused_after_a_training():
+    data, model = reversal(), network()
+    fit_translation(model, data, None, RECIPE, seed=0, stop_after=1)
+    other = dataclasses.replace(data, vocabularies=("a", "c"))
+    message = "the target vocabulary is that of another network"
+    with pytest.raises(InputError, match=message):
+        translation_loss(model, other)
+    with pytest.raises(InputError, match=message):
+        fit_translation(model, other, None, RECIPE, seed=0)
+    assert model.vocabularies == ("a", "b") and translation_loss(model, data) > 0
+
+
 @pytest.mark.parametrize(
     "change", [{"average": 4}, {"schedule": "linear"}, {"betas": (0.9, 1.0)}, {"warmup": 0}, {"label_smoothing": 1}]
 )

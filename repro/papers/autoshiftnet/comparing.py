@@ -130,6 +130,16 @@ def dots(frame: pd.DataFrame, by: str, value: str, *, x_label: str, series: str 
     return figure
 
 
+def drawn_sets(ours: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Column that is drawn -> the data set in it, and the end of its picture's name.
+
+    Below `paper` one set stands for both columns, so one is drawn.
+    """
+    if ours.attrs.get("preset") == "paper":
+        return {"cifar10": ("CIFAR-10", ""), "cifar100": ("CIFAR-100", "_cifar100")}
+    return {"cifar10": (ours.attrs.get("dataset", "cifar10"), "")}
+
+
 def draw_curves(epochs: pd.DataFrame, panel: str, caption: str) -> list[Drawing]:
     """Training and test accuracy against the epoch, a panel per value of a column and a line per seed.
 

@@ -46,8 +46,9 @@ def draw(ours):
     temperature.set(xlabel="epoch of the search", ylabel="temperature of the pairs", yscale="log")
     legend_below(figure, rate, columns=1)
     caption = (
-        "The rate begins again where step two does. The paper does not say where its second cosine ends: as the public "
-        "code restarts it, it stays at half its peak; without a reset it has fallen to a tenth."
+        "The rate begins again where step two does. The paper does not say where its second cosine ends: as in logs of "
+        "the public code, whose checked-in script has no reset, it ends at about half its peak; without a reset it has "
+        "fallen to a tenth."
     )
     return [Drawing(figure, caption)]
 

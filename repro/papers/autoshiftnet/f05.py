@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from repro.papers.autoshiftnet.comparing import draw_curves, entry_of, train_best, train_rows
+from repro.papers.autoshiftnet.comparing import draw_curves, drawn_sets, entry_of, train_best, train_rows
 
 COLUMNS = ["column", "epoch", "train_accuracy_pct", "test_accuracy_pct", "seed"]
 
@@ -24,8 +24,10 @@ def trained(recipe, seeds, run):
 
 
 def draw(ours):
-    """Both accuracies against the epoch, a panel per column."""
-    return draw_curves(ours, "column", "The best searched network in training; a line per training.")
+    """Both accuracies against the epoch, a panel per data set."""
+    sets = {column: dataset for column, (dataset, _) in drawn_sets(ours).items()}
+    named = ours[ours["column"].isin(sets)].assign(dataset=ours["column"].map(sets))
+    return draw_curves(named, "dataset", "The best searched network in training; a line per training.")
 
 
 TABLE = entry_of("Accuracy during the training of the searched networks", trained, draw=draw)

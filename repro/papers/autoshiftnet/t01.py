@@ -14,7 +14,7 @@ import pandas as pd
 from repro.cost.skeleton import skeleton
 from repro.papers.analytic import MILLION, analytic_frame
 from repro.papers.autoshiftnet import found
-from repro.papers.autoshiftnet.comparing import dots, entry_of, table_of, train_best, train_rows
+from repro.papers.autoshiftnet.comparing import dots, drawn_sets, entry_of, table_of, train_best, train_rows
 from repro.papers.autoshiftnet.networks import AUTOSHIFTNET, CIFAR, OURS, network
 from repro.papers.autoshiftnet.recipes import CNN_ROWS, NAS_ROWS
 from repro.papers.table import Drawing, is_computed
@@ -115,10 +115,13 @@ def draw(ours):
         return []
     groups = published("autoshiftnet_t01").set_index("model")["group"]
     named = ours.assign(group=ours["model"].map(groups))
-    label = "test accuracy with shift layers (%)"
-    figure = dots(named, "model", _measured("cifar10"), x_label=label, series="group")
-    text = "Accuracy of every network with shift layers; a dot is a training, of our average row a search."
-    return [Drawing(figure, text)]
+    label, drawings = "test accuracy with shift layers (%)", []
+    for column, (dataset, part) in drawn_sets(ours).items():
+        figure = dots(named, "model", _measured(column), x_label=label, series="group")
+        text = f"Accuracy of every network with shift layers on {dataset}; a dot is a training, of our average row "
+        text += "a search."
+        drawings.append(Drawing(figure, text, part))
+    return drawings
 
 
 TABLE = entry_of(

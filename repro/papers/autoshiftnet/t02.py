@@ -81,7 +81,10 @@ def cell_costs():
 
 
 def trained(recipe, seeds, run):
-    """One row per network and seed: top-1, top-5 and status; on small images where they stand for ImageNet."""
+    """One row per network and seed: top-1, top-5 and status; on small images where they stand for ImageNet.
+
+    Accuracies are those after the last epoch; the paper's rows with a star have the highest one in training.
+    """
     done, _ = train_rows(recipe, recipe.rows, seeds, run)
     cells = [
         ({"model": row} | ({"search_seed": seed} if row == OURS and recipe.searches else {}), seed, name, outcome, name)

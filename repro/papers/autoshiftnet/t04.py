@@ -10,7 +10,7 @@ import pandas as pd
 
 from repro.papers import jobs
 from repro.papers.autoshiftnet import found
-from repro.papers.autoshiftnet.comparing import dots, entry_of, table_of
+from repro.papers.autoshiftnet.comparing import dots, drawn_sets, entry_of, table_of
 from repro.papers.autoshiftnet.networks import OURS
 from repro.papers.autoshiftnet.training import spec
 from repro.papers.table import Drawing
@@ -76,13 +76,16 @@ def trained(recipe, seeds, run):
 
 def draw(ours):
     """Accuracy by scheme, a dot per search, and of the further searches below."""
-    rows = ours.assign(search=ours["id"].map(NAMES), accuracy_pct=ours["cifar10_accuracy_pct"])
-    further = ours.attrs.get("extra", {}).get("variants", pd.DataFrame(columns=["column", "variant"]))
-    further = further[further["column"] == "cifar10"].rename(columns={"variant": "search"})
-    both = pd.concat([rows, further])[["search", "accuracy_pct"]]
-    figure = dots(both, "search", "accuracy_pct", x_label="test accuracy of the cells found (%)")
-    text = "Accuracy of the cells found with each scheme, all trained alike; a dot is a search."
-    return [Drawing(figure, text)]
+    variants = ours.attrs.get("extra", {}).get("variants", pd.DataFrame(columns=["column", "variant"]))
+    drawings = []
+    for column, (dataset, part) in drawn_sets(ours).items():
+        rows = ours.assign(search=ours["id"].map(NAMES), accuracy_pct=ours[f"{column}_accuracy_pct"])
+        further = variants[variants["column"] == column].rename(columns={"variant": "search"})
+        both = pd.concat([rows, further])[["search", "accuracy_pct"]]
+        figure = dots(both, "search", "accuracy_pct", x_label="test accuracy of the cells found (%)")
+        text = f"Accuracy on {dataset} of the cells found with each scheme, all trained alike; a dot is a search."
+        drawings.append(Drawing(figure, text, part))
+    return drawings
 
 
 TABLE = entry_of(

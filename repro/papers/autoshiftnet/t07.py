@@ -1,7 +1,7 @@
 """AutoShiftNet table 7 (appendix E): three networks on ImageNet with real weights (R) and in the bit-shift domain (BS).
 
-At `paper` on ImageNet, ours with the printed cells. At the other presets the trainings are those of table 3, on small
-images that stand for it.
+At `paper` on ImageNet, ours with the printed cells. At the other presets small images stand for it; a training that
+table 3 has too is the same one.
 """
 
 from __future__ import annotations

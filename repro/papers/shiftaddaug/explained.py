@@ -32,7 +32,7 @@ ADDERS = {
 
 
 def adder_sentences(frame: pd.DataFrame) -> list[str]:
-    """For each model of table 3's controls: why adders do not gain by equation 5, r's slope or the scale.
+    """For each model of table 3's controls: why adders do not gain by equation 5, the scale or r's slope.
 
     Args: frame: table 3 as trained, with `attrs["extra"]["controls"]` and, to name the measured scale, "scales".
     """
@@ -45,6 +45,7 @@ def adder_sentences(frame: pd.DataFrame) -> list[str]:
         gains = {what: gained(accuracies, *pair) for pair, what in ADDERS.items()}
         told = [f"{what} gives {low:+.1f} to {high:+.1f} points" for what, (low, high) in gains.items()]
         lows, highs = zip(*gains.values(), strict=True)
+        sentences += _scale_sentences(model, accuracies, frame.attrs["extra"].get("scales"))
         if any(map(math.isnan, lows)):
             sentences.append(f"{model}: too few trainings to say why adders do not gain.")
         elif all(low > 0 for low in lows):
@@ -53,7 +54,6 @@ def adder_sentences(frame: pd.DataFrame) -> list[str]:
             sentences.append(f"{model}: r's slope does not explain it: {', '.join(told)} (95 % intervals over seeds).")
         else:
             sentences.append(f"{model}: r's slope: it stays open: {', '.join(told)} (95 % intervals over seeds).")
-        sentences += _scale_sentences(model, accuracies, frame.attrs["extra"].get("scales"))
     return sentences
 
 
@@ -63,6 +63,7 @@ def _scale_sentences(model: str, accuracies: Mapping[Hashable, np.ndarray], scal
     start = f"that of adders' start ({ADDER_SCALE:.2f})"
     pairs = {
         ("AugAdd", "AugAdd, b of adders' start"): f"the measured scale b{measured} in place of {start}",
+        ("Add with HWS", "Add with HWS, b of adders' start"): "the same with no network around",
         ("AugAdd", "AugAdd without HWS"): "equation 5 with the measured scale, against AugAdd without it,",
     }
     found = {what: gained(accuracies, *pair) for pair, what in pairs.items()}

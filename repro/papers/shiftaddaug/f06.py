@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
-from repro.papers.jobs import accuracy_of
+from repro.papers.jobs import accuracy_of, note_of
 from repro.papers.segmentation_jobs import class_names, mask_splits
 from repro.papers.shiftaddaug.comparing import train_all
 from repro.papers.shiftaddaug.methods import MAIN
@@ -20,6 +22,8 @@ from repro.report.pictures import mask_grid
 def trained(recipe, seeds, run):
     """Runs of table 5: mIoU, and how many areas of a class per test image lie wholly where the class is not.
 
+    A dead network calls every pixel the same: no area of it is stray, and none is counted.
+
     `attrs["extra"]["pictures"]`: packed test images in grey, their masks, and what the first model makes of them with
     every method and seed; `classes`: names.
     """
@@ -29,8 +33,9 @@ def trained(recipe, seeds, run):
             "model": model,
             "method": row,
             "miou_pct": accuracy_of(outcome, "miou_pct"),
-            "stray_areas": accuracy_of(outcome, "stray_areas"),
+            "stray_areas": math.nan if note_of(outcome) else accuracy_of(outcome, "stray_areas"),
             "seed": seed,
+            "note": note_of(outcome),
         }
         for (model, row, seed), outcome in done.items()
     )
@@ -75,13 +80,21 @@ def draw(ours):
         for line in lines.itertuples(index=False)
     }
     images, model = shown.pop("image")[:, None], ours["model"].iloc[0]
-    strays = ours[ours["model"] == model].groupby("method", sort=False)["stray_areas"].mean()
-    found = ", ".join(f"{method} {count:.2f}" for method, count in strays.items())
+    found = ", ".join(
+        _told(method, mine) for method, mine in ours[ours["model"] == model].groupby("method", sort=False)
+    )
     caption = (
         f"The first test images under their masks and under those that {model} predicts, one training of each method. "
         f"Areas of a class that lie wholly where it is not, per test image, mean over seeds: {found}."
     )
     return [Drawing(mask_grid(images, shown, list(extra["classes"]["class"])), caption)]
+
+
+def _told(method: str, mine: pd.DataFrame) -> str:
+    """The method's mean number of stray areas, and how many of its trainings have none since they are dead."""
+    counts = mine["stray_areas"].dropna()
+    without = f" ({len(mine) - len(counts)} of {len(mine)} dead)" if len(counts) < len(mine) else ""
+    return f"{method} {counts.mean():.2f}{without}" if len(counts) else f"{method} none: dead"
 
 
 TABLE = Table(

@@ -7,6 +7,9 @@
     Linear + skip connect + freeze    W + Linear(W), fitted before to a network trained by itself, frozen; no r
     Ours                              r(W) of equation 5; its FC is the identity
 
+The public code of ShiftAddNAS does otherwise in three places: its 100 pieces are of equal width, not of equal count; of
+shift layers it maps the exponents, not the weights; and it has no penalty for them.
+
 Rows beside them: the frozen map with r behind it, which is equation 5 with a fitted FC, and the kernel from factors of
 1, where it changes nothing, to tell its start from its form; and the penalty over the number of weights, as
 ShiftAddNAS's code averages its own, which is hundreds of times less.

@@ -29,7 +29,7 @@ from repro.augment import (
     laplace_scales,
 )
 from repro.cost.mobile import MobileCosts
-from repro.errors import check_choice
+from repro.errors import check_choice, refuse
 from repro.models.mobile import KEEP, MobileNet, MobileSpec
 from repro.papers.shiftaddaug.space import AugmentationSpace
 from repro.papers.shiftaddaug.training import ADDERS, remap_of
@@ -177,6 +177,10 @@ class Budget:
     mutation: float = 0.1
 
     def __post_init__(self):
+        refuse(
+            not isinstance(self.limit, Mapping),
+            f"limit={self.limit!r} is not allowed; it must name costs, as {{'energy_mj': 0.002}}.",
+        )
         for name in self.limit:
             check_choice("limit", name, COSTS)
 

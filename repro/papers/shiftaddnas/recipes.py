@@ -108,5 +108,6 @@ SCALE = {
     "quick": f"{_SCALED} 16 paths, six of fifteen ways of sharing; two seeds of table 6, one search elsewhere.",
     "study": f"{_SCALED} 24 paths.",
     "paper": "Sixteen layers at four resolutions as in table 2, CIFAR-100 at 224 pixels as in the public logs; "
-    "RandAugment, mixup, cutmix and random erasing are left out.",
+    "RandAugment, mixup, cutmix, random erasing, repeated augmentation, drop path and the rate's floor of 1e-5 are "
+    "left out.",
 }

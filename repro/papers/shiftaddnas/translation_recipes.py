@@ -36,7 +36,8 @@ SEARCHED = {3: (HAT, 0), 5: (HAT, 1), 7: (HAT, 2), 4: (HYBRID, 0), 6: (HYBRID, 1
 SEARCHED |= {10: SEARCHED[4], 12: SEARCHED[6]}
 """Row -> the space and the number of the limit that its network was searched in, the loosest limit first.
 
-The 8-bit rows train the networks of rows 4 and 6, whose computed energies fit the printed ones.
+The 8-bit rows train the networks of rows 4 and 6, whose computed energies fit the printed ones; the public code's 8-bit
+networks are others, with decoders of 3 to 5 layers.
 """
 
 

@@ -93,7 +93,8 @@ def search(run: SearchRun, seed: int, context: RunContext) -> dict[str, Any]:
     """Run function: fit the predictor, train the supernet, evolve under every limit. Resumes the last two.
 
     Returns: {"outcome", "detail", "found": {limit: network}, "subnets": [network], "predictor_error_pct" (held-out
-        networks), "scored" (networks judged), "seconds" by activity}. A network is {"genome", "validation_loss",
+        networks), "scored" (networks judged, those before an interruption among them), "seconds" by
+        activity}. A network is {"genome", "validation_loss",
         "validation_bleu" (greedy, inherited weights), "latency_ms", "predicted_ms", "flops", "energy_mj"}.
     """
     started = time.perf_counter()
@@ -123,10 +124,12 @@ def search(run: SearchRun, seed: int, context: RunContext) -> dict[str, Any]:
     started = time.perf_counter()
     judge = _Judge(supernet, _first(text.validation, run.scored_sentences))
     sizes = {"population": run.population, "rounds": run.rounds}
-    best = {
-        share: evolution(judge, **sizes, checkpoint=context.checkpoint / f"evolution{number}").best.genome
+    evolved = {
+        share: evolution(judge, **sizes, checkpoint=context.checkpoint / f"evolution{number}")
         for number, (share, evolution) in enumerate(limited.items())
     }
+    best = {share: found.best.genome for share, found in evolved.items()}
+    judged = {each.genome for found in evolved.values() for part in found.rounds for each in part.population}
     draw = random.Random(seed)
     shown = dict.fromkeys([*best.values(), *(run.space.sample(draw) for _ in range(SHOWN))])
     described = {genome: _described(run, text, supernet, predictor, genome) for genome in shown}
@@ -137,7 +140,7 @@ def search(run: SearchRun, seed: int, context: RunContext) -> dict[str, Any]:
         "found": {f"{share:g}": described[genome] for share, genome in best.items()},
         "subnets": list(described.values()),
         "predictor_error_pct": error,
-        "scored": len(judge.known),
+        "scored": len(judged),
         "seconds": seconds,
     }
 

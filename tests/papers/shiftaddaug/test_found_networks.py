@@ -192,7 +192,7 @@ def test_controls_say_whether_the_scale_matters_to_adders_and_whether_equation_5
     controls = pd.DataFrame(rows[3:], columns=["model", "row", "accuracy_pct"])
     scales = pd.DataFrame({"model": "V2", "scale": [10.4, 12.0, 14.7]})
     frame.attrs["extra"] = {"controls": controls, "scales": scales}
-    _, scale, equation = explained.adder_sentences(frame)
+    scale, equation, _ = explained.adder_sentences(frame)
     told = "the measured scale b (10.4 to 14.7 over layers and seeds) in place of that of adders' start (0.71) gains +9"
     assert scale.startswith(f"V2: {told}")
     assert "equation 5 with the measured scale, against AugAdd without it, is not told apart, -1" in equation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -17,7 +18,7 @@ from repro.papers.shiftaddaug.comparing import method_rows, status, train_all
 from repro.papers.shiftaddaug.methods import CONTROLS, EQUAL_COMPUTE, MAIN, SHIFT
 from repro.papers.shiftaddaug.networks import tiny
 from repro.papers.shiftaddaug.recipes import STANDS_FOR, TUNED, presets
-from repro.papers.shiftaddaug.training import channels, packed_weights, train_tiny, unpack, wide_network
+from repro.papers.shiftaddaug.training import channels, pack, packed_weights, train_tiny, unpack, wide_network
 from repro.paths import results_root
 from repro.report import judge, published
 from repro.report.conform import folded
@@ -141,7 +142,8 @@ def test_adders_with_r_take_the_scale_of_each_layer_alone_unless_they_have_one()
         row: job.method.adder_scale for row, job in asked.items() if job.method.remap and job.method.op == "adder"
     }
     measured = {"stem.conv": 0.988, "head.conv": 2.0}
-    assert scales.pop("AugAdd, b of adders' start") == pytest.approx(math.sqrt(0.5))
+    for row in ("AugAdd", "Add with HWS"):
+        assert scales.pop(f"{row}, b of adders' start") == pytest.approx(math.sqrt(0.5))
     assert len(scales) == 4 and all(scale == measured for scale in scales.values())
     assert asked["Add with HWS"].method.around is None and len(done) == len(CONTROLS)
     kept = t03._scales({("m", row, 0): done["MobileNetV2-w0.35", "Add with HWS", 0] for row in MAIN})
@@ -161,7 +163,10 @@ def test_figure_7_shows_the_whole_weight_in_memory_and_follows_channels_that_cha
 
     moved = []
 
-    frame = f07.trained(RECIPE, [0], run).set_index(["state", "op"])
+    frame = f07.trained(RECIPE, [0], run)
+    assert set(frame.attrs["extra"]["memory"]["row"]) == set(f07.IN_MEMORY)
+    assert "AugShift 0 of 17, " in f07.draw(frame)[0].caption
+    frame = frame.set_index(["state", "op"])
     start = frame["rank_correlation_with_start"]
     assert start["without sharing"].to_numpy() == pytest.approx(1, abs=0.03)
     assert sum(moved) > 0 and start["in memory"].to_numpy() == pytest.approx(1)  # nothing was trained
@@ -172,6 +177,22 @@ def test_figure_7_shows_the_whole_weight_in_memory_and_follows_channels_that_cha
     assert len(memory) == 9
     for layer, deviation in memory.items():
         assert deviation == pytest.approx(float(wide[f"{layer}.conv"].weight.detach().std(correction=0)), rel=1e-4)
+
+
+def test_one_weight_that_ran_off_is_most_of_the_variance():
+    weights = np.concatenate([np.arange(-50, 51) / 50, [40.0]])
+    value = {
+        "weights": {
+            "saved": {"stem.conv": pack(torch.from_numpy(weights)), "head.conv": pack(torch.from_numpy(weights[:-1]))}
+        }
+    }
+    memory = f07._memory({("AugShift", 0): Outcome(None, "done", value), ("Base", 0): Outcome(None, "done", value)})
+    assert memory["layer"].tolist() == ["stem", "head"]
+    robust = 1.4826 * np.median(abs(weights - 0.01))
+    assert memory["deviations"].tolist() == pytest.approx([39.99 / robust, 1 / (1.4826 * 0.5)], rel=1e-3)
+    found = f07.outliers(memory)
+    assert found.iloc[0, :3].tolist() == ["AugShift", 2, 1]
+    assert found["farthest, most"].tolist() == [f"{memory['deviations'].max():.3g}"]
 
 
 def test_without_a_network_around_r_goes_by_the_weights_that_are_trained(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -82,7 +83,25 @@ def test_the_figure_shows_test_images_under_the_masks_that_were_predicted(figure
     (drawing,) = entry("shiftaddaug_f06").draw(figure)
     labels = [axes.get_ylabel() for axes in drawing.figure.axes]
     assert [label for label in labels if label] == ["image", "truth", *ROWS]
-    assert f"AugShift {figure.set_index('method').loc['AugShift', 'stray_areas']:.2f}" in drawing.caption
+    assert f"Base {figure.set_index('method').loc['Base', 'stray_areas']:.2f}" in drawing.caption
+
+
+def test_a_dead_network_has_no_stray_areas_to_count(figure):
+    value = {"outcome": "dead", "detail": "every pixel is called class 0", "miou_pct": 20.0, "stray_areas": 0.0}
+    counted = {"outcome": "done", "miou_pct": 50.0, "stray_areas": 0.5}
+
+    def run(specs):
+        return {
+            name: Outcome(each, "done", value if name[1] == "AugShift" else counted) for name, each in specs.items()
+        }
+
+    frame = f06.trained(SMOKE, [0], run).set_index("method")
+    assert math.isnan(frame.loc["AugShift", "stray_areas"]) and frame.loc["Base", "stray_areas"] == 0.5
+    assert frame.loc["AugShift", "note"] == "dead: every pixel is called class 0" and frame.loc["Base", "note"] == ""
+    frame = frame.reset_index()
+    frame.attrs = figure.attrs
+    (drawing,) = f06.draw(frame)
+    assert "Base 0.50, NetAug 0.50, Shift 0.50, AugShift none: dead, Add" in drawing.caption
 
 
 def test_pictures_of_the_table_have_a_dot_per_training_and_a_matrix_per_method(table):

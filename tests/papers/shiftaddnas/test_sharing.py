@@ -292,16 +292,20 @@ def test_figure_6_has_known_networks_and_those_found_here_each_with_its_energy()
 def test_the_kernel_view_shows_what_was_chosen():
     curves = pd.DataFrame(
         [
-            {"setting": name, "seed": 0, "level": 0, "share": 0.0, "pool": w, "remapped": factor * w}
-            for name, factor in (("a", 2.5), ("b", 3.5))
-            for w in (-1.0, 1.0)
+            {"setting": name, "seed": 0, "level": 0, "share": share, "pool": w, "remapped": factor * w}
+            for name, factor in (("T fitted", 2.5), ("w/ HWS, lambda 2", 3.5))
+            for share, w in ((0.0, 1.0), (0.25, 0.5), (0.5, 0.0), (0.75, -0.5), (1.0, -1.0))
         ]
     )
     view = kernel_explorer(curves)
-    controls = view.children[0].children[0].children
-    assert "T(pool)" in controls[-1].value and "2.50" in controls[-1].value
-    controls[0].value = "b"
-    assert "3.50" in controls[-1].value and "2.50" not in controls[-1].value
+    controls, chart = view.children[0].children[0].children, view.children[1].chart
+    assert "50 % of the pool below" in controls[-1].value and "2.25" in controls[-1].value  # 95 % of T(pool), by hand
+    np.testing.assert_allclose(chart.data[2].x, [-0.5, 0.0, 0.5])
+    np.testing.assert_allclose(chart.data[2].y, [-np.log(2), 0.0, np.log(2)], atol=1e-12)
+    controls[0].value = "w/ HWS, lambda 2"
+    assert "3.15" in controls[-1].value and "2.25" not in controls[-1].value
+    np.testing.assert_allclose(chart.data[2].y, [-2 * np.log(2), 0.0, 2 * np.log(2)], atol=1e-12)
+    assert chart.data[2].name == "Laplace(0, 2)"
 
 
 def test_each_supernet_takes_the_rate_that_the_plain_one_of_its_scale_chose_on_held_out_images():
