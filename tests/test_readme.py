@@ -35,6 +35,16 @@ def test_the_code_example_runs_and_trains(readme):
     assert names["deployed"](images).shape == (4, 10) and names["deployed"][0].out_channels == 8
 
 
+def test_the_code_of_the_page_on_data_runs():
+    names = {}
+    for code in re.findall(
+        r"```python\n(.*?)```", (repo_root() / "data" / "README.md").read_text(encoding="utf-8"), re.S
+    ):
+        exec(code, names)
+    assert names["images"].shape[1:] == (1, 16, 16) and names["labels"].dtype == torch.int64
+    assert names["network"](torch.randn(2, 1, 48, 48)).shape == (2, 4, 48, 48)
+
+
 @pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", *guides()])
 def test_the_make_targets_that_it_names_exist(path):
     makefile = (repo_root() / "Makefile").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from repro.errors import InputError, check_int, check_number
+from repro.errors import InputError, check_choice, check_int, check_number
 
 
 def forecast(
@@ -56,8 +56,9 @@ def _ids(names: list[str], preset: str) -> list[str]:
     """Ids as they are; a paper's short name stands for all of its entries with something to train at the preset."""
     from repro.papers import entry, list_ids
 
-    ids = []
+    ids, papers = [], {one.rpartition("_")[0].removesuffix("_supp") for one in list_ids()}
     for name in names:
+        check_choice("table", name, [*sorted(papers), *list_ids()])
         mine = [one for one in list_ids() if one.startswith(f"{name}_") and entry(one).datasets(preset)]
         ids += mine or [name]
     return list(dict.fromkeys(ids))

@@ -83,6 +83,7 @@ CONVENTIONS: dict[str, Convention] = {
         ),
     )
 }
+"""Name -> a way to count operations."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from repro.errors import InputError, check_choice, check_int
 
 OPERATORS = ("conv", "fc", "shift", "add")
 ACCOUNTINGS = ("published", "corrected", "unbiased")
+"""Ways to account for energy and latency: as the public scripts do, without their slips, and without their bias."""
 RULES = ("combined", "energy", "latency")
 LEVELS = ("compute", "rf", "noc", "buffer", "dram")
 TENSORS = ("input", "weight", "output")

@@ -39,6 +39,7 @@ DEPTHWISE = {
     "ungrouped": "C = M = n: priced as a dense convolution, n times too many operations (ShiftAddNAS)",
     "separate": "n layers with C = channels per group, M = n / groups, each with its own input",
 }
+"""Ways to price depthwise convolutions -> what each charges."""
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,7 @@ UNIT_ENERGIES: tuple[UnitEnergy, ...] = tuple(
         INT8=(0.2, 0.03, None),
     )
 )
+"""Energies of one multiplication, addition and shift, as printed in the papers."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from repro.errors import check_choice
 
 SPLITS = ("train", "test")
+"""Splits of an image data set."""
 CLASSIFICATION, SEGMENTATION = TASKS = ("classification", "segmentation")
 
 _FASHION_URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
@@ -235,6 +236,7 @@ REGISTRY: dict[str, DatasetInfo] = {
         ),
     )
 }
+"""Name -> what is known of an image data set before it is opened."""
 
 
 def info(name: str) -> DatasetInfo:

@@ -13,6 +13,7 @@ from repro.layers.shift import ShiftConv2d, ShiftLinear
 from repro.layers.shiftadd import ShiftAddConv2d, ShiftAddLinear
 
 OPERATORS = ("conv", "shift", "adder", "shiftadd")
+"""Operators by name: `make_conv2d` and `make_linear` take them."""
 CONV2D = {"conv": nn.Conv2d, "shift": ShiftConv2d, "adder": AdderConv2d, "shiftadd": ShiftAddConv2d}
 LINEAR = {"conv": nn.Linear, "shift": ShiftLinear, "adder": AdderLinear, "shiftadd": ShiftAddLinear}
 

@@ -30,6 +30,7 @@ from repro import layers
 from repro.errors import InputError, check_choice, check_int, nearest
 
 OPERATORS = ("conv", "shift", "adder", "shiftadd")
+"""Operators that a network may be built with, by name."""
 
 ROLES = {
     "stem": "convolutions that read the image",
@@ -47,6 +48,7 @@ ROLES = {
     "classifier": "the layer that gives the class scores",
     "auxiliary": "the second classifier used in training only",
 }
+"""Role of a layer in a network -> what it means; `keep` and `op` of `create` take them."""
 
 Operator = str | Mapping[str, str] | Callable[[str, str], str]
 

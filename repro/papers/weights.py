@@ -125,7 +125,10 @@ def card_text(network: Mapping[str, Any], card: Mapping[str, Any], *, scale: str
 
 def _told(found: Mapping[str, Any]) -> str:
     if "miou_pct" in found:
-        return f"{found['miou_pct']:.2f} % mean IoU on {found['test_images']} test images; one training"
+        return (
+            f"{found['miou_pct']:.2f} % mean IoU on {found['test_images']} test images, of which no interval is kept; "
+            "one training says nothing of others"
+        )
     if "bleu" in found:
         return (
             f"BLEU {found['bleu']:.2f} on {found['test_sentences']} test sentences, 95 % interval over sentences "

@@ -79,8 +79,9 @@ class Answer:
 
 
 def versions() -> dict[str, str]:
-    """Versions that a driver and its nodes must share."""
-    return {"Python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
+    """Versions that a driver and its nodes must share; builds of one version (for a CPU, for CUDA) are alike here."""
+    found = {name: importlib.metadata.version(name).partition("+")[0] for name in LIBRARIES}
+    return {"Python": platform.python_version()} | found
 
 
 def work(task: Task) -> Answer:
@@ -176,13 +177,24 @@ class RayEngine(Engine):
         if self._address is None:
             cores = (self._workers or _cores() // self._threads or 1) * self._threads
             path = os.pathsep.join([str(repo_root()), *filter(None, [os.environ.get("PYTHONPATH")])])
-            ray.init(address="local", num_cpus=cores, runtime_env={"env_vars": {"PYTHONPATH": path}}, **quiet)
+            self._init(address="local", num_cpus=cores, runtime_env={"env_vars": {"PYTHONPATH": path}}, **quiet)
             return
         check_answers(self._address)
         check_is_ray(self._address)
         wheel = build_wheel()
-        ray.init(address=self._address, runtime_env={"py_modules": [wheel]} if wheel else None, **quiet)
+        self._init(address=self._address, runtime_env={"py_modules": [wheel]} if wheel else None, **quiet)
         self._check_nodes()
+
+    def _init(self, **options) -> None:
+        """Ray's own beginning; BackendError for what it refuses: another Python, a driver that is no node."""
+        try:
+            self._ray.init(**options)
+        except Exception as error:  # what Ray raises has no common class
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            raise BackendError(
+                f"Ray does not start for this driver ({reason}); a driver must be a node of the cluster ('ray start') "
+                "with the Python and the Ray of the others."
+            ) from error
 
     def _check_nodes(self) -> None:
         """Every node must answer with the driver's versions, before any run starts."""
@@ -288,6 +300,8 @@ def _cores() -> int:
 def check_answers(address: str) -> None:
     """InputError unless something answers at "host:port"; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise _no_cluster(address, "it is no host:port")
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except (OSError, ValueError, OverflowError) as error:

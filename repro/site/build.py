@@ -71,10 +71,10 @@ def build() -> Site:
     A build that fails leaves the former site as it was.
     Raises: InputError without the extra [site], outside a checkout, or where nothing can be written.
     """
-    for module in ("sphinx", "myst_parser", "furo"):
-        require(module, extra="site")
     if is_installed():
         raise InputError("the site is built in a checkout: an installed package does not carry the texts and guides.")
+    for module in ("sphinx", "myst_parser", "furo"):
+        require(module, extra="site")
     started = time.perf_counter()
     with _workplace() as work:
         source, target = work / "source", work / "html"

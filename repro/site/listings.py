@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
+import itertools
 import shutil
+import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -179,13 +185,42 @@ def notebooks_page(executed: Sequence[str]) -> str:
     return "\n\n".join(["# Notebooks", text, parts.raw(table), _tree(pages, "Notebooks")])
 
 
+def constants(package: str) -> dict[str, str]:
+    """{name: text below its definition} of what a package names in `__all__` that is no class, function or module."""
+    offered = importlib.import_module(package)
+    wanted = {
+        name: value
+        for name in offered.__all__
+        if not (inspect.isroutine(value := getattr(offered, name)) or inspect.isclass(value) or inspect.ismodule(value))
+    }
+    found = dict.fromkeys(wanted, "")
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("repro.") and any(vars(module).get(one) is value for one, value in wanted.items()):
+            body = ast.parse(inspect.getsource(module)).body
+            for statement, below in itertools.pairwise(body):
+                for target in getattr(statement, "targets", [getattr(statement, "target", None)]):
+                    text = getattr(getattr(below, "value", None), "value", None)
+                    if getattr(target, "id", None) in wanted and isinstance(text, str):
+                        found[target.id] = inspect.cleandoc(text)
+    return {name: "\n\n".join(filter(None, [text, _names_in(wanted[name])])) for name, text in found.items()}
+
+
+def _names_in(value: object) -> str:
+    """What a constant names, by which it is asked for."""
+    names = list(value) if isinstance(value, tuple | dict) else []
+    return f"Names: {', '.join(names)}." if names and all(isinstance(name, str) for name in names) else ""
+
+
 def reference() -> dict[str, str]:
     """{path: reStructuredText or Markdown} of the reference: one page a package or module, from its docstrings."""
     pages = {}
     for name in PUBLIC + MODULES:
         # The packages name theirs in __all__.
         more = "   :imported-members:\n" if name not in ("repro.errors", *MODULES) else ""
-        pages[f"api/{name}.rst"] = f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n   :members:\n{more}"
+        text = f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n   :members:\n{more}"
+        for constant, about in constants(name).items() if more else ():  # no directive takes them from where they stand
+            text += f"\n.. py:data:: {name}.{constant}\n\n{textwrap.indent(about, '   ')}\n"
+        pages[f"api/{name}.rst"] = text
     text = (
         "What the packages offer by name, and below them the modules that the guides build on; everything else is not "
         "for use from outside and may change."

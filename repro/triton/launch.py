@@ -55,7 +55,8 @@ def check_available(*tensors: torch.Tensor, dtypes: tuple[torch.dtype, ...] = FL
     if capability < needed:
         raise BackendError(
             f"{torch.cuda.get_device_name(device)} has compute capability {capability[0]}.{capability[1]}; "
-            f"backend='triton' needs {needed[0]}.{needed[1]} for {str(tensors[0].dtype).removeprefix('torch.')}."
+            f"backend='triton', which \"auto\" takes for CUDA tensors, needs {needed[0]}.{needed[1]} for "
+            f"{str(tensors[0].dtype).removeprefix('torch.')}; use another dtype or backend='reference'."
         )
 
 

@@ -223,6 +223,13 @@ def test_the_command_says_hours_cost_and_what_they_were_measured_on(monkeypatch,
     assert not ended.value.code and "network" in printed and "cost" in printed and "Measured on " in printed
 
 
+def test_a_paper_whose_name_is_misspelt_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["repro", "forecast", "shiftaddau"])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == 2 and "Did you mean 'shiftaddaug'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("gpus", ["none", "", "0"])
 def test_numbers_of_gpus_are_checked_before_anything_is_measured(gpus, monkeypatch, capsys):
     monkeypatch.setattr(forecasting, "forecast", lambda *_, **__: 1 / 0)

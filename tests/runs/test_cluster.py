@@ -102,7 +102,7 @@ def test_a_node_with_other_code_does_no_run(tmp_path):
     assert set(answer.files) == set()
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999", "nowhere", "ray://127.0.0.1:1"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999", "nowhere", "auto", "ray://127.0.0.1:1"])
 def test_an_address_where_no_cluster_answers_is_refused_at_once(address):
     with pytest.raises(InputError, match=f"RAY_ADDRESS='{address}' is not allowed: no Ray cluster answers there"):
         on_cluster.check_answers(address)
@@ -160,6 +160,32 @@ def test_a_node_that_cannot_do_the_runs_is_named_and_local_work_goes_on(answer, 
     assert str(told.value).startswith(sentence) and "\n" not in str(told.value)
     assert find_status(spec_of(0)).state == "missing"
     assert engine("local", workers=1)({"a": spec_of(0)})["a"].value == {"total": 6}
+
+
+@pytest.mark.parametrize("address", [None, "127.0.0.1:80"])
+def test_what_ray_itself_refuses_is_one_sentence(address, monkeypatch):
+    """It compares Python's version before any node of ours is asked, and finds no node where the driver is none."""
+
+    def init(**_):
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Python: 3.11.7\nThis process: 3.11.9")
+
+    monkeypatch.setattr(on_cluster, "_import_ray", lambda: SimpleNamespace(init=init, is_initialized=lambda: False))
+    for asked in ("check_answers", "check_is_ray"):
+        monkeypatch.setattr(on_cluster, asked, lambda address: None)
+    monkeypatch.setattr(on_cluster, "build_wheel", lambda: None)
+    there = engine("ray")
+    there._address = address
+    with pytest.raises(
+        BackendError, match=r"started with: Python: 3\.11\.7 This process: 3\.11\.9\); a driver must be"
+    ) as told:
+        there({"a": spec_of(0)})
+    assert "\n" not in str(told.value)
+
+
+def test_builds_of_one_version_are_alike(monkeypatch):
+    for build in ("2.13.0+cpu", "2.13.0+cu130", "2.13.0"):
+        monkeypatch.setattr(on_cluster.importlib.metadata, "version", lambda name, build=build: build)
+        assert on_cluster.versions()["torch"] == "2.13.0"
 
 
 def _driver(folder):

@@ -1,5 +1,6 @@
 """The whole site (`make test-site`): no warning, no link that leads nowhere, pages that all can read and operate."""
 
+import importlib
 import re
 from html.parser import HTMLParser
 
@@ -7,6 +8,7 @@ import pytest
 
 from repro import report
 from repro.pages import execute as notebooks
+from repro.site import listings
 from repro.site.build import build
 from tests.widgets.browser_tools import ARGUMENTS, CHROMIUM, FAINT, FITS
 
@@ -53,6 +55,16 @@ class Outline(HTMLParser):
 
 def test_nothing_is_warned_of_and_every_link_leads_somewhere(site):
     assert site.warnings == [] and site.broken == []
+
+
+def test_every_public_name_stands_in_the_reference(site):
+    for package in listings.PUBLIC:
+        page = (site.folder / "api" / f"{package}.html").read_text(encoding="utf-8")
+        offered = importlib.import_module(package)
+        for name in getattr(offered, "__all__", ()):
+            value = getattr(offered, name)
+            home = f"{value.__module__}.{name}" if getattr(value, "__module__", "").startswith("repro") else ""
+            assert f'id="{package}.{name}"' in page or f'id="{home}"' in page, f"{package}.{name}"
 
 
 def test_every_published_id_has_a_page(site):
