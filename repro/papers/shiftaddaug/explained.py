@@ -46,6 +46,7 @@ def adder_sentences(frame: pd.DataFrame) -> list[str]:
         told = [f"{what} gives {low:+.1f} to {high:+.1f} points" for what, (low, high) in gains.items()]
         lows, highs = zip(*gains.values(), strict=True)
         sentences += _scale_sentences(model, accuracies, frame.attrs["extra"].get("scales"))
+        sentences += _lost_sentences(model, controls[controls["model"] == model])
         if any(map(math.isnan, lows)):
             sentences.append(f"{model}: too few trainings to say why adders do not gain.")
         elif all(low > 0 for low in lows):
@@ -71,6 +72,20 @@ def _scale_sentences(model: str, accuracies: Mapping[Hashable, np.ndarray], scal
         f"{model}: {what} {_told(low, high)} (95 % interval over seeds)."
         for what, (low, high) in found.items()
         if not math.isnan(low)
+    ]
+
+
+AT_START = ("Add with HWS, b of adders' start", "AugAdd, b of adders' start")
+
+
+def _lost_sentences(model: str, controls: pd.DataFrame) -> list[str]:
+    """How many trainings with the scale of adders' start are lost."""
+    notes = controls.get("note", pd.Series("", index=controls.index)).fillna("")
+    lost = {row: notes[controls["row"] == row] != "" for row in AT_START}
+    return [
+        f"{model}: {row}: {sum(each)} of {len(each)} trainings are dead or diverge."
+        for row, each in lost.items()
+        if any(each)
     ]
 
 

@@ -198,6 +198,16 @@ def test_controls_say_whether_the_scale_matters_to_adders_and_whether_equation_5
     assert "equation 5 with the measured scale, against AugAdd without it, is not told apart, -1" in equation
 
 
+def test_trainings_that_are_lost_at_the_scale_of_adders_start_are_counted():
+    means = {"AugAdd": 40.0, "Add": 40.0}
+    frame = pd.DataFrame({"model": "V2", "method": row, "accuracy_pct": mean} for row, mean in means.items())
+    row = "Add with HWS, b of adders' start"
+    notes = ["dead: 10.0 % is no better than chance", "", "diverged: gradient is not finite"]
+    controls = pd.DataFrame({"model": "V2", "row": row, "accuracy_pct": [10.0, 30.0, None], "note": notes})
+    frame.attrs["extra"] = {"controls": controls}
+    assert f"V2: {row}: 2 of 3 trainings are dead or diverge." in explained.adder_sentences(frame)
+
+
 def test_every_study_has_the_long_run_of_a_hundred_epochs():
     longs = {key: recipe.long_epochs for key, recipe in supp_f01.TABLE.recipes.items() if key[0] != "smoke"}
     assert longs == {key: 100 * (key[0] == "study") for key in longs}
