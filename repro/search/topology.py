@@ -32,7 +32,7 @@ def topology_weights(beta: Tensor, inputs: int, *, temperature: float = 1.0, nor
     Args:
         beta: one value for each pair of inputs, (inputs (inputs - 1) / 2,), in the order of `input_pairs`.
         inputs: incoming edges of the node, at least 2.
-        temperature: beta is divided by it (eq. 8); above 0, and not below the smallest number of beta's type.
+        temperature: beta is divided by it (eq. 8); above 0, in beta's type too.
         normalize: divide by the two edges of a pair, the 1 / N(c) of eq. 9: weights sum to 1. Without it, as in DOTS,
             they sum to 2, like the two edges of weight 1 that the network has in the end.
     Returns: (inputs,), differentiable.
@@ -47,10 +47,9 @@ def topology_weights(beta: Tensor, inputs: int, *, temperature: float = 1.0, nor
         raise InputError(f"beta={beta!r} is not allowed; it must be a floating-point tensor.")
     if beta.shape != (len(pairs),):
         raise InputError(f"beta has shape {tuple(beta.shape)}; {inputs} inputs have {len(pairs)} pairs.")
-    least = torch.finfo(beta.dtype).tiny
     refuse(
-        temperature < least,
-        f"temperature={temperature!r} is not allowed; in {beta.dtype} it must be at least {least:g}.",
+        beta.new_tensor(temperature) == 0,
+        f"temperature={temperature!r} is not allowed; in {beta.dtype} it is no more than 0.",
     )
     # Less the largest first: divided by a small temperature, beta itself may leave its type's range.
     weights = torch.softmax((beta - beta.detach().max()) / temperature, dim=0) @ beta.new_tensor(_membership(inputs))

@@ -219,11 +219,11 @@ def test_dominated_takes_costs_as_they_are_and_scores_as_tests():
     )
     rows = frame.explode(["setting", "cost", "score"]).astype({"cost": int, "score": float})
     rows.attrs = {"preset": "study", "dataset": "digits"}
-    frames = {"acghostnet_f03": rows}
+    frames = {"acghostnet_f04": rows}
     ours = {name: load(name, part, analytic=False) for name, part in frames.items()}
 
     def of(check):
-        formula = Compiler(ours, parse(check), "acghostnet_f03").formula
+        formula = Compiler(ours, parse(check), "acghostnet_f04").formula
         return prove(formula, LEVEL), refute(formula, LEVEL)
 
     d = "cost[setting == 'd'], score[setting == 'd']"

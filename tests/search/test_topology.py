@@ -70,7 +70,7 @@ def test_the_temperature_falls_to_its_end_in_equal_ratios():
         (lambda: topology_weights(torch.zeros(1), 2, temperature=0), "temperature=0 is not allowed"),
         (
             lambda: topology_weights(torch.zeros(1), 2, temperature=1e-46),
-            "temperature=1e-46 is not allowed; in torch.float32 it must be at least 1.17549e-38",
+            "temperature=1e-46 is not allowed; in torch.float32 it is no more than 0",
         ),
         (lambda: topology_weights(torch.zeros(1), 1), "inputs=1 is not allowed; it must be a whole number at least 2"),
         (lambda: topology_weights(torch.zeros(1), [2]), r"inputs=\[2\] is not allowed"),

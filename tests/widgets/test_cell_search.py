@@ -176,7 +176,7 @@ def test_the_explorer_follows_epoch_cell_and_edge(search):
     assert html.escape(search.genotype_at(2).as_text()) in said and "one: operations" in said and "7 of 8" in said
     assert plot.chart.layout.shapes[0].x0 == plot.chart.layout.shapes[0].x1 == 2
     controls(view, "cell").value = "reduce"
-    assert "reduction cell after epoch 2; would be cut: skip_connect from 0 into node 1" in text_of(view)
+    assert "reduction cell after epoch 2; would be cut: skip_connect from in 1 into node 1" in text_of(view)
     controls(view, "edge").value = 4
     assert "node 1 → node 2, reduction cell" in plot.chart.layout.title.text
     lines = {trace.name: list(trace.y) for trace in plot.chart.data}
