@@ -137,7 +137,7 @@ TABLE = Table(
     seeds=SEEDS,
     scale=SCALE
     | {
-        preset: f"{SCALE[preset]} ResNets-20 of a quarter of the width, at rates that held-out images of CIFAR-10 chose."
+        preset: f"{SCALE[preset]} ResNets-20 of a quarter of the width, at rates chosen on held-out images of CIFAR-10."
         for preset in ("quick", "study")
     },
     keeps=("examples",),
