@@ -43,6 +43,17 @@ def shown_number(value: float, printed: str) -> str:
     return f"{value:z.{3 if decimals is None else decimals + 1}f}"
 
 
+def shown_small(value: float, printed: str) -> str:
+    """As `shown_number`, with decimals enough for two digits that count: 0.0019 where the paper has 1.52.
+
+    What is below 1e-9 is the rounding of a zero and is shown as one.
+    """
+    text = shown_number(value, printed)
+    if not text or not 1e-9 <= abs(value) < 1:
+        return text
+    return max(text, f"{value:.{1 - math.floor(math.log10(abs(value)))}f}", key=len)
+
+
 def matches_printed(value: float, printed: str) -> bool:
     """Whether `value`, rounded half up to the printed number of digits, is the printed number."""
     decimals = printed_decimals(printed)
@@ -73,7 +84,7 @@ def _cell_note(cell: Cell, printed: str | None, note: str, lone: bool) -> str:
 def _ours_text(cell: Cell, printed: str, column: ColumnSpec) -> str:
     if column.type != "number" and cell.mean.is_integer():
         return f"{cell.mean:z.0f}"
-    return cell.text or shown_number(cell.mean, printed)
+    return cell.text or shown_small(cell.mean, printed)
 
 
 def _compare_cell(cell: Cell, printed: str | None, column: ColumnSpec, note: str, lone: bool) -> dict:

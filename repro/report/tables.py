@@ -10,7 +10,8 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from repro.errors import InputError
-from repro.report.compare import LONG_COLUMNS, NOTES, shown_number
+from repro.report.compare import LONG_COLUMNS, NOTES, shown_number, shown_small
+from repro.report.published import printed_decimals
 
 _RULES = [
     {"selector": "th, td", "props": "text-align:left;vertical-align:top;white-space:nowrap;padding:2px 8px"},
@@ -100,10 +101,12 @@ def key_text(value: object) -> str:
 
 
 def spread_text(row: dict) -> str:
-    """The spread behind ours, ' ± 0.07'; nothing for fewer than two seeds."""
+    """The spread behind ours, ' ± 0.07', with as many decimals as ours or more; nothing for fewer than two seeds."""
     if math.isnan(row["std"]) or row["n_seeds"] < 2:
         return ""
-    return f" ± {shown_number(row['std'], row['published_text'])}"
+    decimals = printed_decimals(row["ours_text"])
+    shown = shown_number(row["std"], row["published_text"]) if decimals is None else f"{row['std']:z.{decimals}f}"
+    return f" ± {shown if float(shown) else shown_small(row['std'], row['published_text'])}"
 
 
 def relative_text(error: float) -> str:

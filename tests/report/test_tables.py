@@ -56,6 +56,21 @@ def test_texts_and_numbers_print_in_the_same_columns():
     assert numbers["adaptive_lr"].tolist() == ["0", "0", "1", "1"]
 
 
+def test_what_is_far_below_the_printed_numbers_keeps_two_digits():
+    """Energies of table 11's small networks are a thousandth of the paper's: "0.002 ± 0.000" said nothing."""
+    rows = [
+        ("Aug. Width & Expand", 0, 0, "cifar100", seed, mj, 3e-17) for seed, mj in enumerate((0.00185, 0.00157, 0.0))
+    ]
+    columns = ["method", "depth_aug", "mutation", "dataset", "seed", "energy_mj", "latency_ms"]
+    texts = printable(compare("shiftaddaug_t11", pd.DataFrame(rows, columns=columns)))
+    ours = texts[texts["method"] == "Aug. Width & Expand"].set_index("quantity")["ours"]
+    assert ours["energy_mj (mJ)"] == "0.0011 ± 0.0010 (n = 3)"
+    assert ours["latency_ms (ms)"] == "0.000 ± 0.000 (n = 3)"
+    equal = pd.DataFrame([row[:5] + (mj, 0.5) for row, mj in zip(rows, (0.5, 0.50002, 0.49998))], columns=columns)
+    texts = printable(compare("shiftaddaug_t11", equal)).set_index("quantity")["ours"]
+    assert texts["energy_mj (mJ)"].iloc[0] == "0.500 ± 0.000020 (n = 3)"
+
+
 def test_a_shown_zero_has_no_minus():
     compared = compare("acghostnet_t04", ours())
     row = (compared["model"] == "GhostNet-1.0x") & (compared["column"] == "params_m")
