@@ -66,7 +66,7 @@ def test_what_is_far_below_the_printed_numbers_keeps_two_digits():
     ours = texts[texts["method"] == "Aug. Width & Expand"].set_index("quantity")["ours"]
     assert ours["energy_mj (mJ)"] == "0.0011 ± 0.0010 (n = 3)"
     assert ours["latency_ms (ms)"] == "0.000 ± 0.000 (n = 3)"
-    equal = pd.DataFrame([row[:5] + (mj, 0.5) for row, mj in zip(rows, (0.5, 0.50002, 0.49998))], columns=columns)
+    equal = pd.DataFrame([(*row[:5], mj, 0.5) for row, mj in zip(rows, (0.5, 0.50002, 0.49998))], columns=columns)
     texts = printable(compare("shiftaddaug_t11", equal)).set_index("quantity")["ours"]
     assert texts["energy_mj (mJ)"].iloc[0] == "0.500 ± 0.000020 (n = 3)"
 
