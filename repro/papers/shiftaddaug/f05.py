@@ -98,7 +98,8 @@ def draw(ours):
         mean = mine.groupby("model", sort=False)[["energy_mj", "accuracy_pct"]].mean()
         points = (1000 * mean["energy_mj"], mean["accuracy_pct"])
         left.scatter(*points, s=42, marker=marker, color=colour, label=method)
-    left.set(xscale="log", xlabel="energy per image (µJ)", ylabel="test accuracy (%)", title="ours")
+    title = f"ours ({ours['dataset'].iloc[0]})"
+    left.set(xscale="log", xlabel="energy per image (µJ)", ylabel="test accuracy (%)", title=title)
     printed = published("shiftaddaug_t03")
     for method in TINY:
         mine, (colour, marker) = printed[printed["method"] == method], _look(method)
