@@ -263,12 +263,17 @@ def _number(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:.4g}"
 
 
+def _measured_text(value: float, spread: float) -> str:
+    """ "44.2 ± 0.5"; no spread where it is unknown or only the rounding of equal numbers."""
+    return _number(value) + (f" ± {spread:.2g}" if spread > 1e-9 * abs(value) else "")
+
+
 def _values(ours: Mapping[str, Ours], compiler: Compiler, ref: Reference) -> str:
     """The cells of a reference: measured ones with half the width of their interval, exact ones over seeds."""
     if ours[ref.table].is_measured(ref.column):
         cells = compiler.numbers.column(ref).cells[0].astype(float).filled(np.nan)
         found = [compiler.spread(ref, row) for row in compiler.numbers.rows(ref.table, ref.where)]
-        texts = [_number(c) + ("" if np.isnan(s) else f" ± {s:.2g}") for c, s in zip(cells, found)]
+        texts = [_measured_text(c, s) for c, s in zip(cells, found)]
     else:
         by_seed = [evaluator.column(ref).cells[0].tolist() for evaluator in compiler.by_seed]
         texts = [_exact_text(cells) for cells in zip(*by_seed)]

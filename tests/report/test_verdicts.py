@@ -8,7 +8,7 @@ from repro.errors import InputError
 from repro.papers import ranking
 from repro.report import claims, criteria, judge, judge_all, published, published_tables
 from repro.report.evidence import chance_agreement
-from repro.report.verdicts import AGREES, NOT_INFORMATIVE, PRINTED, STATUSES, Criterion, Offer
+from repro.report.verdicts import AGREES, NOT_INFORMATIVE, PRINTED, STATUSES, Criterion, Offer, _measured_text
 from tests.report.evidence_frames import MODELS, answers, from_answers, models, taus, widths, with_facts
 
 CLEAR = ([-0.3, -0.1, 0.2, 0.5], [-0.25, -0.12, 0.25, 0.45], [-0.28, -0.09, 0.22, 0.48])
@@ -83,6 +83,14 @@ def test_fewer_than_three_seeds_of_a_small_table_are_undecided(seeds):
 def test_equal_values_never_win():
     verdict = judge("acghostnet-c33", taus(*[[0.3] * 4] * 3))
     assert verdict.status == "undecided"
+
+
+def test_the_rounding_of_equal_numbers_is_no_spread():
+    """An energy that is the same for every seed read "0.003956 ± 4e-15"."""
+    shown = [
+        _measured_text(value, spread) for value, spread in ((0.003956, 4e-15), (44.2, 0.51), (1.0, np.nan), (0, 0))
+    ]
+    assert shown == ["0.003956", "44.2 ± 0.51", "1", "0"]
 
 
 def test_the_architectures_that_were_ranked_are_part_of_taus_uncertainty():
