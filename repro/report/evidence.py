@@ -247,7 +247,7 @@ class Ours:
             cells = [Cell([float(value) for value in group[name].dropna()]) for group in groups]
             columns[name] = np.array([[cell.mean for cell in cells]])
             for row, (cell, group) in enumerate(zip(cells, groups)):
-                label = _label({part: group[part].iloc[0] for part in key})
+                label = row_label({part: group[part].iloc[0] for part in key})
                 classes = self._classes(name, None)
                 self._measure(name, row, cell, label, group["seed"].nunique(), classes, scores, draws)
         return Table(columns, tuple(key))
@@ -264,7 +264,7 @@ class Ours:
         status = columns.get("status")
         for name in (name for name in spec.metrics if self.is_measured(name)):
             for row, cell in enumerate(conformed.cells[name][: conformed.n_published]):
-                label = _label({part: columns[part][0, row] for part in spec.key})
+                label = row_label({part: columns[part][0, row] for part in spec.key})
                 told = None if status is None else status[0, row]
                 n_runs = 0 if told == "diverged" else len(runs.get(row, ()))
                 classes = self._classes(name, None if "dataset" not in columns else columns["dataset"][0, row])
@@ -337,7 +337,7 @@ class Ours:
         return n_classes(ours)
 
 
-def _label(key: dict) -> str:
+def row_label(key: dict) -> str:
     """A row's key in words: 'ACGhostNet-A', or 'adaptive_lr 1, separate_warmup 0'."""
     told = {name: cell for name, cell in key.items() if not is_empty(cell)}
     return ", ".join(cell if isinstance(cell, str) else f"{name} {cell:g}" for name, cell in told.items())

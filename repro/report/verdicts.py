@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from repro.errors import InputError, check_choice
+from repro.report.cell_words import cells_text
 from repro.report.claims import places, published_table
 from repro.report.compiler import Compiler
 from repro.report.conform import folded
@@ -43,7 +44,7 @@ from repro.report.expressions import (
 )
 from repro.report.formulas import Exact, Given, Leaf, Sampled, leaves
 from repro.report.functions import BY_ROW
-from repro.report.published import claim, claims, is_figure, listing, table_index, table_spec, unit
+from repro.report.published import claim, claims, is_figure, listing, table_index, table_spec
 
 NOT_INFORMATIVE, AGREES = "not informative at this preset", "agrees (the printed numbers fail too)"
 PRINTED, NOT_RUN = "printed arithmetic", "not run"
@@ -259,37 +260,6 @@ def _shown(ref: Reference | str) -> str:
     )
 
 
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.4g}"
-
-
-def _measured_text(value: float, spread: float) -> str:
-    """ "44.2 ± 0.5"; no spread where it is unknown or only the rounding of equal numbers."""
-    return _number(value) + (f" ± {spread:.2g}" if spread > 1e-9 * abs(value) else "")
-
-
-def _values(ours: Mapping[str, Ours], compiler: Compiler, ref: Reference) -> str:
-    """The cells of a reference: measured ones with half the width of their interval, exact ones over seeds."""
-    if ours[ref.table].is_measured(ref.column):
-        cells = compiler.numbers.column(ref).cells[0].astype(float).filled(np.nan)
-        found = [compiler.spread(ref, row) for row in compiler.numbers.rows(ref.table, ref.where)]
-        texts = [_measured_text(c, s) for c, s in zip(cells, found)]
-    else:
-        by_seed = [evaluator.column(ref).cells[0].tolist() for evaluator in compiler.by_seed]
-        texts = [_exact_text(cells) for cells in zip(*by_seed)]
-    more = f", … ({len(texts)} values)" if len(texts) > 8 else ""
-    known = unit(ref.column)
-    return ", ".join(texts[:8]) + more + (f" {known}" if known else "")
-
-
-def _exact_text(cells: Sequence) -> str:
-    known = [cell for cell in cells if cell is not None]
-    if not known or isinstance(known[0], str):
-        return "/".join(dict.fromkeys(known)) or "-"
-    low, high = min(known), max(known)
-    return _number(low) if low == high else f"{_number(low)} to {_number(high)}"
-
-
 def _runs(ours: Mapping[str, Ours]) -> str:
     def told(mine: Ours) -> str:
         if mine.dataset == "architecture":
@@ -472,7 +442,7 @@ def _decided(ours: Mapping[str, Ours], tree: ast.expr, default: str, verdict: Ca
     formula = compiler.formula
     refs = references(tree, default)
     numbers = "; ".join(
-        f"{_shown(ref)}{'' if ref.table == default else f' in {ref.table}'} {_values(ours, compiler, ref)}"
+        f"{_shown(ref)}{'' if ref.table == default else f' in {ref.table}'} {cells_text(ours, compiler, ref)}"
         for ref in refs[:6]
     )
     evidence = f"{numbers} ({_runs(ours)})."

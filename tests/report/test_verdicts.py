@@ -6,9 +6,9 @@ import pytest
 
 from repro.errors import InputError
 from repro.papers import ranking
-from repro.report import claims, criteria, judge, judge_all, published, published_tables
+from repro.report import cell_words, claims, criteria, judge, judge_all, published, published_tables
 from repro.report.evidence import chance_agreement
-from repro.report.verdicts import AGREES, NOT_INFORMATIVE, PRINTED, STATUSES, Criterion, Offer, _measured_text
+from repro.report.verdicts import AGREES, NOT_INFORMATIVE, PRINTED, STATUSES, Criterion, Offer
 from tests.report.evidence_frames import MODELS, answers, from_answers, models, taus, widths, with_facts
 
 CLEAR = ([-0.3, -0.1, 0.2, 0.5], [-0.25, -0.12, 0.25, 0.45], [-0.28, -0.09, 0.22, 0.48])
@@ -88,9 +88,29 @@ def test_equal_values_never_win():
 def test_the_rounding_of_equal_numbers_is_no_spread():
     """An energy that is the same for every seed read "0.003956 ± 4e-15"."""
     shown = [
-        _measured_text(value, spread) for value, spread in ((0.003956, 4e-15), (44.2, 0.51), (1.0, np.nan), (0, 0))
+        cell_words.measured_text(value, spread)
+        for value, spread in ((0.003956, 4e-15), (44.2, 0.51), (1.0, np.nan), (0, 0))
     ]
     assert shown == ["0.003956", "44.2 ± 0.51", "1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("values", "told", "shown"),
+    [
+        ([1.0], ["1 ± 0.1"], "1 ± 0.1 %"),
+        ([1.0, 3.0], ["1", "3"], "a 1, b 3 %"),
+        ([0.0] * 12, ["0"] * 12, "0 % (12 rows)"),
+        ([4.0, 9.0, np.nan, 2.0, 5.0, 6.0, 7.0], list("49-2567"), "7 rows from 2 % (d) to 9 % (b)"),
+    ],
+    ids=["one", "a few", "all alike", "many"],
+)
+def test_evidence_names_the_rows_of_a_few_cells_and_the_ends_of_many(values, told, shown):
+    assert cell_words.numbers_text(values, told, list("abcdefghijkl")[: len(told)], "%") == shown
+
+
+def test_evidence_counts_words_over_rows_and_seeds():
+    assert cell_words.words_text(["ok", "dead", "ok"]) == "ok (2), dead (1)"
+    assert cell_words.words_text(["dead"]) == "dead"
 
 
 def test_the_architectures_that_were_ranked_are_part_of_taus_uncertainty():
