@@ -59,6 +59,7 @@ class Compiler:
         self.ours, self.default = ours, default
         self.seeds_seen: list[int] = []
         self._rows: dict[Quantity, Row] = {}
+        self._alike: dict[tuple, Row] = {}
         self.gains: list[tuple[Leaf, list[Leaf]]] = []
         used = {(ref.table, ref.column) for ref in references(tree, default) if self._measured_column(ref)}
         for name, column in list(used):
@@ -79,6 +80,17 @@ class Compiler:
             Evaluator({name: mine.by_seed.get(seed, mine.by_seed.get(None)) for name, mine in self.ours.items()}, None)
             for seed in seeds
         ]
+
+    def comparisons(self, node: ast.expr, table: str | None) -> list[tuple[ast.expr, int | None, object]]:
+        """The parts that must all hold: the node of each, its row where it is one of a column, its formula."""
+        match node:
+            case ast.BoolOp(op=ast.And(), values=values):
+                return [found for value in values for found in self.comparisons(value, table)]
+            case ast.Call(func=ast.Name(id="all"), args=[inner]):
+                truths = self._truths(inner, table)
+                rows = range(len(truths.cells)) if truths.rows is None else truths.rows[1]
+                return [(inner, row, cell) for row, cell in zip(rows, truths.cells) if cell is not None]
+        return [(node, None, self._one(node, table))]
 
     # -------------------------------------------------------------- what a node reads
 
@@ -126,6 +138,8 @@ class Compiler:
         return truths.cells[0]
 
     def _truths(self, node: ast.expr, table: str | None) -> _Truths:
+        if self._of_one_run(node, table) and (counted := self._counted(node, table)):
+            return counted
         if not self._is_open(node, table):
             return self._counted(node, table) or self._exact(node, table)
         return self._opened(node, table)
@@ -159,11 +173,19 @@ class Compiler:
         made = [None if set(column) == {None} else Exact(tuple(column), *kind) for column in zip(*cells)]
         return _Truths(made, values[0].rows)
 
-    # -------------------------------------------------------------- counts of networks that searches found
+    # -------------------------------------------------------------- numbers judged seed by seed
+
+    def _of_one_run(self, node: ast.expr, table: str | None) -> bool:
+        """Whether all that a node reads are measured parts of one run a seed: they are no independent repetitions."""
+        refs = references(node, table)
+        return self.is_measured(node, table) and all(self.ours[ref.table].one_run for ref in refs)
 
     def _counted(self, node: ast.expr, table: str | None) -> _Truths | None:
-        """Numbers that differ from search to search: Student's t over the searches; None for other exact columns."""
-        if len(self.by_seed) == 1 or not self._by_search(node, table):
+        """What is one number a seed (counts of searched networks, parts of one run): Student's t over the seeds.
+
+        None for what is not judged so.
+        """
+        if len(self.by_seed) == 1 or not (self._by_search(node, table) or self._of_one_run(node, table)):
             return None
         match node:
             case ast.UnaryOp(op=ast.Not()) | ast.Call(func=ast.Name(id="all" | "any")):
@@ -180,7 +202,8 @@ class Compiler:
             ) if _is_number(c):
                 return self._over_searches(x, table, ast.UnaryOp(ast.USub(), c), c)
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _SIDES:
-                difference, strict = ast.BinOp(left, ast.Sub(), right), isinstance(op, ast.Lt | ast.Gt)
+                zero, strict = _is_number(right) and not ast.literal_eval(right), isinstance(op, ast.Lt | ast.Gt)
+                difference = left if zero else ast.BinOp(left, ast.Sub(), right)
                 return self._over_searches(difference, table, *_SIDES[type(op)], strict=strict)
             case ast.Call(
                 func=ast.Name(id="approx" | "equivalent"), args=[a, ast.Constant(value=b), ast.Constant(value=c)]
@@ -190,6 +213,16 @@ class Compiler:
                 return self._over_searches(ast.BinOp(a, ast.Sub(), b), table, ast.UnaryOp(ast.USub(), c), c)
             case ast.Call(func=ast.Name(id="within"), args=[x, low, high]) if _is_number(low) and _is_number(high):
                 return self._over_searches(x, table, low, high)
+            case ast.Call(func=ast.Name(id="gain"), args=[a, b]):
+                numbers, _ = self._numbers_by_search(ast.BinOp(a, ast.Sub(), b), table)
+                numbers = numbers[:, ~np.isnan(numbers).any(axis=0)]
+                if not numbers.size:
+                    return _Truths([None])
+                leaf = self._of_searches(numbers.mean(axis=1), [a, b], table, strict=True)
+                if isinstance(leaf, Leaf):
+                    rows = [self._of_searches(own, [a, b], table, strict=True) for own in numbers.T]
+                    self.gains.append((leaf, rows))
+                return _Truths([leaf])
             case ast.Call(func=ast.Name(id="increasing" | "decreasing" as name), args=[x]):
                 numbers, _ = self._numbers_by_search(x, table)
                 numbers = numbers[:, ~np.isnan(numbers).any(axis=0)]
@@ -198,11 +231,20 @@ class Compiler:
         return None
 
     def _by_search(self, node: ast.expr, table: str | None) -> bool:
-        """Whether a node reads nothing but numbers, and some of networks that searches found."""
+        """Whether a node compares nothing but numbers (shares of words, too), some of networks that searches found."""
         refs = references(node, table)
-        frames = [(self.ours[ref.table].exact, ref.column) for ref in refs]
-        numeric = all(pd.api.types.is_numeric_dtype(frame[name]) for frame, name in frames if name in frame)
-        return bool(refs) and numeric and any(self.ours[ref.table].unit in SEARCHED_UNITS for ref in refs)
+        searched = any(self.ours[ref.table].unit in SEARCHED_UNITS for ref in refs)
+        return searched and not self._words(node, table)
+
+    def _words(self, node: ast.expr, table: str | None) -> bool:
+        """Whether a node reads words other than to say how large a share of them is of some kind."""
+        if _is_call(node, "mean"):
+            return False
+        if isinstance(node, ast.Subscript | ast.Name) or _is_call(node, "in_table"):
+            frames = [(self.ours[ref.table].exact, ref.column) for ref in references(node, table)]
+            return any(not pd.api.types.is_numeric_dtype(frame[name]) for frame, name in frames if name in frame)
+        own = node.args if isinstance(node, ast.Call) else ast.iter_child_nodes(node)
+        return any(self._words(inner, table) for inner in own if isinstance(inner, ast.expr))
 
     def _numbers_by_search(self, node: ast.expr, table: str | None) -> tuple[np.ndarray, tuple | None]:
         """Its numbers (searches, rows), NaN where empty, and their rows."""
@@ -234,6 +276,9 @@ class Compiler:
         if np.isnan(numbers).any():
             return None
         needed, gate = self._exactness(*nodes, table)
+        touched = self._touched(nodes, table)
+        gate = gate or next((quantity.gate for quantity in touched if quantity.gate), "")
+        needed = min(needed, MIN_SEEDS)
         if np.ptp(numbers) <= SLACK * max(1.0, abs(numbers).max()):
             slack = 0.0 if strict else SLACK
             held = low - slack <= numbers[0] <= high + slack and not (strict and numbers[0] in (low, high))
@@ -244,10 +289,12 @@ class Compiler:
         )
         atom = Atom({self._row(quantity): 1.0}, low=low, high=high, pooling=False)
         divides = any(isinstance(part, ast.Div) for node in nodes for part in ast.walk(node))
+        counts = any(_compares(node) or _is_call(node, "tau") for node in nodes)
         units = {unit(ref.column) for node in nodes for ref in references(node, table)}
-        return Linear(
-            (quantity,), quantity.name, "" if divides or len(units) > 1 else units.pop(), atom, {quantity: 1.0}
-        )
+        shown = "" if divides or counts or len(units) > 1 else units.pop()
+        subtracts = len(nodes) > 1 or isinstance(nodes[0], ast.BinOp)
+        shown = "points" if shown == "%" and subtracts else shown
+        return Linear((quantity,), quantity.name, shown, atom, {quantity: 1.0})
 
     def _exactness(self, *nodes_and_table) -> tuple[int, str]:
         """`needed` and `gate` of leaves over exact columns."""
@@ -414,14 +461,20 @@ class Compiler:
         return Linear(tuple(gradient), label, unit, atom, gradient)
 
     def _row(self, quantity: Quantity) -> Row:
+        """The cell as `decide` has it; cells of one column that hold the same runs are one row."""
         if quantity not in self._rows:
-            self._rows[quantity] = Row(quantity.values, quantity.pool, quantity.scores, quantity.draws)
+            row = Row(quantity.values, quantity.pool, quantity.scores, quantity.draws)
+            parts = (quantity.values, quantity.scores, quantity.draws)
+            content = tuple(None if part is None else part.tobytes() for part in parts)
+            self._rows[quantity] = self._alike.setdefault((quantity.pool, *content), row)
         return self._rows[quantity]
 
     def _atom(self, gradient: Mapping[Quantity, float], constant: float = 0.0, **claim) -> Atom:
         pool = {q: None for own in gradient for q in variance_pool(own, self.ours[own.pool[0]])}
         searched = any(self.ours[own.pool[0]].unit in SEARCHED_UNITS for own in gradient)
-        terms = {self._row(q): c for q, c in gradient.items()}
+        terms: dict[Row, float] = {}
+        for quantity, c in gradient.items():
+            terms[self._row(quantity)] = terms.get(self._row(quantity), 0.0) + c
         return Atom(terms, constant, map(self._row, pool), pooling=not searched, own_if_unlike=True, **claim)
 
     def spread(self, ref, row: int) -> float:

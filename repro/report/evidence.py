@@ -20,7 +20,7 @@ from repro.report.claims import published_table
 from repro.report.conform import Cell, conform, folded, is_empty, row_finder
 from repro.report.examples import unpack
 from repro.report.expressions import Table, as_array
-from repro.report.published import figure_columns, is_figure, table_spec, unit
+from repro.report.published import figure_columns, is_figure, one_run_a_seed, table_spec, unit
 
 MEASURED = ("empirical", "cost")
 JOINED = " + "
@@ -157,6 +157,11 @@ class Ours:
         """Whether it is a figure's table."""
         return is_figure(self.table_id)
 
+    @property
+    def one_run(self) -> bool:
+        """Whether the rows of a seed are parts of one run (layers, epochs), so that claims are judged seed by seed."""
+        return one_run_a_seed(self.table_id)
+
     def is_measured(self, column: str) -> bool:
         """Whether a column is judged by its seeds' mean and spread."""
         if self.all_exact:
@@ -261,14 +266,11 @@ class Ours:
             if not is_empty(row.get("seed")):
                 runs.setdefault(find(row), set()).add(row["seed"])
         scores, draws = self._extra("examples", find), self._extra("draws", find)
-        status = columns.get("status")
         for name in (name for name in spec.metrics if self.is_measured(name)):
             for row, cell in enumerate(conformed.cells[name][: conformed.n_published]):
                 label = row_label({part: columns[part][0, row] for part in spec.key})
-                told = None if status is None else status[0, row]
-                n_runs = 0 if told == "diverged" else len(runs.get(row, ()))
                 classes = self._classes(name, None if "dataset" not in columns else columns["dataset"][0, row])
-                self._measure(name, row, cell, label, n_runs, classes, scores, draws)
+                self._measure(name, row, cell, label, len(runs.get(row, ())), classes, scores, draws)
 
     def _measure(self, column, row, cell, label, n_runs, classes, scores, draws) -> None:
         if not cell.values:

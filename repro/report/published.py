@@ -125,6 +125,11 @@ def figure_columns(figure_id: str) -> list[str]:
     return list(_schema_document()["figures"].get(figure_id, ()))
 
 
+def one_run_a_seed(table_id: str) -> bool:
+    """Whether the rows of a seed are parts of one run: layers of a network, epochs of a training, forks of a search."""
+    return table_id in _schema_document()["one_run_a_seed"]
+
+
 @functools.cache
 def table_spec(table_id: str) -> TableSpec:
     """The declared schema of one table. Raises InputError for an unknown id, naming the nearest one."""

@@ -1,4 +1,6 @@
-"""Claims judged on our results, by criteria that data/published/criteria.csv fixed before any run.
+"""Claims judged on our results, by the criteria of data/published/criteria.csv.
+
+They were fixed before any run, but where a note or the changelog says otherwise.
 
 Kinds of criteria:
 
@@ -31,7 +33,17 @@ from repro.report.cell_words import cells_text
 from repro.report.claims import places, published_table
 from repro.report.compiler import Compiler
 from repro.report.conform import folded
-from repro.report.decide import ALPHA, MIN_SEEDS, NOT_REPRODUCED, REPRODUCED, UNDECIDED, prove, refute, seeds_needed
+from repro.report.decide import (
+    ALPHA,
+    MIN_SEEDS,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    UNDECIDED,
+    And,
+    prove,
+    refute,
+    seeds_needed,
+)
 from repro.report.evidence import JOINED, SEARCHED_UNITS, Ours, is_accuracy, load, reads_scores
 from repro.report.expressions import (
     Evaluator,
@@ -73,7 +85,7 @@ OffersOf = Callable[[str], Sequence[Offer]]
 class Verdict:
     """What our results say about one claim.
 
-    status: one of STATUSES.  evidence: a few sentences with our numbers.  criterion: what was asked, fixed before.
+    status: one of STATUSES.  evidence: a few sentences with our numbers.  criterion: what was asked.
     intervals: two-sided 95 % intervals (low, high) in the claim's units, one a comparison.
     seeds: how many seeds the thinnest cell has; 0 if nothing was measured.
     """
@@ -381,7 +393,12 @@ class Judge:
                 if lost:
                     return verdict(NOT_INFORMATIVE, f"{lost}.")
             found = _decided(ours, tree, default, verdict)
-        if found.status == NOT_REPRODUCED and row["published_verdict"] == "false" and _printed_fail(asked, row, needed):
+        agrees = found.status == NOT_REPRODUCED and row["published_verdict"] == "false"
+        if (
+            agrees
+            and _printed_fail(asked, row, needed)
+            and not _fails_beyond_print(ours, tree, default, row["claim_id"])
+        ):
             return verdict(AGREES, found.evidence, intervals=found.intervals, seeds=found.seeds)
         return found
 
@@ -397,6 +414,27 @@ def _printed_fail(asked: Criterion, row: Mapping, needed: Sequence[str]) -> bool
         return not printed.holds(parse(asked.check))
     except ExpressionError:  # it reads columns of ours that the paper does not print
         return True
+
+
+def _fails_beyond_print(ours: Mapping[str, Ours], tree: ast.expr, default: str, claim_id: str) -> bool:
+    """Whether ours refute some comparison of a claim that the printed numbers bear out."""
+    if any(map(is_figure, ours)):
+        return False
+    try:
+        with np.errstate(all="ignore"):
+            parts = Compiler(ours, tree, default).comparisons(tree, default)
+    except ExpressionError:  # parts of ours are missing; what is there was judged
+        return False
+    printed = Evaluator({name: published_table(name) for name in ours}, next(iter(places(claim_id)), None))
+    for node, row, formula in parts:
+        if formula is None or not refute(formula, ALPHA / len(parts)):
+            continue
+        value = printed.value(node, default)
+        rows = [None] if row is None or value.rows is None else value.rows[1]
+        cells = dict(zip(rows, value.need("truth", "the outcome")[0].tolist()))
+        if cells.get(None if None in cells else row) is True:
+            return True
+    return False
 
 
 def _refuted_by_a_part(
@@ -477,7 +515,7 @@ def _status(formula) -> tuple[str, str]:
     gates = list(dict.fromkeys(leaf.gate for leaf in leaves(formula) if leaf.gate))
     if gates:
         return NOT_INFORMATIVE, "; ".join(gates[:2])
-    if any(not prove(part.condition) and _enough(part.condition) for part in _conditions(formula)):
+    if any(not prove(part.condition) and _settled(part.condition) for part in _conditions(formula)):
         return NOT_INFORMATIVE, "The condition under which this claim means anything is not met"
     return UNDECIDED, ""
 
@@ -495,6 +533,22 @@ def _enough(formula) -> bool:
         len(leaf.outcomes) >= leaf.needed if isinstance(leaf, Exact) else not np.isnan(leaf.interval[0])
         for leaf in leaves(formula)
     )
+
+
+def _settled(condition) -> bool:
+    """Whether no further seed can prove a condition: seeds are enough, or one of ours has failed what all must meet."""
+    match condition:
+        case And(parts=parts):
+            return _enough(condition) or any(isinstance(part, Exact) and False in part.outcomes for part in parts)
+        case Exact(outcomes=outcomes):
+            return _enough(condition) or False in outcomes
+    return _enough(condition)
+
+
+def _mixed(formula) -> bool:
+    """Whether seeds disagree on an outcome that all must share, so that no further one can decide it."""
+    exact = [leaf for leaf in leaves(formula) if isinstance(leaf, Exact) and len(leaf.outcomes) < leaf.needed]
+    return any(len(set(leaf.outcomes)) > 1 for leaf in exact)
 
 
 def _seeds(units: Collection[str], seeds: int) -> str:
@@ -524,6 +578,8 @@ def _advice(units: Collection[str], formula, tests: Sequence[Leaf], status: str)
     """For an open verdict: how many seeds would decide it."""
     if status != UNDECIDED:
         return ""
+    if _mixed(formula):
+        return " The seeds do not agree."
     if not _enough(formula):
         outcomes = [leaf.needed for leaf in leaves(formula) if isinstance(leaf, Exact)]
         return f" At least {_seeds(units, max([MIN_SEEDS, *outcomes]))} are needed."

@@ -6,7 +6,7 @@ import pytest
 
 from repro.errors import InputError
 from repro.papers import ranking
-from repro.report import cell_words, claims, criteria, judge, judge_all, published, published_tables
+from repro.report import cell_words, claims, criteria, evidence, judge, judge_all, published, published_tables
 from repro.report.evidence import chance_agreement
 from repro.report.verdicts import AGREES, NOT_INFORMATIVE, PRINTED, STATUSES, Criterion, Offer
 from tests.report.evidence_frames import MODELS, answers, from_answers, models, taus, widths, with_facts
@@ -26,7 +26,7 @@ def test_the_papers_own_numbers_as_ours_never_contradict_the_recorded_verdicts()
     assert set(found["status"]) <= set(STATUSES)
     kinds, own = (criteria().set_index("claim_id")[name] for name in ("kind", "check"))
     decided = found[found["status"].isin(("reproduced", "not reproduced", AGREES)) & (found["published"] != "na")]
-    assert len(decided) > 35 and set(decided["status"]) >= {"reproduced", AGREES}
+    assert len(decided) > 30 and set(decided["status"]) >= {"reproduced", AGREES}
     # One row per key is one seed: only what is exact may be called decided.
     measured = decided[~kinds[decided["claim_id"]].isin(["analytic"]).to_numpy()]
     assert set(measured["status"]) <= {"not reproduced", AGREES} and (measured["seeds"] <= 1).all()
@@ -425,7 +425,9 @@ def test_dead_rows_do_not_lend_their_lack_of_spread():
     accuracies = np.column_stack([90 + spread, np.full((3, 3), 10.0)])[:, [0, 3, 1, 2, 4, 5]]
     accuracies[:, 2] -= 8
     alone = judge("acghostnet-c14", models(accuracies, sd=0)).intervals[0]
-    lively = judge("acghostnet-c14", models(np.where(accuracies == 10, 60.0, accuracies), sd=0)).intervals[0]
+    lively = judge(
+        "acghostnet-c14", models(np.where(accuracies == 10, 60.0 + np.arange(6), accuracies), sd=0)
+    ).intervals[0]
     assert np.ptp(alone) > 1.3 * np.ptp(lively)
 
 
@@ -584,3 +586,65 @@ def test_outcomes_of_runs_count_beside_costs_at_the_papers_size():
     ours = with_facts(rows.assign(**{name: 0.1 for name in costs}), dataset="cifar10", paper_size=size)
     assert judge("shiftaddaug-c28", {"shiftaddaug_t03": ours}).status == "reproduced"
     assert "2.345" in judge("shiftaddaug-c20", {"shiftaddaug_t03": ours}).evidence
+
+
+# ------------------------------------------------------------------ what is one run, and what is none
+
+
+def _figure_7(difference, wobble):
+    """Fits of 9 layers of three networks; `wobble` is common to the layers of a network."""
+    return pd.DataFrame(
+        {"state": "in memory", "op": "adder", "layer": layer, "seed": seed, "rank_correlation_with_start": 0.1}
+        | {"gaussian_ks": 0.1 + 0.001 * layer + wobble * (seed - 1), "laplace_ks": 0.1 + difference + 0.001 * layer}
+        for layer in range(9)
+        for seed in range(3)
+    )
+
+
+@pytest.mark.parametrize(("wobble", "status"), [(0.001, "reproduced"), (0.02, "undecided")])
+def test_layers_of_a_network_are_no_repetitions(wobble, status):
+    """What all layers of a network share counts once: 27 numbers of three networks have 2 degrees of freedom."""
+    frame = with_facts(_figure_7(0.02, wobble), dataset="glyphs")
+    verdict = judge("shiftaddaug-c73", {"shiftaddaug_f07": frame})
+    assert verdict.status == status
+    low, high = verdict.intervals[-1]
+    differences = 0.02 - wobble * np.array([-1.0, 0.0, 1.0])
+    reach = 4.302652729749464 * differences.std(ddof=1) / np.sqrt(3)  # Student's t, 2 degrees of freedom, 97.5 %
+    assert sorted(map(abs, (low, high))) == pytest.approx(sorted(map(abs, (0.02 - reach, 0.02 + reach))), rel=1e-6)
+
+
+def test_forks_of_a_search_are_compared_search_by_search():
+    """Arms that share their first half: what differs between searches has no part in the difference."""
+    frame = pd.DataFrame(
+        {"setting": setting, "seed": seed, "accuracy_pct": 60.0 + 10 * seed + gain + 0.1 * (seed == 1)}
+        for setting, gain in (("reset", 2.0), ("no reset", 0.0))
+        for seed in range(3)
+    )
+    for gain, status in (([0.1, -0.1, 0.0], "reproduced"), ([3.0, -2.0, 0.0], "undecided")):
+        own = frame.copy()
+        own.loc[own["setting"] == "reset", "accuracy_pct"] += gain
+        assert judge("autoshiftnet-c38", {"autoshiftnet_f04": with_facts(own)}).status == status
+
+
+def test_rows_that_hold_the_same_runs_are_one():
+    """Two names of one run lend no degrees of freedom to each other."""
+    spread = 0.8 * np.array([[-1, 1, 0.5], [1, -1, 0.5], [0, 0, -1.0]])
+    accuracies = 60 + np.column_stack([spread, spread[:, [2, 2, 2]]]) + np.array([0, 4, 1, 7, 7, 7])
+    others = accuracies + np.array([[0, 0, 0, 0, 0.1, -0.1]])
+
+    def width(numbers):
+        return np.ptp(judge("acghostnet-c14", models(numbers, sd=0)).intervals[0])
+
+    assert width(accuracies) > 1.02 * width(others)
+
+
+def test_a_dead_seed_makes_a_row_uninformative_however_well_the_others_did():
+    frame = published("shiftaddaug_t08")[["model", "method"]].drop_duplicates().assign(key=0)
+    frame = pd.concat([frame.assign(seed=seed, accuracy_pct=40.0 + seed, status="ok") for seed in range(3)])
+    dead = (frame["method"] == "KL-loss only") & (frame["model"] == "MCUNet-in3") & (frame["seed"] == 2)
+    frame.loc[dead, ["accuracy_pct", "status"]] = [np.nan, "diverged"]
+    ours = evidence.load("shiftaddaug_t08", with_facts(frame.drop(columns="key"), preset="study"), analytic=False)
+    assert ours.means.columns["status"].size  # reading them measures the cells
+    gates = {quantity.name: quantity.gate for quantity in ours.quantities.values() if quantity.gate}
+    assert list(gates) == ["accuracy_pct of KL-loss only, MCUNet-in3"]
+    assert "no finite value in 1 of its runs" in next(iter(gates.values()))
