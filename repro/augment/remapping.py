@@ -40,10 +40,10 @@ class LaplaceRemap(nn.Module):
         own: go by mean and deviation of the target's own weights; see the module's text.
     Raises: InputError for a scale that is not positive.
 
-    Why `even`: by the chain rule a step moves R(W) by the square of r's slope, 0.32 of the mean at the middle and 2.8
-    at two deviations, and r of what went far goes farther still. Adder filters, whose steps all have the same length,
-    then end in a few weights: in 282 steps of random directions the largest 5 % come to hold more than 90 % of R(W)'s
-    square, against 42 % in a Laplace distribution.
+    Why `even`: by the chain rule a step moves R(W) by the square of r's slope, 0.32 of the straight line's at the
+    middle and 2.8 times it at two deviations, and r of what went far goes farther still. Adder filters, whose steps all
+    have the same length, then end in a few weights: in 282 steps of random directions the largest 5 % come to hold more
+    than 90 % of R(W)'s square, against 42 % in a Laplace distribution.
     """
 
     def __init__(self, scale: float | None = None, *, added: bool = False, even: bool = False, own: bool = False):

@@ -50,7 +50,10 @@ class LatencyPredictor:
     """
 
     def __init__(self, *, width: int = 100, seed: int = 0):
-        self.width, self.seed = check_int("width", width, minimum=1), check_int("seed", seed, minimum=0)
+        self.width, self.seed = (
+            check_int("width", width, minimum=1),
+            check_int("seed", seed, minimum=0, maximum=2**32 - 1),
+        )
         self._model = None
 
     def fit(self, features: ArrayLike, latencies: ArrayLike) -> LatencyPredictor:
@@ -116,8 +119,10 @@ def _checked_latencies(features, latencies) -> np.ndarray:
 
 def _numbers(name: str, values) -> np.ndarray:
     try:
+        if np.iscomplexobj(values):
+            raise TypeError("complex")
         array = np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} are not numbers of one shape ({error}).") from error
     if not np.isfinite(array).all():
         raise InputError(f"{name} hold a value that is not finite.")

@@ -20,12 +20,15 @@ class Vocabulary:
     """Pieces of words with their ids.
 
     Text is split at spaces and spelled with the pieces that byte-pair encoding joined (Sennrich et al. 2016; the
-    library is SentencePiece). Nothing is normalised but runs of spaces, so decoding gives back what was encoded.
+    library is SentencePiece). Nothing is normalised but runs of spaces, so decoding gives back what was encoded, but
+    for characters that no sentence of its learning had and the sign that stands for a space in a piece, U+2581.
     """
 
     def __init__(self, model: bytes):
         from sentencepiece import SentencePieceProcessor
 
+        if not isinstance(model, bytes) or not model:
+            raise InputError(f"model is {'empty' if model == b'' else type(model).__name__}; it must be bytes.")
         try:
             self._processor = SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
@@ -44,8 +47,8 @@ class Vocabulary:
         from sentencepiece import SentencePieceTrainer
 
         check_int("size", size, minimum=5)
-        if isinstance(sentences, str):
-            raise InputError(f"sentences={sentences[:40]!r} is not allowed; give a list of sentences.")
+        if isinstance(sentences, str) or not isinstance(sentences, Iterable):
+            raise InputError(f"sentences={str(sentences)[:40]!r} is not allowed; give a list of sentences.")
         sentences = list(sentences)
         if odd := [type(sentence).__name__ for sentence in sentences if not isinstance(sentence, str)]:
             raise InputError(f"sentences holds a {odd[0]}; each must be a text.")
@@ -84,7 +87,9 @@ class Vocabulary:
         return hashlib.sha256(pieces.encode()).hexdigest()
 
     def encode(self, sentence: str) -> list[int]:
-        """Ids of a sentence, without BEGIN and END."""
+        """Ids of a sentence, without BEGIN and END. InputError for what is no text."""
+        if not isinstance(sentence, str):
+            raise InputError(f"sentence is a {type(sentence).__name__}; it must be a text.")
         return self._processor.encode(sentence)
 
     def decode(self, ids: Sequence[int]) -> str:

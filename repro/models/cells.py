@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from repro.errors import InputError, check_choice, check_int
+from repro.errors import check_choice, check_flag, check_int, check_number
 from repro.models.build import Builder, check_width
 from repro.models.genotypes import Edges, Genotype
 from repro.models.genotypes import genotype as read_genotype
@@ -164,9 +164,8 @@ class CellNetwork(nn.Module):
     ):
         super().__init__()
         check_int("layers", layers, minimum=3)
-        if not 0 <= drop_path < 1:
-            raise InputError(f"drop_path={drop_path!r} is not allowed; it must be at least 0 and below 1.")
-        self.drop_path = drop_path
+        check_flag("auxiliary", auxiliary)
+        self.drop_path = check_number("drop_path", drop_path, minimum=0, below=1)
         imagenet = check_choice("form", form, ("imagenet", "cifar")) == "imagenet"
         self.stem0, self.stem1, stem = self._stem(build, channels, in_channels, imagenet)
         before = (stem, stem)

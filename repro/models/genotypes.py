@@ -88,7 +88,8 @@ def _check_cell(cell: str, edges: Sequence, concat: Sequence[int]) -> tuple[Edge
     listed = isinstance(concat, Sequence) and not isinstance(concat, str)
     listed = listed and all(isinstance(node, Integral) and not isinstance(node, bool) for node in concat)
     if not listed or not concat or len(set(concat)) != len(concat) or not set(concat) <= set(nodes):
-        raise InputError(f"genotype: {cell}_concat={concat!r} must name different nodes from 2 to {nodes[-1]}.")
+        given = " (the default, for four nodes)" if concat == (2, 3, 4, 5) else ""
+        raise InputError(f"genotype: {cell}_concat={concat!r}{given} must name different nodes from 2 to {nodes[-1]}.")
     return tuple(checked), tuple(map(int, concat))
 
 
@@ -301,7 +302,7 @@ def read_genotype(path: str | os.PathLike) -> Genotype:
 
     Raises: InputError for a text that is no JSON object or a malformed genotype; OSError where no file can be read.
     """
-    text = Path(path).read_bytes().decode("utf-8", errors="replace")
+    text = Path(path).read_bytes().decode("utf-8-sig", errors="replace")
     if not text.lstrip().startswith("{"):
         raise InputError(f"genotype file {Path(path).name} holds no JSON object.")
     return genotype(text)

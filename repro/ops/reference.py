@@ -131,7 +131,10 @@ def shift_sign_fwd(shift: Tensor, sign: Tensor, p_min: int, p_max: int) -> Tenso
 
 
 def shift_sign_bwd(grad_weight: Tensor, shift: Tensor, sign: Tensor, p_min: int, p_max: int) -> tuple[Tensor, Tensor]:
-    """AutoShiftNet eq. 5 and 6: dL/dP = dL/dw * w * 2^P * ln 2 and dL/dS = dL/dw, both straight through rounding."""
+    """AutoShiftNet eq. 5 and 6: dL/dP = dL/dw * w * 2^P * ln 2 and dL/dS = dL/dw, both straight through rounding.
+
+    For P in its range; what the operator does with a P outside (`compose_shift_weight`) is not in the paper.
+    """
     weight = shift_sign_fwd(shift, sign, p_min, p_max)
     power = torch.exp2(shift.clamp(p_min, p_max).round())
     return grad_weight * weight * power * math.log(2), grad_weight

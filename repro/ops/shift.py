@@ -65,7 +65,8 @@ def shift_conv2d(
         backend: "auto", "reference", "cpu" or "triton".
     Returns: (N, C_out, H_out, W_out) in the dtype of `x` (under autocast: in the autocast type).
     Gradient: the convolution's at the rounded values, straight through.
-    Raises: InputError on unsupported shapes, dtypes or options; BackendError if a named back end cannot run here.
+    Raises: InputError on unsupported shapes, dtypes or options; BackendError if a named back end cannot run
+        here (where it has something to do: activations are rounded).
     Source: Elhoushi et al., DeepShift, 2021; AutoShiftNet eq. 4 and sec. 5.1.
     """
     x, weight, bias = _same_types(x, weight, bias)

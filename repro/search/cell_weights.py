@@ -103,7 +103,8 @@ class TopologyWeights(nn.Module):
         """(edges, 2): eq. 10, the weight of the edge times the balance of its two operations."""
         balance = getattr(self, f"{kind}_balance")
         balance = balance - balance.detach().amax(1, keepdim=True)  # as in `topology_weights`
-        return self.edge_weights(kind)[:, None] * (balance / (self.balance_scale * self.temperature)).softmax(1)
+        divisor = max(self.balance_scale * self.temperature, torch.finfo(balance.dtype).tiny)
+        return self.edge_weights(kind)[:, None] * (balance / divisor).softmax(1)
 
     @torch.no_grad()
     def genotype(self) -> Genotype:

@@ -64,8 +64,8 @@ class TranslationSpace:
                 given = getattr(self, field.name)
                 raise InputError(f"{field.name}={given!r} is not allowed; it must be a list of options.")
         for name in ("embed", "ffn", "heads", "encoder_layers", "decoder_layers"):
-            for option in getattr(self, name):
-                check_int(name, option, minimum=1)
+            options = tuple(check_int(name, option, minimum=1) for option in getattr(self, name))
+            object.__setattr__(self, name, options)
         check_int("qkv", self.qkv, minimum=1)
         for name, known in (("encoder_types", BLOCK_TYPES), ("decoder_types", DECODER_TYPES)):
             for option in getattr(self, name):

@@ -378,7 +378,7 @@ class PathTrainer(Trainer):
     def _check(self, loss: float, images: Tensor) -> None:
         """Add the divergence's gradient to that of the cross-entropy; then as `Trainer`."""
         divergence = self.model.divergence() if self._sampled else None
-        if divergence is not None:
+        if divergence is not None and divergence.requires_grad:  # not where pools are frozen
             divergence.backward()
         super()._check(loss, images)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional as F
 
+from repro.errors import refuse
 from repro.search.supernet import Path, SinglePathSupernet
 from repro.train.data import TensorData, generator_for
 from repro.train.evaluate import predict, reestimate_batch_norm
@@ -46,7 +47,12 @@ def evaluate_paths(
         calibration: training examples; the first `calibration_batches` batches of up to 256 re-estimate each path's
             batch norm. None keeps the supernet's running statistics, which are wrong for any single path.
     The supernet is not changed. A path whose logits are not finite gets accuracy and loss NaN.
+    Raises: InputError for what is no prepared data, or holds no examples.
     """
+    refuse(
+        not hasattr(data, "input_batches") or len(data) == 0,
+        f"data is a {type(data).__name__}; it must be what repro.train.prepare makes of a data set, with examples.",
+    )
     results = []
     for path in paths:
         network = supernet.subnet(path)

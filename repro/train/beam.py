@@ -11,7 +11,9 @@ from torch import Tensor
 from repro.datasets.vocabulary import BEGIN, END, PAD, Vocabulary
 from repro.errors import InputError, check_int, check_number, check_texts
 from repro.models.translation import TranslationTransformer
+from repro.train.evaluate import evaluating
 from repro.train.loop import Divergence
+from repro.train.translation import refuse_other_filling
 
 
 @torch.no_grad()
@@ -30,23 +32,35 @@ def beam_search(
     sentence's translation depends neither on the others nor on its filling, but for rounding.
 
     Args:
-        model: evaluated as it is in evaluation mode; its mode is put back.
+        model: evaluated as it is in evaluation mode; the modes of all its parts are put back.
         source: (N, S) token ids, filled up with PAD.
         beam: unfinished translations kept per sentence; 1 is greedy.
         length_penalty: 0 prefers short translations, larger values longer ones.
         max_tokens: the most in a translation, END among them; None: 10 more than 1.5 times its own source's.
-    Raises: InputError for a number out of range or ids outside the vocabulary; Divergence for scores that are NaN.
+    Raises: InputError for a number out of range, ids outside the vocabulary, a sentence without tokens, another
+        network (of an elastic one take a subnet) or one with another PAD; Divergence for scores that are NaN.
     """
     check_int("beam", beam, minimum=1)
     check_number("length_penalty", length_penalty, minimum=0)
     if max_tokens is not None:
         check_int("max_tokens", max_tokens, minimum=1)
-    training = model.training
-    model.eval()
-    try:
+    if not hasattr(model, "start"):
+        hint = "; take a network out of it with `subnet`" if hasattr(model, "subnet") else ""
+        raise InputError(f"model is a {type(model).__name__}; it must be a translation network{hint}.")
+    refuse_other_filling(model)
+    _check_source(source)
+    with evaluating(model):
         return _search(model, source, beam, length_penalty, max_tokens)
-    finally:
-        model.train(training)
+
+
+def _check_source(source: Tensor) -> None:
+    ids = isinstance(source, Tensor) and source.ndim == 2 and source.dtype in (torch.int32, torch.int64)
+    if not ids or not len(source):
+        told = f"{tuple(source.shape)} of {source.dtype}" if isinstance(source, Tensor) else type(source).__name__
+        raise InputError(f"source is {told}; it must be token ids (sentences, tokens) in int64 or int32.")
+    empty = (source == PAD).all(dim=1).nonzero().flatten().tolist()
+    if empty:
+        raise InputError(f"sentence {empty[0]} of source holds nothing but filling; each needs a token, END at least.")
 
 
 def _search(model, source, beam, length_penalty, max_tokens):

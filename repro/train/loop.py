@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from repro.errors import DamagedError, InputError, check_int
+from repro.errors import DamagedError, InputError, check_int, refuse
 from repro.paths import set_aside
 from repro.train.checkpoint import load_checkpoint, save_checkpoint
 from repro.train.data import (
@@ -180,6 +180,11 @@ class Trainer:
                 f"batch_size={self.recipe.batch_size} leaves a batch of one example, which cannot train a batch norm "
                 "where only one pixel is left; choose another batch size."
             ) from error
+        refuse(
+            isinstance(logits, tuple),
+            "the network gives scores twice (it was built with `auxiliary`); train it with "
+            "fit(trainer_class=functools.partial(ShiftTrainer, auxiliary_weight=0.4)), or build it without.",
+        )
         if logits.ndim != 2 or logits.shape[1] <= self.highest_label:
             raise InputError(
                 f"the network's outputs have shape {tuple(logits.shape)}, but must be (images, classes); "

@@ -1,7 +1,7 @@
 """Training weights that are exponents P and signs S: regularisers, optimiser groups, and P kept in its range.
 
 A layer in mode "ps" (`repro.layers.ShiftConv2d`) holds `shift` (P) and `sign` (S); so may any module that gives both
-names to parameters of its own.
+names to parameters of its own, with `weight_bits` beside them where `ShiftTrainer` keeps P in its range.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def adaptive_l2(model: nn.Module, form: str = "code") -> Tensor:
     """The L2 term of exponents and signs, a scalar; a loss takes weight decay / 2 times it.
 
     Args:
-        model: its layers with P and S are summed over; parameters of other layers are not in it.
+        model: its layers with P and S are summed over, those that share them once; parameters of other layers are
+            not in it. Half types are summed in float32.
         form: "code": sum of (2^P)^2 with P as it is trained, not rounded, and without S, as the public code has it;
             "paper": sum of (2^P S)^2 with S ternary and constant, so that a weight of zero is not regularised;
             "conventional": sum of P^2 + S^2, which draws a negative P towards 0 and thus a weight towards ±1;
@@ -39,16 +40,19 @@ def adaptive_l2(model: nn.Module, form: str = "code") -> Tensor:
     """
     refuse(not isinstance(model, nn.Module), f"model={model!r} is not allowed; it must be a module.")
     check_choice("form", form, FORMS)
-    modules = list(shift_modules(model))
-    if not modules:
+    pairs = {(id(module.shift), id(module.sign)): (module.shift, module.sign) for module in shift_modules(model)}
+    if not pairs:
         raise InputError("model has no layer with exponents and signs (mode='ps'); adaptive_l2 has nothing to sum.")
-    total = modules[0].shift.new_zeros(())
-    for module in modules if form != "none" else ():
+    wide = [
+        tuple(tensor.float() if tensor.element_size() < 4 else tensor for tensor in pair) for pair in pairs.values()
+    ]
+    total = wide[0][0].new_zeros(())
+    for shift, sign in wide if form != "none" else ():
         if form == "conventional":
-            total = total + module.shift.square().sum() + module.sign.square().sum()
+            total = total + shift.square().sum() + sign.square().sum()
         else:
-            squares = torch.exp2(2 * module.shift)
-            total = total + (squares if form == "code" else squares * (module.sign.detach().abs() >= 0.5)).sum()
+            squares = torch.exp2(2 * shift)
+            total = total + (squares if form == "code" else squares * (sign.detach().abs() >= 0.5)).sum()
     return total
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from repro.errors import InputError, check_choice, check_int, check_number
+from repro.errors import InputError, check_choice, check_int, check_number, refuse
 from repro.ops import shift_exponents
 from repro.train.data import Batch
 from repro.train.evaluate import reestimate_batch_norm
@@ -77,6 +77,8 @@ class ShiftTrainer(Trainer):
                 "its loss a weight above 0, or build the network without `auxiliary`."
             )
         self._layers, self._batch, self._data = list(shift_modules(model)), None, None
+        odd = [type(layer).__name__ for layer in self._layers if not hasattr(layer, "weight_bits")]
+        refuse(bool(odd), f"{(odd or [''])[0]} has P and S but no `weight_bits`, whose range P is kept in.")
         if recipe.optimizer == "radam":
             if recipe.adaptive == "all" or rescaled_layers(model, recipe.adaptive):
                 raise InputError(f"adaptive={recipe.adaptive!r} is not allowed with radam here; give 'none'.")
@@ -86,13 +88,13 @@ class ShiftTrainer(Trainer):
         if self._layers:
             self.optimizer.register_step_pre_hook(self._regularise)
             self.optimizer.register_step_post_hook(self._clamp)
-        if auxiliary_weight:
-            model.register_forward_hook(self._join_auxiliary)
 
     def _regularise(self, *_) -> None:
         """Add the gradient of the L2 term."""
         if self.l2 != "none" and self.recipe.weight_decay > 0:
-            (self.recipe.weight_decay / 2 * adaptive_l2(self.model, self.l2)).backward()
+            term = self.recipe.weight_decay / 2 * adaptive_l2(self.model, self.l2)
+            if term.requires_grad:  # not where P and S are frozen
+                term.backward()
 
     def _clamp(self, *_) -> None:
         for layer in self._layers:
@@ -108,8 +110,16 @@ class ShiftTrainer(Trainer):
         return _WithLoss.apply(scores, self.auxiliary_weight * self._batch.share * loss)
 
     def _backward(self, batch: Batch) -> torch.Tensor:
+        """As `Trainer._backward`; the network itself stays as it was given, for who trains or calls it afterwards."""
         self._batch = batch
-        return super()._backward(batch)
+        if not self.auxiliary_weight:
+            return super()._backward(batch)
+        joined = self.model.register_forward_hook(self._join_auxiliary)
+        try:
+            return super()._backward(batch)
+        finally:
+            joined.remove()
+            self._batch = None
 
     def epoch(self, data, epoch: int, **options) -> dict[str, float]:
         """As `Trainer.epoch`."""

@@ -23,6 +23,7 @@ from repro.errors import InputError, check_choice, check_int, check_number, refu
 from repro.train.data import generator_for, mixed_seed
 from repro.train.diagnose import first_bad_gradient
 from repro.train.distributed import sum_gradients
+from repro.train.evaluate import evaluating
 from repro.train.loop import DIVERGED, FINISHED, STOPPED, Divergence, History, Trainer
 from repro.train.optim import AdaptiveLR
 from repro.train.recipe import PRECISIONS
@@ -70,6 +71,8 @@ class TranslationRecipe:
         check_number("lr", self.lr, above=0)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("precision", self.precision, PRECISIONS)
+        if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
+            raise InputError(f"betas={self.betas!r} is not allowed; it must be two numbers.")
         for beta in self.betas:
             check_number("betas", beta, minimum=0, below=1)
         check_number("label_smoothing", self.label_smoothing, minimum=0, below=1)
@@ -111,6 +114,7 @@ class TranslationTrainer(Trainer):
                 dist.broadcast(value, src=0)
         self.model, self.recipe, self.seed = model, recipe, check_int("seed", seed, minimum=0)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        refuse(not parameters, "model has no trainable parameters; nothing can be trained.")
         adam = torch.optim.Adam(parameters, lr=recipe.lr, betas=recipe.betas)
         self.optimizer = (
             AdaptiveLR(adam, model, mode="adder", eta=recipe.eta)
@@ -189,13 +193,20 @@ class TranslationTrainer(Trainer):
 
 
 def refuse_other_vocabularies(model: nn.Module, data: TokenPairs) -> None:
-    """InputError for sentences in other pieces than those that the network was trained with."""
+    """InputError for sentences in other pieces than those that the network was trained with, or filled otherwise."""
+    refuse_other_filling(model)
     known = getattr(model, "vocabularies", (None, None))
     for name, mine, given in zip(("source", "target"), known, data.vocabularies):
         refuse(
             None not in (mine, given) and mine != given,
             f"the {name} vocabulary is that of another network: it has other pieces than the one of its training.",
         )
+
+
+def refuse_other_filling(model: nn.Module) -> None:
+    """InputError for a network that takes another id than the vocabularies' PAD for filling."""
+    pad = getattr(model, "pad", PAD)
+    refuse(pad != PAD, f"pad={pad} of the network is not allowed here; sentences are filled up with {PAD} (PAD).")
 
 
 @torch.no_grad()
@@ -205,16 +216,12 @@ def translation_loss(model: nn.Module, data: TokenPairs, *, batch_tokens: int = 
     Raises: InputError for sentences in the pieces of another vocabulary than that of the network's training.
     """
     refuse_other_vocabularies(model, data)
-    training, device = model.training, next(model.parameters()).device
-    model.eval()
-    try:
-        losses, tokens = 0.0, 0
+    device, losses, tokens = next(model.parameters()).device, 0.0, 0
+    with evaluating(model):
         for batch in data.batches(batch_tokens):
             source, before, after = (part.to(device) for part in batch)
             count = int((after != PAD).sum())
             losses, tokens = losses + token_loss(model(source, before), after).item() * count, tokens + count
-    finally:
-        model.train(training)
     return losses / tokens
 
 

@@ -122,3 +122,16 @@ def test_bytes_that_are_no_text_are_refused_in_a_sentence(tmp_path):
         file.write_bytes(body)
         with pytest.raises(InputError):
             read_genotype(file)
+
+
+def test_a_file_that_an_editor_gave_a_mark_is_read(tmp_path):
+    path = write_genotype(tmp_path / "cells.json", NAMED["dots_cifar10"])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_genotype(path) == NAMED["dots_cifar10"]
+
+
+def test_cells_of_another_number_of_nodes_are_told_of_the_default():
+    small = (("skip_connect", 0), ("sep_conv_3x3", 1))
+    with pytest.raises(InputError, match=r"normal_concat=\(2, 3, 4, 5\) \(the default, for four nodes\) must name"):
+        Genotype(small, small)
+    assert Genotype(small, small, (2,), (2,)).normal == small

@@ -431,3 +431,9 @@ def test_wider_mobile_specs_are_multiples_of_eight():
             spec = mobile_spec(name, width)
             assert all(block.out % 8 == block.mid % 8 == 0 for block in spec.blocks)
             assert all(a.out == b.in_channels for a, b in zip(spec.blocks, spec.blocks[1:]))
+
+
+@pytest.mark.parametrize("rate", ["a", float("nan"), 1.0, True])
+def test_a_rate_of_dropped_paths_is_a_number_below_1(rate):
+    with pytest.raises(InputError, match="drop_path="):
+        create("cells", layers=3, channels=4, drop_path=rate)

@@ -124,3 +124,11 @@ def test_before_anything_is_learnt_every_pair_weighs_the_same():
 def test_groups_that_do_not_exist_are_refused():
     with pytest.raises(InputError, match="groups='two' is not known"):
         OperationWeights(NODES, "two")
+
+
+def test_the_coldest_temperature_chooses_instead_of_losing_itself():
+    weights = shuffled(TopologyWeights(NODES, {kind: [("skip_connect", "sep_conv_3x3")] * 14 for kind in KINDS}), 0)
+    weights.temperature = 1e-43
+    for kind in KINDS:
+        found = weights.coefficients(kind).detach()
+        assert found.isfinite().all() and float(found.sum()) == pytest.approx(2 * NODES)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -246,3 +247,8 @@ def test_networks_of_another_space_are_refused_and_nothing_changes():
         with pytest.raises(InputError, match=message):
             subnet(model, path)
     assert model.active == SPACE.largest
+
+
+def test_options_that_are_numpys_whole_numbers_are_whole_numbers():
+    space = TranslationSpace(embed=tuple(np.array([8, 16])), ffn=(8,), heads=(2,), qkv=8)
+    assert space.largest[0] == 16 and all(type(option) is int for option in space.embed)

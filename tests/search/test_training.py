@@ -156,3 +156,10 @@ def test_a_warmup_without_room_is_refused(digits):
     recipe = SupernetRecipe(train=TRAIN, joint_epochs=4, warmup=Warmup())
     with pytest.raises(InputError, match="joint_epochs=4 leaves no epoch"):
         train_supernet(supernet, space, *digits, recipe, seed=0)
+
+
+def test_paths_are_judged_on_prepared_data_with_examples():
+    supernet = two_layer_supernet("conv", width=2, in_channels=1)
+    for data in (load("digits", "test"), prepare(load("digits", "test"), "cpu").subset([])):
+        with pytest.raises(InputError, match=r"repro\.train\.prepare"):
+            evaluate_paths(supernet, [], data)

@@ -178,3 +178,36 @@ def test_the_released_softmax_divergence_is_inert():
         return torch.stack([divergence_of(values, "laplace", "softmax") for _ in range(20)]).mean()
 
     assert expected(torch.zeros(count)) < expected(laplace)
+
+
+def spacings_by_hand(values):
+    """-E log p by m-spacings: the mean log of how far the values m places away lie apart, over how many that are."""
+    ordered, count = sorted(values), len(values)
+    m = max(1, round(math.sqrt(count) / 2))
+    total = 0.0
+    for place in range(count):
+        above, below = min(place + m, count - 1), max(place - m, 0)
+        total += math.log((ordered[above] - ordered[below]) * count / (above - below))
+    return total / count
+
+
+@pytest.mark.parametrize("family", ["gaussian", "laplace"])
+def test_equation_7_is_the_entropy_by_spacings_and_the_cross_entropy(family):
+    """D(p || q) = -H(p) - E log q in float64, and its gradient by finite differences."""
+    weight = torch.randn(40, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    log_q = (stats.norm if family == "gaussian" else stats.laplace(scale=0.7)).logpdf
+
+    def by_hand(values):
+        return -spacings_by_hand(values) - float(np.mean(log_q(values)))
+
+    own = weight.clone().requires_grad_()
+    found = divergence_of(own, family, "entropy", scale=0.7)
+    assert found.item() == pytest.approx(by_hand(weight.tolist()), rel=1e-12)
+    found.backward()
+    for place in range(0, 40, 7):
+        ends = []
+        for step in (1e-6, -1e-6):
+            moved = weight.clone()
+            moved[place] += step
+            ends.append(by_hand(moved.tolist()))
+        assert own.grad[place].item() == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-7)

@@ -11,6 +11,7 @@ import torch
 from repro.datasets.vocabulary import BEGIN, END, PAD, UNKNOWN, Vocabulary
 from repro.errors import InputError
 from repro.models import create
+from repro.search import ElasticTransformer, TranslationSpace
 from repro.train.beam import beam_search, check_vocabularies, translate
 from repro.train.loop import Divergence
 
@@ -165,3 +166,26 @@ def test_scores_that_are_nan_end_the_search_and_are_no_empty_translation():
     torch.nn.init.constant_(model.classifier.weight, float("nan"))
     with pytest.raises(Divergence, match="word 1 are NaN"):
         beam_search(model, SOURCE)
+
+
+def test_each_part_keeps_its_own_mode():
+    model = network().train()
+    model.encoder[0].eval()
+    beam_search(model, SOURCE)
+    assert model.training and model.decoder[0].training and not model.encoder[0].training
+
+
+def test_what_cannot_be_translated_is_one_sentence():
+    filled_with_one = create("translation", config=CONFIG, source_vocabulary=9, target_vocabulary=7, pad=1)
+    genes = {"encoder_layers": (2,), "decoder_layers": (1,), "cross": (-1,), "embed": (8,), "ffn": (8,), "heads": (2,)}
+    elastic = ElasticTransformer(TranslationSpace(**genes, qkv=8), source_vocabulary=9, target_vocabulary=7)
+    for model, source, told in (
+        (filled_with_one, SOURCE, "pad=1 of the network"),
+        (elastic, SOURCE, "ElasticTransformer.*subnet"),
+        (network(), torch.tensor([[5, END], [PAD, PAD]]), "sentence 1 of source holds nothing but filling"),
+        (network(), SOURCE.to(torch.int16), "int64 or int32"),
+        (network(), [[5, END]], "source is list"),
+        (network(), SOURCE[:0], "token ids"),
+    ):
+        with pytest.raises(InputError, match=told):
+            beam_search(model, source)

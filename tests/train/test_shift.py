@@ -110,3 +110,18 @@ def test_the_range_of_exponents_is_what_the_bits_hold():
 def test_what_cannot_be_trained_is_refused_in_a_sentence(call, sentence):
     with pytest.raises(InputError, match=sentence):
         call()
+
+
+def test_layers_that_share_p_and_s_count_once():
+    model = network()
+    tied = nn.Sequential(model[0], ShiftConv2d(2, 3, 3, bias=False, mode="ps", dtype=torch.float64))
+    tied[1].shift, tied[1].sign = model[0].shift, model[0].sign
+    for form in ("code", "paper", "conventional"):
+        torch.testing.assert_close(adaptive_l2(tied, form), adaptive_l2(tied[:1], form))
+
+
+def test_half_types_are_summed_in_float32():
+    layer = ShiftLinear(600, 600, mode="ps").half()
+    with torch.no_grad():
+        layer.shift.zero_(), layer.sign.fill_(1.0)
+    assert adaptive_l2(layer, "code").item() == adaptive_l2(layer, "paper").item() == 360000.0

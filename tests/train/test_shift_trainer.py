@@ -138,3 +138,46 @@ def test_what_a_network_cannot_do_is_refused():
     with pytest.raises(InputError, match="adaptive='adder' is not allowed with radam here"):
         ShiftTrainer(adders, recipe, examples=8, seed=0)
     ShiftTrainer(tiny(), recipe, examples=8, seed=0)  # without adder layers there is nothing to leave out
+
+
+def test_a_second_training_is_that_of_a_fresh_network():
+    """The second classifier's loss was tied to the batches of the first training."""
+    generator = torch.Generator().manual_seed(1)
+    data = TensorData(torch.randn(16, 1, 8, 8, generator=generator), torch.arange(16) % 3)
+    trainer = functools.partial(ShiftTrainer, auxiliary_weight=0.4)
+    used = cells(auxiliary=True)
+    before = copy.deepcopy(used)
+    fit(used, data, None, dataclasses.replace(RECIPE, epochs=1), seed=0, trainer_class=trainer)
+    assert not used._forward_hooks and isinstance(used.train()(data.images), tuple)
+    used.load_state_dict(before.state_dict())
+    later = dataclasses.replace(RECIPE, epochs=1, batch_size=4)
+    fit(used, data, None, later, seed=3, trainer_class=trainer)
+    fit(before, data, None, later, seed=3, trainer_class=trainer)
+    for mine, wanted in zip(used.state_dict().values(), before.state_dict().values()):
+        assert torch.equal(mine, wanted)
+
+
+def test_frozen_exponents_and_signs_stay_as_they_are():
+    model = tiny()
+    for layer in shift_modules(model):
+        layer.shift.requires_grad_(False), layer.sign.requires_grad_(False)
+    before = copy.deepcopy(model.state_dict())
+    data = TensorData(BATCH.inputs, BATCH.labels)
+    fit(model, data, None, dataclasses.replace(RECIPE, epochs=1), seed=0, trainer_class=ShiftTrainer)
+    after = model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in after if name.endswith(("shift", "sign")))
+    assert not torch.equal(after["1.weight"], before["1.weight"])
+
+
+def test_a_module_of_ones_own_must_say_its_bits():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    model[1].shift, model[1].sign = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.ones(3))
+    with pytest.raises(InputError, match="Linear has P and S but no `weight_bits`"):
+        ShiftTrainer(model, RECIPE, examples=8, seed=0)
+
+
+def test_two_sets_of_scores_are_one_sentence_for_the_plain_training():
+    data = TensorData(BATCH.inputs, BATCH.labels)
+    recipe = TrainRecipe(epochs=1, batch_size=8)
+    with pytest.raises(InputError, match=r"built with `auxiliary`.*ShiftTrainer"):
+        fit(cells(auxiliary=True), data, None, recipe, seed=0)

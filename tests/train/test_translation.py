@@ -169,3 +169,29 @@ def test_batches_that_make_one_update_are_one_batch_of_all_their_tokens():
     assert [row["steps"] for row in parts.rows] == [row["steps"] for row in alone.rows] == [1, 1]
     for mine, theirs in zip(alone.rows, parts.rows):
         assert theirs["train_loss"] == pytest.approx(mine["train_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("betas", [(0.9,), 0.9, (0.9, 0.98, 0.99)])
+def test_adam_has_two_betas(betas):
+    with pytest.raises(InputError, match="it must be two numbers"):
+        dataclasses.replace(RECIPE, betas=betas)
+
+
+def test_the_measured_loss_leaves_each_part_its_mode():
+    model = network().train()
+    model.encoder[0].eval()
+    translation_loss(model, reversal())
+    assert model.training and model.decoder[0].training and not model.encoder[0].training
+
+
+def test_what_cannot_be_trained_is_one_sentence():
+    frozen = network().requires_grad_(False)
+    with pytest.raises(InputError, match="no trainable parameters"):
+        fit_translation(frozen, reversal(), None, RECIPE, seed=0)
+    for call in (lambda model: translation_loss(model, reversal()), lambda model: _fitted(model)):
+        with pytest.raises(InputError, match="pad=2 of the network"):
+            call(network(pad=2))
+
+
+def _fitted(model):
+    return fit_translation(model, reversal(), None, RECIPE, seed=0)

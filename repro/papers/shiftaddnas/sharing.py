@@ -53,9 +53,9 @@ MODES = {
     "T fitted, last gamma 1": WeightSharing(start="he", divergence="none"),
 }
 """Ways of sharing. The two of table 6 have its names: naive sharing is one pool at He's scale; HWS is equations 7 and 8
-as printed, on a pool at unit scale. The others tell T from its scale: a naive pool at unit scale, one learnt factor in
-place of T's 200, T on a pool at He's scale; or they change the divergence: its weight, lambda (2 in the public code),
-its form. "T and KL as released" takes these two from the public code and nothing else: see
+as `WeightSharing` reads them, on a pool at unit scale. The others tell T from its scale: a naive pool at unit scale,
+one learnt factor in place of T's 200, T on a pool at He's scale; or they change the divergence: its weight, lambda (2
+in the public code), its form. "T and KL as released" takes these two from the public code and nothing else: see
 `repro.search.hybrid_supernet`. The two of `LAST_GAMMAS` share as those without it in their names."""
 LAST_GAMMAS = {"w/o WS, last gamma 1": 1.0, "T fitted, last gamma 1": 1.0}
 """Way of sharing -> what the last norm of every block starts with where it is not 0."""
