@@ -15,7 +15,7 @@ from repro.papers.acghostnet.toy import two_layer_space, two_layer_supernet
 from repro.search.space import SearchSpace
 from repro.search.train_supernet import SupernetRecipe, evaluate_paths, strategy, train_supernet
 from repro.search.warmup import Warmup
-from repro.train import TrainRecipe, evaluate, prepare
+from repro.train import TensorData, TrainRecipe, evaluate, prepare
 
 TRAIN = TrainRecipe(epochs=6, batch_size=32, lr=0.05, adaptive="all")
 MIXED = SearchSpace([("AAg1", "CCg1")] * 6)
@@ -159,7 +159,9 @@ def test_a_warmup_without_room_is_refused(digits):
 
 
 def test_paths_are_judged_on_prepared_data_with_examples():
-    supernet = two_layer_supernet("conv", width=2, in_channels=1)
-    for data in (load("digits", "test"), prepare(load("digits", "test"), "cpu").subset([])):
+    supernet, _ = two_layers()
+    raw = load("digits", "test")
+    empty = TensorData(torch.zeros(0, 1, 8, 8), torch.zeros(0, dtype=torch.int64))
+    for data in (raw, empty):
         with pytest.raises(InputError, match=r"repro\.train\.prepare"):
             evaluate_paths(supernet, [], data)
