@@ -39,7 +39,8 @@ def test_workloads_go_by_resolution():
 def test_claims_are_judged_under_each_accounting():
     claims = accountings.claims_by_accounting(["shiftaddaug_t03"]).set_index("id")
     assert claims.loc["shiftaddaug-c22", ["published", "unbiased"]].tolist() == ["reproduced", "not reproduced"]
-    assert claims.loc["shiftaddaug-c21", "unbiased"] == "reproduced"
+    assert claims.loc["shiftaddaug-c25"].isin(["printed arithmetic"]).any()  # no accounting can change it
+    assert set(claims["unbiased"].drop("shiftaddaug-c25")) == {"not reproduced"}
 
 
 def test_savings_that_were_computed_from_printed_energies_are_known_to_their_digits():
