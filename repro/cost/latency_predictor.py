@@ -50,8 +50,10 @@ class LatencyPredictor:
     """
 
     def __init__(self, *, width: int = 100, seed: int = 0):
-        self.width = check_int("width", width, minimum=1)
-        self.seed = check_int("seed", seed, minimum=0, maximum=2**32 - 1)
+        self.width, self.seed = (
+            check_int("width", width, minimum=1),
+            check_int("seed", seed, minimum=0, maximum=2**32 - 1),
+        )
         self._model = None
 
     def fit(self, features: ArrayLike, latencies: ArrayLike) -> LatencyPredictor:
