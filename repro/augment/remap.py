@@ -1,8 +1,7 @@
 """Weight remapping: from the Gaussian of a convolution's weights to what shift and adder layers have.
 
 `gaussian_to_laplacian` is the mapping r of ShiftAddAug (equation 5), `TransformationKernel` the learnable piece-wise
-linear map T of ShiftAddNAS (equation 8). Both keep the order of the weights as long as the kernel's slopes are equal in
-neighbouring pieces; r always does.
+linear map T of ShiftAddNAS (equation 8). r keeps the order of the weights, T where its factors are equal and above 0.
 """
 
 from __future__ import annotations
@@ -67,9 +66,10 @@ def gaussian_to_laplacian(
 def to_laplacian(
     weight: Tensor, mean: Tensor | float, std: Tensor | float, scale: Tensor | float, *, even: bool = False
 ) -> Tensor:
-    """r of equation 5 with location 0 and nothing checked; it and its gradient are finite for every finite weight.
+    """r of equation 5 with location 0 and nothing checked; it and its gradient are finite for finite scores.
 
-    Gradients reach the weight only: mean, std and scale are constants. float16 and bfloat16 are computed in float32.
+    Gradients reach the weight only: mean, std and scale are constants. float16 and bfloat16 are computed in float32;
+    the result may have no place in float16 (r grows with the square of a score).
     With `even` the gradient is divided by r's slope where the derivative is multiplied by it; see `LaplaceRemap`.
     """
     wide = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
@@ -140,7 +140,8 @@ class TransformationKernel(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         flat = weight.reshape(-1)
         order = flat.detach().argsort(descending=True, stable=True)
-        factors = self.alpha[self.piece_of(flat.numel())]
+        half = self.alpha.dtype in (torch.float16, torch.bfloat16)  # thousands of gradients add up to one factor's
+        factors = (self.alpha.float() if half else self.alpha)[self.piece_of(flat.numel())]
         placed = torch.empty_like(order)
         placed[order] = torch.arange(flat.numel(), device=order.device)
         return (flat * factors[placed].to(flat.dtype)).reshape(weight.shape)
@@ -157,8 +158,9 @@ class TransformationKernel(nn.Module):
         source = weight.detach().reshape(-1).sort(descending=True).values.double()
         wanted = target.detach().reshape(-1).sort(descending=True).values.double()
         piece = self.piece_of(source.numel())
-        products = torch.zeros(self.pieces, dtype=torch.float64).index_add_(0, piece, source * wanted)
-        squares = torch.zeros(self.pieces, dtype=torch.float64).index_add_(0, piece, source * source)
+        sums = source.new_zeros(2, self.pieces)
+        products = sums[0].index_add_(0, piece, source * wanted)
+        squares = sums[1].index_add_(0, piece, source * source)
         self.alpha.copy_(torch.where(squares > 0, products / squares, torch.ones_like(squares)))
         return self
 

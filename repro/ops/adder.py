@@ -99,10 +99,10 @@ class AdderConv2dFunction(dispatch.BackwardOnlyFunction):
     def backward(ctx, grad_out):
         x, weight = ctx.saved_tensors
         if torch.is_grad_enabled() or not dispatch.eager(grad_out, x, weight):
-            return _CONV2D_BACKWARD(ctx, grad_out)
+            return _surrogate(ctx, grad_out, x, weight, *_traced("adder_conv2d"))
         if all(ctx.needs_input_grad[:2]):
             return *_conv2d_bwd(grad_out, x, weight, *ctx.settings), *(None for _ in ctx.settings)
-        return _surrogate(ctx, grad_out, _conv2d_bwd_input, _conv2d_bwd_weight)
+        return _surrogate(ctx, grad_out, x, weight, _conv2d_bwd_input, _conv2d_bwd_weight)
 
 
 class AdderLinearFunction(dispatch.BackwardOnlyFunction):
@@ -116,24 +116,29 @@ class AdderLinearFunction(dispatch.BackwardOnlyFunction):
 
     @staticmethod
     def backward(ctx, grad_out):
-        if torch.is_grad_enabled() or not dispatch.eager(grad_out, *ctx.saved_tensors):
-            return _LINEAR_BACKWARD(ctx, grad_out)
-        return _surrogate(ctx, grad_out, _linear_bwd_input, _linear_bwd_weight)
+        x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled() or not dispatch.eager(grad_out, x, weight):
+            return _surrogate(ctx, grad_out, x, weight, *_traced("adder_linear"))
+        return _surrogate(ctx, grad_out, x, weight, _linear_bwd_input, _linear_bwd_weight)
 
 
-def _surrogate(ctx, grad_out: Tensor, input_kernel, weight_kernel):
-    """Both gradients where needed."""
-    x, weight = ctx.saved_tensors
+def _surrogate(ctx, grad_out: Tensor, x: Tensor, weight: Tensor, input_kernel, weight_kernel):
+    """Both gradients where needed; the saved tensors come from outside, since checkpointing hands them out once."""
     grad_x = input_kernel(grad_out, x, weight, *ctx.settings) if ctx.needs_input_grad[0] else None
     grad_weight = weight_kernel(grad_out, x, weight, *ctx.settings) if ctx.needs_input_grad[1] else None
     return grad_x, grad_weight, *(None for _ in ctx.settings)
+
+
+def _traced(name: str):
+    """Both gradients' registered operators."""
+    return dispatch.traced(f"{name}_bwd_input"), dispatch.traced(f"{name}_bwd_weight")
 
 
 def _backward_of(name: str):
     """The backward through registered operators: for those who differentiate again, trace or transform."""
 
     def backward(ctx, grad_out):
-        return _surrogate(ctx, grad_out, dispatch.traced(f"{name}_bwd_input"), dispatch.traced(f"{name}_bwd_weight"))
+        return _surrogate(ctx, grad_out, *ctx.saved_tensors, *_traced(name))
 
     return backward
 

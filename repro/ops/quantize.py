@@ -215,7 +215,13 @@ def _shift_sign_backward(ctx, grad):
 
 
 def _exponent_gradient(grad: Tensor, shift: Tensor, weight: Tensor, p_min: int, p_max: int, exact: bool) -> Tensor:
-    """The gradient of P, in plain PyTorch."""
+    """The gradient of P, in plain PyTorch; of half types in float32, where the square of a small power has a place."""
+    half = shift.dtype in (torch.float16, torch.bfloat16)
+    wide = [tensor.float() for tensor in (grad, shift, weight)] if half else [grad, shift, weight]
+    return _wide_exponent_gradient(*wide, p_min, p_max, exact).to(shift.dtype)
+
+
+def _wide_exponent_gradient(grad, shift, weight, p_min: int, p_max: int, exact: bool) -> Tensor:
     scale = weight * math.log(2)
     grad_shift = grad * (scale if exact else scale * torch.exp2(shift.clamp(p_min, p_max).round()))
     # P is constrained to its range: outside, only a step back inside passes (descent moves against the gradient).
@@ -246,8 +252,9 @@ def compose_shift_weight(
         weight_bits: 2 to 8 (`shift_exponents`).
         gradient: "paper" for AutoShiftNet eq. 6, dL/dP = dL/dw * w * 2^P * ln 2; "chain" for the chain rule that
             DeepShift's code follows, dL/dP = dL/dw * w * ln 2. Both use dL/dS = dL/dw.
-        backend: "auto", "reference", "cpu" or "triton": who makes the pass; the numbers are the same.
-    Returns: the weight, same shape; values are those of `shift_values(weight_bits)`.
+        backend: "auto", "reference", "cpu" or "triton"; "auto" and "cpu" take the CPU's compiled pass where it serves
+            the tensors (float32), everything else is plain PyTorch. The numbers are the same.
+    Returns: the weight, same shape; values are those of `shift_values(weight_bits)`, in float16 0 below 2^-24.
     Gradient: straight through both roundings. A P outside its range only receives gradients that lead back into it.
     """
     p_min, p_max = shift_exponents(weight_bits)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,7 +61,15 @@ class GeneSpace:
     ):
         if not genes:
             raise InputError("genes is empty; a space needs at least one gene.")
+        if not isinstance(genes, Mapping):
+            raise InputError(f"genes={genes!r} is not allowed; a space needs a mapping of genes to their options.")
+        for name, function in (("rule", rule), ("normal", normal)):
+            if function is not None and not callable(function):
+                raise InputError(f"{name}={function!r} is not allowed; it must be a function of a genome, or None.")
         for name, options in genes.items():
+            listed = isinstance(options, Sequence) and not isinstance(options, str)
+            if not listed or any(not isinstance(option, Hashable) for option in options):
+                raise InputError(f"gene {name}={options!r} is not allowed; options are a list of values with a hash.")
             if not options or len(set(options)) != len(options):
                 raise InputError(
                     f"gene {name} has the options {tuple(options)!r}; it needs one or more, all different."
@@ -205,6 +213,10 @@ def evolve(
     if population > space.size:
         raise InputError(f"population={population} is not allowed; the space has only {space.size} genomes.")
     check_int("rounds", rounds, minimum=0)
+    if on_round is not None:
+        _check_function("on_round", on_round, "a finished round")
+    if checkpoint is not None and " at 0x" in repr(space.blocks):
+        raise InputError("checkpoint is not allowed with options that have no name of their own (functions, objects).")
     check_number("parents", parents, above=0, below=1)
     check_number("mutation", mutation, minimum=0, maximum=1)
     check_number("crossover_share", crossover_share, minimum=0, maximum=1)
@@ -236,9 +248,9 @@ def _check_space(space: object) -> None:
     raise InputError(f"{told} not allowed; it must be a GeneSpace or a SearchSpace{hint}.")
 
 
-def _check_function(name: str, function: object) -> None:
+def _check_function(name: str, function: object, of: str = "a list of genomes") -> None:
     if not callable(function):
-        raise InputError(f"{name}={function!r} is not allowed; it must be a function of a list of genomes.")
+        raise InputError(f"{name}={function!r} is not allowed; it must be a function of {of}.")
 
 
 class _Searched:
@@ -345,7 +357,7 @@ class _Searched:
         unknown = [genome for genome in genomes if genome not in self.costs]
         if not unknown:
             return
-        columns = {name: _as_many(name, cost(unknown), unknown) for name, cost in self.cost.items()}
+        columns = {name: _as_many(name, cost(list(unknown)), unknown) for name, cost in self.cost.items()}
         for place, genome in enumerate(unknown):
             costs = {name: float(column[place]) for name, column in columns.items()}
             for name, value in costs.items():
@@ -454,4 +466,12 @@ def _read(checkpoint: str | Path | None, identity: dict, space) -> list[Round]:
             f"checkpoint {Path(checkpoint).name} was written with another {' and another '.join(differing)}; "
             "give a new place, or delete it to start again."
         )
-    return [_from_plain(each, space) for each in rounds]
+    done = [_from_plain(each, space) for each in rounds]
+    rule, normal = (getattr(space, name, None) for name in ("rule", "normal"))
+    for genome in (each.genome for one in done for each in one.population):
+        if (rule is not None and not rule(genome)) or (normal is not None and normal(genome) != genome):
+            raise InputError(
+                f"checkpoint {Path(checkpoint).name} holds genome {genome!r}, which this space does not have; it was "
+                "written with another rule or normal form. Give a new place, or delete it to start again."
+            )
+    return done

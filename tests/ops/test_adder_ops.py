@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.checkpoint import checkpoint
 
 from repro.errors import BackendError, InputError
 from repro.ops import adder_conv2d, adder_linear
@@ -413,3 +414,23 @@ def test_falling_back_to_the_reference_warns_once(monkeypatch):
     finally:
         dispatch._choose.cache_clear()
         warn_once.cache_clear()
+
+
+@pytest.mark.parametrize("free", ["both", "weight", "input"])
+@pytest.mark.parametrize("layer", ["linear", "conv"])
+def test_checkpoints_without_reentry_give_the_same_gradients(layer, free):
+    """Such a checkpoint hands out what was saved once; an image or a frozen filter needs no gradient."""
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(4, 5, generator=generator), torch.randn(3, 5, generator=generator)
+    if layer == "conv":
+        x, weight = x.view(4, 5, 1, 1).repeat(1, 1, 4, 4), weight.view(3, 5, 1, 1).repeat(1, 1, 3, 3)
+    run = adder_linear if layer == "linear" else adder_conv2d
+
+    def gradients(checkpointed):
+        own = [x.clone().requires_grad_(free != "weight"), weight.clone().requires_grad_(free != "input")]
+        out = checkpoint(run, *own, use_reentrant=False) if checkpointed else run(*own)
+        out.square().sum().backward()
+        return [tensor.grad for tensor in own]
+
+    for mine, wanted in zip(gradients(True), gradients(False)):
+        assert (mine is None) == (wanted is None) and (mine is None or torch.equal(mine, wanted))

@@ -254,3 +254,19 @@ def test_bit_counts_split_into_integer_and_fraction():
 def test_bad_input_is_refused_in_one_sentence(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize("gradient", ["paper", "chain"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_the_gradient_of_exponents_is_equation_6_of_every_type(dtype, gradient):
+    """Also where 2^P times the weight has no place in the type although the gradient has: 4096 at P=-13."""
+    generator = torch.Generator().manual_seed(0)
+    shift = torch.cat([torch.tensor([-13.0]), -14 * torch.rand(600, generator=generator)]).to(dtype).requires_grad_()
+    sign = torch.cat([torch.ones(1), 2 * torch.rand(600, generator=generator) - 1]).to(dtype)
+    upstream = torch.cat([torch.tensor([4096.0]), torch.randn(600, generator=generator)]).to(dtype)
+    compose_shift_weight(shift, sign, 5, gradient=gradient).backward(upstream)
+    for p, s, g, found in zip(*(t.detach().double().tolist() for t in (shift, sign, upstream, shift.grad))):
+        power = 2.0 ** round(max(-14.0, min(0.0, p)))
+        ternary = (s >= 0.5) - (s <= -0.5)
+        wanted = g * ternary * power * (power if gradient == "paper" else 1.0) * math.log(2)
+        assert found == pytest.approx(wanted, rel=4 * torch.finfo(dtype).eps, abs=torch.finfo(dtype).smallest_normal)

@@ -17,6 +17,8 @@ from repro.search.space import SearchSpace
 
 WEIGHTS = (5, -3, 7, 2, -1, 4)
 SPACE = GeneSpace({f"gene {i}": (0, 1, 2, 3) for i in range(6)})
+NEW = {"population": 6, "rounds": 1, "seed": 0}
+FREE = {"cost": {}, "limit": {}}
 SMALL = {"population": 24, "rounds": 12, "parents": 0.25, "seed": 3}
 
 
@@ -76,7 +78,7 @@ def test_evolution_beats_drawing_at_random():
 
 def test_genes_mutate_and_cross_at_the_rates_that_are_asked_for():
     """A redrawn gene keeps its option in one of n draws, so that it changes at rate (1 - 1/n)."""
-    space = GeneSpace({"two": "ab", "five": range(5), "one": [None]})
+    space = GeneSpace({"two": ("a", "b"), "five": range(5), "one": [None]})
     draw, old, draws = random.Random(0), ("a", 0, None), 4000
     changes = Counter(
         place for _ in range(draws) for place, (a, b) in enumerate(zip(old, mutated(space, old, 0.3, draw))) if a != b
@@ -250,3 +252,53 @@ def test_what_cannot_be_searched_is_said(refused, sentence):
 
 def test_genes_have_names():
     assert GeneSpace({"width": (8, 16), "kernel": (3, 5)}).named((16, 3)) == {"width": 16, "kernel": 3}
+
+
+def test_costs_see_a_list_of_their_own():
+    """A cost that sorts what it was given mixed the columns of the next."""
+
+    def sorting(genomes):
+        genomes.sort()
+        return [float(genome[0]) for genome in genomes]
+
+    small = GeneSpace({"a": (4, 1, 3, 2), "b": (0, 1, 2)})
+    costs = {"b": sorting, "a": lambda genomes: [float(genome[0]) for genome in genomes]}
+    found = evolve(small, total, cost=costs, limit={}, **NEW)
+    assert all(each.costs["a"] == each.genome[0] for one in found.rounds for each in one.population)
+
+
+def test_a_checkpoint_of_another_rule_is_refused(tmp_path):
+    space = GeneSpace({"a": (1, 2, 3), "b": (0, 1, 2, 3)})
+    evolve(space, total, checkpoint=tmp_path / "c.json", **FREE, **NEW)
+    for other in ({"rule": lambda genome: genome[0] < 2}, {"normal": lambda genome: (genome[0], 0)}):
+        narrower = GeneSpace(dict(zip(space.names, space.blocks)), **other)
+        with pytest.raises(InputError, match="another rule or normal form"):
+            evolve(narrower, total, checkpoint=tmp_path / "c.json", **FREE, **{**NEW, "rounds": 2})
+
+
+def test_options_without_a_name_of_their_own_have_no_checkpoint(tmp_path):
+    space = GeneSpace({"act": (lambda x: x, lambda x: -x), "width": (1, 2, 3)})
+    run = {"population": 3, "rounds": 0, "seed": 0, **FREE}
+    assert evolve(space, lambda genomes: [float(g[1]) for g in genomes], **run).best.genome[1] == 3
+    with pytest.raises(InputError, match="no name of their own"):
+        evolve(space, lambda genomes: [float(g[1]) for g in genomes], checkpoint=tmp_path / "c", **run)
+
+
+@pytest.mark.parametrize(
+    ("genes", "told"),
+    [
+        ({"w": [[1, 2], [3]]}, "gene w="),
+        ({"w": 3}, "gene w=3"),
+        ({"w": None}, "gene w=None"),
+        ({"op": "conv"}, "gene op='conv'"),
+        ([("w", (1, 2))], "a mapping of genes"),
+    ],
+    ids=["lists", "number", "none", "word", "pairs"],
+)
+def test_what_is_no_space_is_one_sentence(genes, told):
+    with pytest.raises(InputError, match=told):
+        GeneSpace(genes)
+    with pytest.raises(InputError, match="rule=3"):
+        GeneSpace({"w": (1, 2)}, rule=3)
+    with pytest.raises(InputError, match="on_round=3"):
+        evolve(SPACE, total, on_round=3, **FREE, **SMALL)

@@ -211,3 +211,10 @@ def test_equation_7_is_the_entropy_by_spacings_and_the_cross_entropy(family):
             moved[place] += step
             ends.append(by_hand(moved.tolist()))
         assert own.grad[place].item() == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_a_factors_gradient_is_the_sum_over_its_piece_in_every_type(dtype):
+    kernel = WeightSharing(pieces=3, factors="ones").kernel(torch.randn(3000)).to(dtype)
+    kernel(torch.ones(3000, dtype=dtype)).sum().backward()
+    assert kernel.alpha.grad.tolist() == [1000.0] * 3
