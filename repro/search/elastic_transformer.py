@@ -19,6 +19,7 @@ from torch.func import functional_call
 
 from repro.errors import InputError, check_choice, check_int, check_number
 from repro.models.build import Builder, init_weights
+from repro.models.registry import create
 from repro.models.translation import TokenMixer, TranslationTransformer, kernel_in_time, xavier
 from repro.models.translation_configs import (
     ATTENTION,
@@ -285,7 +286,10 @@ class ElasticTransformer(nn.Module):
         config = self.space.config(self.activate(path))
         like = self.network.source_embedding.weight
         with torch.random.fork_rng(devices=[]):
-            model = self._dropping(self._built(config), config).to(like)
+            model = create(
+                "translation", config=config, op_options=self._op_options, dropout=self.dropout, **self._words
+            )
+        model = self._dropping(model, config).to(like)
         model.load_state_dict(self._slices(model))
         self.activate(before)
         return model.train(self.training)

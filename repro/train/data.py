@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from repro.errors import InputError
+from repro.datasets import Dataset
+from repro.errors import InputError, refuse
 
 Transform = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 WHOLE = slice(None)
@@ -119,7 +120,8 @@ def prepare(data: Examples, device: torch.device | str = "cpu") -> Prepared:
     """TensorData of a data set from `repro.datasets` (kept as uint8, normalised batch by batch) on `device`.
 
     TensorData is moved to `device`; anything else that brings its own `batches` and `input_batches` (an ImageFolder)
-    passes through. Raises: InputError for what is no data, and for labels that are not whole numbers.
+    passes through. Raises: InputError for what is no data, for labels that are not whole numbers, and for a data set
+    whose `__getitem__` does something of its own, since whole tensors are taken and it would never be called.
     """
     if hasattr(data, "input_batches") and not isinstance(data, TensorData):
         return data
@@ -128,11 +130,22 @@ def prepare(data: Examples, device: torch.device | str = "cpu") -> Prepared:
             f"data is a {type(data).__name__}; it must be what repro.datasets.load gives, TensorData(images, labels) "
             "or an ImageFolder."
         )
+    refuse_own_items(data)
     images, labels = torch.as_tensor(data.images), torch.as_tensor(data.labels)
     if labels.dtype.is_floating_point and not torch.equal(labels, labels.round()):
         raise InputError("labels hold numbers that are not whole; a label is the number of a class.")
     labels = labels.long()
     return TensorData(images.to(device), labels.to(device), getattr(data, "normalize", None))
+
+
+def refuse_own_items(data: Examples) -> None:
+    """Raises: InputError for a torch Dataset that makes its items in a `__getitem__` of its own."""
+    items = type(data).__getitem__ if isinstance(data, torch.utils.data.Dataset) else None
+    refuse(
+        items not in (None, Dataset.__getitem__, torch.utils.data.Dataset.__getitem__),
+        f"data is a {type(data).__name__} with a __getitem__ of its own, which is not called here; give what it "
+        "makes as TensorData(images, labels), or bring `batches` and `input_batches`.",
+    )
 
 
 def digest_of(*tensors: torch.Tensor) -> str:

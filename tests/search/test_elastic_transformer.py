@@ -12,6 +12,7 @@ import torch
 
 from repro.cost import translation_cost
 from repro.errors import InputError
+from repro.models import load_model, save_weights
 from repro.models.translation_configs import BLOCK_TYPES, CONFIGS, TranslationConfig
 from repro.search import ElasticTransformer, TranslationSpace, evolve, subnet
 from repro.train.beam import beam_search
@@ -62,6 +63,16 @@ def test_an_exported_network_computes_what_the_slice_computes_bit_for_bit(option
         assert SPACE.genome(network.config) == genome and model.active == genome
         seen |= set(network.config.encoder_types)
     assert seen == set(BLOCK_TYPES)
+
+
+def test_a_subnet_is_saved_and_read_as_any_network_is(tmp_path):
+    model = supernet(op_options={"shift": {"weight_bits": 4}}).eval()
+    source, target = words()
+    for genome in genomes(4):
+        network = subnet(model, genome)
+        loaded = load_model(save_weights(network, tmp_path / "subnet.safetensors", card={"data": "grammar"}))
+        assert loaded.card == {"data": "grammar"} and loaded.config == network.config
+        assert torch.equal(loaded(source, target), network(source, target))
 
 
 def test_a_slice_is_the_first_rows_and_columns_of_values_and_gates_alike():

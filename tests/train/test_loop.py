@@ -311,6 +311,26 @@ def test_real_digits_are_normalised_batch_by_batch():
     assert torch.equal(inputs, data.normalize(data.images[order]))
 
 
+class Mirrored(torch.utils.data.Dataset):
+    """A torch Dataset of a user's own, with or without items that it makes itself."""
+
+    def __init__(self, data):
+        self.images, self.labels = data.images, data.labels
+
+
+class MirroredItems(Mirrored):
+    def __getitem__(self, index):
+        return self.images[index].flip(-1), self.labels[index]
+
+
+def test_items_that_a_data_set_makes_itself_are_not_skipped_without_a_word():
+    data = stripes(32)
+    assert torch.equal(prepare(Mirrored(data)).images, data.images)
+    assert prepare(load("digits", "test", limit=8)).images.shape == (8, 1, 8, 8)
+    with pytest.raises(InputError, match="MirroredItems with a __getitem__ of its own, which is not called here"):
+        prepare(MirroredItems(data))
+
+
 def test_profile_finds_the_operators_share():
     data = stripes(32)
     figures = profile_step(network(), data.images, data.labels)
