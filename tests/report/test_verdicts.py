@@ -565,6 +565,41 @@ def test_a_claim_that_the_printed_numbers_fail_too_is_an_agreement():
     assert judge("acghostnet-c18", models([90, 80, 90, 92, 94, 96])).status == "reproduced"
 
 
+@pytest.mark.parametrize(
+    ("behind", "status"),
+    [(["MobileNetV2-w0.35"], AGREES), (["MobileNetV2-w0.35", "MCUNet-in3"], "not reproduced"), (["MCUNet-in3"], None)],
+    ids=["where the print fails", "there and elsewhere", "elsewhere alone"],
+)
+def test_only_a_failure_where_the_print_fails_is_an_agreement(behind, status):
+    """shiftaddaug-c18: AugShift beats NetAug on every model, which the print denies on one of five."""
+    printed = published("shiftaddaug_t03").set_index(["model", "method"])["accuracy_pct"].unstack()
+    assert list(printed.index[printed["AugShift"] < printed["NetAug"]]) == ["MobileNetV2-w0.35"]
+    frame = pd.DataFrame(
+        {"model": model, "method": method, "seed": seed, "accuracy_pct": 60.0 + gain + 0.01 * seed, "status": "ok"}
+        for model in printed.index
+        for method, gain in (("NetAug", 0.0), ("AugShift", -5.0 if model in behind else 5.0))
+        for seed in range(3)
+    )
+    verdict = judge("shiftaddaug-c18", {"shiftaddaug_t03": with_facts(frame, dataset="cifar10")})
+    assert verdict.status == (status or "not reproduced")
+
+
+@pytest.mark.parametrize(
+    ("base", "status"),
+    [(["ok", "ok"], "undecided"), (["ok", "diverged"], NOT_INFORMATIVE)],
+    ids=["may be met with more seeds", "failed already"],
+)
+def test_a_condition_that_one_seed_has_failed_is_settled(base, status):
+    """shiftaddaug-c55: what else is trained must train; all seeds must agree, so that one against it is enough."""
+    rows = published("shiftaddaug_t08")[["model", "method"]].drop_duplicates()
+    frame = pd.concat([rows.assign(seed=seed, accuracy_pct=40.0 + seed, status="diverged") for seed in (0, 1)])
+    others = ~frame["method"].isin(["ShiftAddNAS", "Linear remap"])
+    frame.loc[others, "status"] = frame.loc[others, "seed"].map(dict(enumerate(base)))
+    verdict = judge("shiftaddaug-c55", {"shiftaddaug_t08": with_facts(frame, dataset="cifar10")})
+    assert verdict.status == status, verdict.evidence
+    assert ("condition" in verdict.evidence) == (status == NOT_INFORMATIVE)
+
+
 def test_unknown_claim_and_wrong_schema_are_refused():
     with pytest.raises(InputError, match="acghostnet-c33"):
         judge("acghostnet-c333", {})
