@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from repro.geometry import output_sizes
-from repro.ops import dispatch, reference
+from repro.ops import dispatch, exported
 
 NO_DOUBLE_BACKWARD = (
     "the gradient of an adder operator is a surrogate and has no derivative of its own: "
@@ -75,12 +75,11 @@ def _linear_bwd_weight(grad_out, x, weight, backend):
 
 
 def _conv2d_plain(x, weight, stride, padding, dilation, groups, _backend):
-    """Torch's own operators only, for exporters that know no other."""
-    return reference.adder_conv2d_fwd(x, weight, stride, padding, dilation, groups)
+    return exported.adder_conv2d(x, weight, stride, padding, dilation, groups)
 
 
 def _linear_plain(x, weight, _backend):
-    return reference.adder_linear_fwd(x, weight)
+    return exported.adder_linear(x, weight)
 
 
 # --- eager autograd --------------------------------------------------------------------------------------------------

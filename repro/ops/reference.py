@@ -23,7 +23,8 @@ from repro.geometry import output_sizes
 Pair = tuple[int, int]
 
 
-def _wide(tensor: Tensor) -> Tensor:
+def wide(tensor: Tensor) -> Tensor:
+    """float16 and bfloat16 as float32, in which they are summed; other types as they are."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
@@ -38,8 +39,8 @@ def _patches(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: P
 
 def adder_conv2d_fwd(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Tensor:
     """Y(m, n, t) = -sum_ijk |X(m + i, n + j, k) - F(i, j, k, t)|; a padded position contributes |0 - F|."""
-    patches = _patches(_wide(x), weight, stride, padding, dilation, groups)
-    filters = _wide(weight).flatten(1)
+    patches = _patches(wide(x), weight, stride, padding, dilation, groups)
+    filters = wide(weight).flatten(1)
     per_group = weight.shape[0] // groups
     y = [-(patches[:, t // per_group] - filters[t][:, None]).abs().sum(1) for t in range(weight.shape[0])]
     height, width = output_sizes(x.shape[2:], weight.shape[2:], stride, padding, dilation)
@@ -50,8 +51,8 @@ def adder_conv2d_bwd_input(
     grad_out: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> Tensor:
     """dL/dX = sum over filters and positions of g * HardTanh(F - X): the surrogate of ACGhostNet sec. 3.1."""
-    patches = _patches(_wide(x), weight, stride, padding, dilation, groups)
-    filters, g = _wide(weight).flatten(1), _wide(grad_out).flatten(2)
+    patches = _patches(wide(x), weight, stride, padding, dilation, groups)
+    filters, g = wide(weight).flatten(1), wide(grad_out).flatten(2)
     per_group = weight.shape[0] // groups
     grad = torch.zeros_like(patches)
     for t in range(weight.shape[0]):
@@ -65,8 +66,8 @@ def adder_conv2d_bwd_weight(
     grad_out: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> Tensor:
     """dL/dF = sum over images and positions of g * (X - F): full precision, not the sign, not rescaled."""
-    patches = _patches(_wide(x), weight, stride, padding, dilation, groups)
-    filters, g = _wide(weight).flatten(1), _wide(grad_out).flatten(2)
+    patches = _patches(wide(x), weight, stride, padding, dilation, groups)
+    filters, g = wide(weight).flatten(1), wide(grad_out).flatten(2)
     per_group = weight.shape[0] // groups
     rows = [
         (g[:, t, None] * (patches[:, t // per_group] - filters[t][:, None])).sum((0, 2)) for t in range(weight.shape[0])
@@ -76,20 +77,20 @@ def adder_conv2d_bwd_weight(
 
 def adder_linear_fwd(x: Tensor, weight: Tensor) -> Tensor:
     """y[n, t] = -sum_k |x[n, k] - w[t, k]|; x (N, C_in), weight (C_out, C_in)."""
-    return torch.stack([-(_wide(x) - row).abs().sum(1) for row in _wide(weight)], 1).to(x.dtype)
+    return torch.stack([-(wide(x) - row).abs().sum(1) for row in wide(weight)], 1).to(x.dtype)
 
 
 def adder_linear_bwd_input(grad_out: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """dL/dx = sum_t g * HardTanh(w - x)."""
-    grad = torch.zeros_like(_wide(x))
-    for g, row in zip(_wide(grad_out).T, _wide(weight)):
-        grad += g[:, None] * (row - _wide(x)).clamp(-1, 1)
+    grad = torch.zeros_like(wide(x))
+    for g, row in zip(wide(grad_out).T, wide(weight)):
+        grad += g[:, None] * (row - wide(x)).clamp(-1, 1)
     return grad.to(x.dtype)
 
 
 def adder_linear_bwd_weight(grad_out: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """dL/dw = sum_n g * (x - w)."""
-    rows = [(g[:, None] * (_wide(x) - row)).sum(0) for g, row in zip(_wide(grad_out).T, _wide(weight))]
+    rows = [(g[:, None] * (wide(x) - row)).sum(0) for g, row in zip(wide(grad_out).T, wide(weight))]
     return torch.stack(rows).to(weight.dtype)
 
 
@@ -169,7 +170,7 @@ def shift_conv2d_fwd(
 
     Its gradient is the ordinary convolution's at the rounded values, passed straight through the rounding.
     """
-    x = _wide(fixed_point_round(x, *fixed_point))
-    bias = None if bias is None else _wide(fixed_point_round(bias, *fixed_point))
-    weight = _wide(round_to_power_of_two(weight, *exponents))
+    x = wide(fixed_point_round(x, *fixed_point))
+    bias = None if bias is None else wide(fixed_point_round(bias, *fixed_point))
+    weight = wide(round_to_power_of_two(weight, *exponents))
     return functional.conv2d(x, weight, bias, stride, padding, dilation, groups)
