@@ -12,6 +12,7 @@ from repro.papers import entry
 from repro.papers.data import DataRecipe, load_splits
 from repro.papers.weights import card_text
 from repro.paths import weights_root
+from repro.report.records import latest
 from repro.train import evaluate
 
 NAMES = [f"resnet20-{op}-glyphs" for op in ("adder", "conv", "shift")]
@@ -39,6 +40,9 @@ def test_networks_of_tables_load_with_a_card_of_their_table(name):
     assert card["seed"] == 0 and card["data"]["dataset"] == dataset and card["provenance"]["git_clean"]
     recipe, _ = read_card(path)
     assert text == card_text(recipe, card, scale=entry(table).scale["study"])
+    frame = latest(table, "study", dataset).frame
+    mine = frame[frame["seed"] == card["seed"]].select_dtypes("number")
+    assert (abs(mine - card["accuracy"]["top1_pct"]) < 1e-3).any(axis=None), "the record was made of other trainings"
     if dataset == "digits":
         found = evaluate(model, load_splits(DataRecipe("digits")).test)["accuracy_pct"]
         assert found == pytest.approx(

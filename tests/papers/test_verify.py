@@ -15,6 +15,7 @@ from repro.errors import InputError
 from repro.papers import earlier, keep, run_table
 from repro.papers import verify as verifying
 from repro.papers.forecast import planned
+from repro.papers.weights import weights_of
 from repro.paths import results_root, sealed_json, unsealed_json, write_text
 from repro.report import load_records, records
 from repro.report.examples import pack
@@ -196,6 +197,8 @@ def test_a_table_takes_the_runs_behind_its_record_once_today_s_code_gave_the_sam
     assert about["runs_of_earlier_code"] == about["runs"] and about["date"] > record.provenance["date"]
     assert about["run_codes"] == {"network+ghostnet": [BEFORE]}
     pd.testing.assert_frame_equal(again.reset_index(drop=True), record.frame.reset_index(drop=True), check_like=True)
+    weights_of(TABLE, aged.parent / "weights", preset="smoke", dataset="digits")
+    assert {path.parent.name[-12:] for path in aged.glob("network/*/result.json")} == {BEFORE}  # none was run
 
 
 def test_runs_that_the_store_still_holds_are_repeated_before_others(aged):
