@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -13,13 +14,14 @@ import torch
 from repro.augment import AugmentRecipe, Window, fit_augmented, fit_plain
 from repro.augment.segmentation import fit_augmented_segmentation
 from repro.search.hybrid_supernet import fit_paths
-from repro.train import save_checkpoint
-from repro.train.distributed import process_group
+from repro.train import fit, save_checkpoint
+from repro.train.distributed import over_processes, process_group
 from repro.train.segmentation import fit_segmentation
+from repro.train.shift_trainer import ShiftTrainer
 from repro.train.translation import fit_translation
 from tests.augment import test_segmentation, test_train
 from tests.search import test_hybrid_supernet
-from tests.train import test_translation
+from tests.train import test_shift_trainer, test_translation
 
 # Small steps and no rounding to powers of two: a rounding that falls to the other side is no small difference.
 IMAGES = dataclasses.replace(test_train.RECIPE, epochs=2, lr=0.02)
@@ -75,6 +77,16 @@ def _translation(**changes):
     return model, fit_translation(model, train, test_translation.reversal(4, 1), recipe, seed=0)
 
 
+def _shifts(**changes):
+    """P and S with their L2 term, and a second classifier."""
+    model = test_shift_trainer.cells(auxiliary=True)
+    recipe = dataclasses.replace(test_shift_trainer.RECIPE, **{"epochs": 2, "batch_size": 32, "lr": 0.01, **changes})
+    trainer = functools.partial(over_processes(ShiftTrainer), auxiliary_weight=0.4, calibration_images=32)
+    data = test_train.data()
+    data = dataclasses.replace(data, labels=data.labels % 3)
+    return model, fit(model, data, data, recipe, seed=0, trainer_class=trainer)
+
+
 TRAININGS = {
     "plain": _plain,
     "augmented": _augmented,
@@ -83,6 +95,7 @@ TRAININGS = {
     "augmented segmentation": _augmented_segmentation,
     "supernet": _supernet,
     "translation": _translation,
+    "shifts": _shifts,
 }
 
 
