@@ -131,7 +131,7 @@ def claims_page(claims: pd.DataFrame, judged: Mapping[str, Judged], known: Seque
         + '<button type="reset">Show all</button><p id="claims-count" role="status"></p></form>'
     )
     text = (
-        "What the papers say, and what our records say of it, by criteria fixed before any run "
+        "What the papers say, and what our records say of it, by fixed criteria "
         "([how](data/published/README.md)). ± is half of a 95 % interval."
     )
     return "\n\n".join(["# Claims", text, parts.raw(f'{form}\n{table}\n<script src="_static/claims.js"></script>')])
