@@ -33,13 +33,10 @@ from repro.paths import atomic_path, data_root, repo_root, runs_root, write_text
 from repro.runs.abstract import Engine
 from repro.runs.executor import Outcome, announce, attempt, finished, outcome_of
 from repro.runs.spec import RunSpec
-from repro.runs.store import LOCK, WEIGHTS, find_status, load_result, record_failure
+from repro.runs.store import LOCK, RESULT, clear, files_of, find_status, load_result, record_failure
 
 RETRIES = 3
 """How often a run begins again whose worker or node died; then it has crashed."""
-
-FILES = ("config.json", "metrics.jsonl", "error.json", WEIGHTS, "result.json")
-"""What a finished run's folder holds, the result last: it makes the others count."""
 
 HEALTH_S = 120
 """Seconds in which a head must say that it is one; Ray's own limit is shorter on an idle machine."""
@@ -98,7 +95,7 @@ def work(task: Task) -> Answer:
         os.environ["REPRO_RUNS"] = store
         answer = _done(task)
         folder = task.spec.folder
-        files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files_of(folder)}
         return dataclasses.replace(answer, files=files)
 
 
@@ -109,22 +106,27 @@ def _done(task: Task) -> Answer:
     return Answer(*attempt(task.spec, task.fresh))
 
 
-def keep_files(spec: RunSpec, files: Mapping[str, bytes]) -> None:
-    """Write a run that a node did elsewhere into the store; one that is finished here stays as it is.
+def keep_files(spec: RunSpec, files: Mapping[str, bytes], *, fresh: bool = False) -> None:
+    """Write a run that a node did elsewhere into the store: its whole folder, by paths in it, or nothing.
+
+    One that is finished here stays as it is, unless the new one was asked for afresh. A run that failed goes beside the
+    checkpoint that an earlier try left here.
 
     Raises: InputError where the store cannot be written.
     """
     folder = spec.folder
+    if not files:  # the node never began
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK):
-            if load_result(spec, locked=True) is None:
-                for name in FILES:
-                    if name in files:
-                        with atomic_path(folder / name) as temporary:
-                            temporary.write_bytes(files[name])
-                if "result.json" in files:
-                    (folder / "error.json").unlink(missing_ok=True)
+            if not fresh and load_result(spec, locked=True) is not None:
+                return
+            with contextlib.ExitStack() as written:  # which is left in reverse: the result takes its place last
+                for name in sorted(files, key=lambda name: name != RESULT):
+                    written.enter_context(atomic_path(folder / name)).write_bytes(files[name])
+                if fresh or RESULT in files:
+                    clear(folder)
     except OSError as error:
         raise InputError(
             f"cannot keep a run in {folder} ({error.strerror or error}); free some space, make it writable, or set "
@@ -266,7 +268,7 @@ class RayEngine(Engine):
         try:
             given: Answer = self._ray.get(answer)
             if given.files is not None:
-                keep_files(spec, given.files)
+                keep_files(spec, given.files, fresh=self._fresh)
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError) as error:
             message = f"its worker died {RETRIES + 1} times ({_line(error)})"
             record_failure(spec, message)

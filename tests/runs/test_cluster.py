@@ -24,7 +24,8 @@ from repro.papers.data import DataRecipe
 from repro.paths import repo_root, runs_root
 from repro.runs import RunSpec, engine, execute, find_status, run_many
 from repro.runs import cluster as on_cluster
-from repro.runs.store import WEIGHTS
+from repro.runs import store
+from repro.runs.store import WEIGHTS, load_result
 from repro.train import TrainRecipe
 from tests.runs.run_functions import SumRecipe
 
@@ -67,6 +68,88 @@ def test_a_run_that_a_node_did_elsewhere_comes_back_whole(tmp_path, monkeypatch)
     kept = (spec.folder / "result.json").read_bytes()
     on_cluster.keep_files(spec, {"result.json": "{}"})
     assert (spec.folder / "result.json").read_bytes() == kept
+
+
+def _elsewhere(spec, monkeypatch, fresh=False):
+    """What a node sends that does not see the driver's store."""
+    with monkeypatch.context() as patch:
+        patch.setenv("REPRO_RUNS", os.environ["REPRO_RUNS"])
+        home = os.environ["REPRO_RUNS"]
+        return on_cluster.work(on_cluster.Task(spec, spec.code, home, "no-such-mark", home, 1, fresh))
+
+
+def _content(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in store.files_of(folder)}
+
+
+def test_whatever_a_run_keeps_beside_its_weights_comes_back(monkeypatch):
+    """At any depth and under any name; locks, checkpoints and what a killed writer left stay where they are."""
+    spec = spec_of(3, "keep_more")
+    for name in ("checkpoint/step", "supernet", "left over", ".weights.x.part"):  # of a driver that was killed
+        path = spec.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("old")
+    answer = _elsewhere(spec, monkeypatch)
+    own = {"supernet", ".hidden", "pictures/first.bin", "pictures/result.json"}
+    assert set(answer.files) == own | {"config.json", "result.json"}
+    on_cluster.keep_files(spec, answer.files)
+    assert find_status(spec).state == "done" and _content(spec.folder) == answer.files
+    assert not (spec.folder / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("name", ["local", "elsewhere"])
+def test_a_fresh_run_takes_the_place_of_the_stored_one(name, monkeypatch):
+    """Whole, wherever it was done: nothing of the former run stays beside it."""
+    spec = spec_of(3, "keep_more")
+    first = execute(spec)
+    (spec.folder / "former").write_text("")
+    if name == "local":
+        (again,) = run_many([spec], workers=1, fresh=True)
+        assert again.ok
+    else:
+        answer = _elsewhere(spec, monkeypatch, fresh=True)
+        on_cluster.keep_files(spec, answer.files, fresh=True)
+        assert _content(spec.folder) == answer.files
+    assert load_result(spec)["value"]["named"] > first["value"]["named"]
+    assert not (spec.folder / "former").exists() and (spec.folder / "supernet").exists()
+
+
+@pytest.mark.parametrize("name", ["local", "elsewhere"])
+def test_a_fresh_run_that_fails_leaves_no_result(name, tmp_path, monkeypatch):
+    spec = spec_of(3, "keep_once", tally=str(tmp_path / "tally"))
+    execute(spec)
+    if name == "local":
+        run_many([spec], workers=1, fresh=True)
+    else:
+        on_cluster.keep_files(spec, _elsewhere(spec, monkeypatch, fresh=True).files, fresh=True)
+    status = find_status(spec)
+    assert status.state == "failed" and "it was done before" in status.message
+    assert set(_content(spec.folder)) == {"config.json", "error.json"}
+
+
+def test_a_disk_that_fills_while_a_fresh_run_comes_back_costs_nothing(monkeypatch):
+    """What was stored stays until the new run is written whole."""
+    spec = spec_of(3, "keep_more")
+    execute(spec)
+    before = _content(spec.folder)
+    answer = _elsewhere(spec, monkeypatch, fresh=True)
+
+    def full(path, content, write=Path.write_bytes):
+        if ".supernet." in path.name:
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match=r"supernet \(No space left on device\); free some space"):
+        on_cluster.keep_files(spec, answer.files, fresh=True)
+    assert _content(spec.folder) == before and not list(spec.folder.rglob("*.part"))
+
+
+def test_a_node_that_never_began_a_fresh_run_takes_nothing_away():
+    spec = spec_of(3)
+    execute(spec)
+    on_cluster.keep_files(spec, {}, fresh=True)
+    assert find_status(spec).state == "done"
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared store", "own stores"])
