@@ -28,7 +28,7 @@ from typing import Any
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from repro.errors import BackendError, InputError, require
+from repro.errors import ClusterError, InputError, require
 from repro.paths import atomic_path, data_root, repo_root, runs_root, write_text
 from repro.runs.abstract import Engine
 from repro.runs.executor import Outcome, announce, attempt, finished, outcome_of
@@ -112,12 +112,12 @@ def keep_files(spec: RunSpec, files: Mapping[str, bytes], *, fresh: bool = False
     One that is finished here stays as it is, unless the new one was asked for afresh. A run that failed goes beside the
     checkpoint that an earlier try left here.
 
-    Raises: InputError where the store cannot be written.
+    Raises: ClusterError where the store cannot be written.
     """
     folder = spec.folder
     if not files:  # the node never began
         return
-    try:
+    with _store(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK):
             if not fresh and load_result(spec, locked=True) is not None:
@@ -127,10 +127,19 @@ def keep_files(spec: RunSpec, files: Mapping[str, bytes], *, fresh: bool = False
                     written.enter_context(atomic_path(folder / name)).write_bytes(files[name])
                 if fresh or RESULT in files:
                     clear(folder)
+
+
+@contextlib.contextmanager
+def _store(folder: Path):
+    """ClusterError where the driver's store does not serve: every run would meet the same."""
+    try:
+        yield
+    except InputError as error:
+        raise ClusterError(str(error)) from error
     except OSError as error:
-        raise InputError(
-            f"cannot keep a run in {folder} ({error.strerror or error}); free some space, make it writable, or set "
-            "REPRO_RUNS to another folder."
+        raise ClusterError(
+            f"cannot keep a run in {folder} ({error.strerror or error}); free some space, make it writable, or "
+            "set REPRO_RUNS to another folder."
         ) from error
 
 
@@ -154,7 +163,8 @@ class RayEngine(Engine):
         self._fresh, self._progress, self._known = fresh, progress, known
 
     def _do(self, specs: Sequence[RunSpec]) -> list[Outcome]:
-        outcomes = {} if self._fresh else finished(specs)
+        with _store(runs_root()):
+            outcomes = {} if self._fresh else finished(specs)
         waiting = [index for index in range(len(specs)) if index not in outcomes]
         if not waiting:
             announce(specs, waiting, 1, self._known)
@@ -188,14 +198,14 @@ class RayEngine(Engine):
         self._check_nodes()
 
     def _init(self, **options) -> None:
-        """Ray's own beginning; BackendError for what it refuses: another Python, a driver that is no node."""
+        """Ray's own beginning; ClusterError for what it refuses: another Python, a driver that is no node."""
         try:
             self._ray.init(**options)
         except Exception as error:  # what Ray raises has no common class
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-            raise BackendError(
+            raise _refusal(
                 f"Ray does not start for this driver ({reason}); a driver must be a node of the cluster ('ray start') "
-                "with the Python and the Ray of the others."
+                "with the Python and the Ray of the others"
             ) from error
 
     def _check_nodes(self) -> None:
@@ -212,9 +222,9 @@ class RayEngine(Engine):
             try:
                 theirs = self._ray.get(answer)
             except Exception as error:  # whatever keeps the package from being imported there
-                raise BackendError(
+                raise _refusal(
                     f"Node {name} cannot run this package ({_line(error)}); install it there, "
-                    "or take the node out of the cluster."
+                    "or take the node out of the cluster"
                 ) from error
             differ = {
                 library: (theirs[library], ours) for library, ours in versions().items() if theirs[library] != ours
@@ -223,7 +233,7 @@ class RayEngine(Engine):
                 text = ", ".join(
                     f"{library} {other} where the driver has {ours}" for library, (other, ours) in differ.items()
                 )
-                raise BackendError(f"Node {name} has {text}; install the same versions there.")
+                raise _refusal(f"Node {name} has {text}; install the same versions there")
 
     def _slots(self, gpus: float) -> int:
         """Runs that fit side by side; InputError if not even one does."""
@@ -257,10 +267,11 @@ class RayEngine(Engine):
                     index = running.pop(answer)
                     outcomes[index] = self._outcome(specs[index], answer)
                     bar.update(1)
-        except KeyboardInterrupt:
+        except BaseException as stopped:
             for answer in running:
                 ray.cancel(answer, force=True)
-            print("Stopped; finished runs are kept, the others go on from their checkpoints.", file=sys.stderr)
+            if isinstance(stopped, KeyboardInterrupt):
+                print("Stopped; finished runs are kept, the others go on from their checkpoints.", file=sys.stderr)
             raise
 
     def _outcome(self, spec: RunSpec, answer: Any) -> Outcome:
@@ -271,14 +282,15 @@ class RayEngine(Engine):
                 keep_files(spec, given.files, fresh=self._fresh)
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError) as error:
             message = f"its worker died {RETRIES + 1} times ({_line(error)})"
-            record_failure(spec, message)
+            with _store(spec.folder):
+                record_failure(spec, message)
             return Outcome(spec, "crashed", message=message)
         except errors.RayTaskError as error:
             return Outcome(spec, "failed", message=f"it cannot be done on the cluster ({_line(error)})")
         except errors.RayError as error:
-            raise BackendError(
+            raise _refusal(
                 f"The cluster no longer answers ({_line(error)}); finished runs are kept, and the same command goes on "
-                "from them."
+                "from them"
             ) from error
         if given.kind == "failed" and find_status(spec).state == "missing":
             return Outcome(spec, "failed", message=str(given.payload))
@@ -290,8 +302,11 @@ def _import_ray():
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     for setting in ("RAY_raylet_start_wait_time_s", "RAY_agent_register_timeout_ms"):
         os.environ.setdefault(setting, "120" if setting.endswith("_s") else "120000")
-    ray = require("ray", extra="cluster")
-    require("ray.exceptions", extra="cluster")
+    try:
+        ray = require("ray", extra="cluster")
+        require("ray.exceptions", extra="cluster")
+    except InputError as error:
+        raise _refusal(str(error).rstrip(".")) from error
     return ray
 
 
@@ -300,7 +315,7 @@ def _cores() -> int:
 
 
 def check_answers(address: str) -> None:
-    """InputError unless something answers at "host:port"; Ray itself would try for minutes."""
+    """ClusterError unless something answers at "host:port"; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal()):
         raise _no_cluster(address, "it is no host:port")
@@ -311,7 +326,7 @@ def check_answers(address: str) -> None:
 
 
 def check_is_ray(address: str) -> None:
-    """InputError unless what answers at "host:port" is a Ray head; Ray itself would ask another server for ever."""
+    """ClusterError unless what answers at "host:port" is a Ray head; Ray itself would ask another server for ever."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         asked = subprocess.run(command, capture_output=True, timeout=HEALTH_S, check=False)
@@ -321,18 +336,24 @@ def check_is_ray(address: str) -> None:
         raise _no_cluster(address, "what does is another server, or a head of another version")
 
 
-def _no_cluster(address: str, reason: str) -> InputError:
-    return InputError(
+def _no_cluster(address: str, reason: str) -> ClusterError:
+    return _refusal(
         f"RAY_ADDRESS={address!r} is not allowed: no Ray cluster answers there ({reason}); start one with "
-        "'ray start --head' and give host:port, or leave it empty to use this machine."
+        "'ray start --head' and give host:port, or leave it empty to use this machine"
     )
+
+
+def _refusal(sentence: str) -> ClusterError:
+    """The sentence with the way out; nothing is trained here that was asked of a cluster."""
+    return ClusterError(f"{sentence}; ENGINE=local needs no cluster.")
 
 
 @contextlib.contextmanager
 def _mark():
     """A file in the run store by whose name a node knows the store, while runs are out."""
     name = f".driver-{secrets.token_hex(8)}"
-    mark = write_text(runs_root() / name, "")
+    with _store(runs_root()):
+        mark = write_text(runs_root() / name, "")
     try:
         yield name
     finally:
@@ -350,7 +371,7 @@ def build_wheel() -> str | None:
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = sorted(target.glob("*.whl"))
     if built.returncode or not wheels:
-        raise BackendError(f"The wheel that carries the code to the nodes could not be built ({_line(built.stderr)}).")
+        raise _refusal(f"The wheel that carries the code to the nodes could not be built ({_line(built.stderr)})")
     return str(wheels[0])
 
 

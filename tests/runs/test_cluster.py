@@ -22,9 +22,8 @@ from repro.errors import BackendError, InputError
 from repro.papers import jobs
 from repro.papers.data import DataRecipe
 from repro.paths import repo_root, runs_root
-from repro.runs import RunSpec, engine, execute, find_status, run_many
+from repro.runs import RunSpec, engine, execute, find_status, run_many, store
 from repro.runs import cluster as on_cluster
-from repro.runs import store
 from repro.runs.store import WEIGHTS, load_result
 from repro.train import TrainRecipe
 from tests.runs.run_functions import SumRecipe
