@@ -4,8 +4,8 @@ The run store stays the truth. A node that sees the driver's store works in it, 
 lost node began goes on from its checkpoint. Any other node works in a folder of its own and sends the finished run
 back. A task that Ray sends twice finds the run finished or waits for its lock.
 
-Code travels as a wheel of this package, which Ray installs on each node; tasks are names of functions with recipes. Ray
-itself trusts whoever reaches its ports, so a cluster belongs into a network of its own.
+Code travels as a wheel of this package (`repro.runs.wheel`); tasks are names of functions with recipes. Ray itself
+trusts whoever reaches its ports, so a cluster belongs into a network of its own.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from repro.runs.abstract import Engine
 from repro.runs.executor import Outcome, announce, attempt, finished, outcome_of
 from repro.runs.spec import RunSpec
 from repro.runs.store import LOCK, RESULT, clear, files_of, find_status, load_result, record_failure
+from repro.runs.wheel import write_wheel
 
 RETRIES = 3
 """How often a run begins again whose worker or node died; then it has crashed."""
@@ -193,8 +194,8 @@ class RayEngine(Engine):
             return
         check_answers(self._address)
         check_is_ray(self._address)
-        wheel = build_wheel()
-        self._init(address=self._address, runtime_env={"py_modules": [wheel]} if wheel else None, **quiet)
+        with _brought() as environment:
+            self._init(address=self._address, runtime_env=environment, **quiet)
         self._check_nodes()
 
     def _init(self, **options) -> None:
@@ -361,18 +362,11 @@ def _mark():
             mark.unlink()
 
 
-def build_wheel() -> str | None:
-    """Path of a wheel of this checkout; None where the package was installed, as it must then be on every node."""
-    if not (repo_root() / "pyproject.toml").is_file():
-        return None
-    target = Path(tempfile.mkdtemp(prefix="wheel-"))
-    options = ["--quiet", "--no-deps", "--no-build-isolation"]  # isolation would fetch hatchling, which is here
-    command = [sys.executable, "-m", "pip", "wheel", *options, "-w", str(target), str(repo_root())]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = sorted(target.glob("*.whl"))
-    if built.returncode or not wheels:
-        raise _refusal(f"The wheel that carries the code to the nodes could not be built ({_line(built.stderr)})")
-    return str(wheels[0])
+@contextlib.contextmanager
+def _brought():
+    """What Ray installs on every node before it works for this driver."""
+    with tempfile.TemporaryDirectory(prefix="wheel-") as folder:
+        yield {"py_modules": [str(write_wheel(Path(folder)))]}
 
 
 def _line(error: object) -> str:

@@ -1,5 +1,6 @@
 """The Ray engine: equal results, and nothing lost with a worker, a node or the driver (`make test-cluster`)."""
 
+import contextlib
 import dataclasses
 import http.server
 import json
@@ -254,7 +255,7 @@ def test_what_ray_itself_refuses_is_one_sentence(address, monkeypatch):
     monkeypatch.setattr(on_cluster, "_import_ray", lambda: SimpleNamespace(init=init, is_initialized=lambda: False))
     for asked in ("check_answers", "check_is_ray"):
         monkeypatch.setattr(on_cluster, asked, lambda address: None)
-    monkeypatch.setattr(on_cluster, "build_wheel", lambda: None)
+    monkeypatch.setattr(on_cluster, "_brought", contextlib.nullcontext)
     there = engine("ray")
     there._address = address
     with pytest.raises(
@@ -277,7 +278,8 @@ def _driver(folder):
         "from tests.runs.test_cluster import spec_of\n"
         "from repro.runs import engine\n"
         "from repro.runs import cluster\n"
-        "cluster.build_wheel = lambda: None\n"
+        "import contextlib\n"
+        "cluster._brought = contextlib.nullcontext\n"
         f"done = engine('ray')({{s: spec_of(s, tally={str(folder / 'tally')!r}, sleep_s=0.3) for s in range(9)}})\n"
         "print(sum(outcome.ok for outcome in done.values()))\n"
     )
@@ -285,9 +287,9 @@ def _driver(folder):
 
 
 def _brought_packages() -> list[str]:
-    """Run on a node: packages of this name in what a job brought along."""
+    """Run on a node: packages in what a job brought along."""
     brought = [Path(place) for place in sys.path if "py_modules" in place]
-    return [found.parent.name for place in brought for found in place.glob("repro/__init__.py")]
+    return [found.parent.name for place in brought for found in place.glob("*/__init__.py")]
 
 
 def _wait_for_results(count, driver):
@@ -316,7 +318,7 @@ class TestOnRay:
         cluster.node = cluster.add_node(num_cpus=2)
         cluster.wait_for_nodes()
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-        monkeypatch.setattr(on_cluster, "build_wheel", lambda: None)  # the nodes are this machine
+        monkeypatch.setattr(on_cluster, "_brought", contextlib.nullcontext)  # the nodes are this machine
         yield cluster
         ray.shutdown()
         cluster.shutdown()
@@ -432,7 +434,7 @@ class TestOnRay:
             ray.shutdown()
             cluster.shutdown()
         assert outcome.ok, outcome.message
-        assert sent.endswith(".whl") and found == ["repro"]
+        assert sent.endswith(".whl") and found == ["repro"]  # no other package comes with it
         there = load_file(spec.folder / WEIGHTS)
         monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "others"))
         (local,) = run_many([spec], workers=1)
