@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ RETRIES = 3
 HEALTH_S = 120
 """Seconds in which a head must say that it is one; Ray's own limit is shorter on an idle machine."""
 
+GIB = 2**30
+
 LIBRARIES = ("torch", "numpy")
 """Their versions must be the driver's on every node, or a run would not be what its key says."""
 
@@ -56,6 +59,8 @@ class Task:
         store, mark: the driver's run store, and a file in it that tells a node that it sees the same store.
         data: the driver's data root, which a node takes that has such a folder and no $REPRO_DATA of its own.
         threads: of torch.
+        fresh: whether it is done again where it is finished.
+        versions: the driver's, see `versions`.
     """
 
     spec: RunSpec
@@ -65,21 +70,45 @@ class Task:
     data: str
     threads: int
     fresh: bool
+    versions: Mapping[str, str] = dataclasses.field(default_factory=lambda: versions())
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a node sends back: what `attempt` returned and, from a node without the driver's store, the run's files."""
+    """What a node sends back.
+
+    Attributes:
+        kind, payload: what `attempt` returned; or "refused" and a sentence that says why this node may not do the run.
+        files: the run's folder, from a node without the driver's store.
+        node: Ray's id of a node that refuses.
+    """
 
     kind: str
     payload: dict | str
     files: dict[str, bytes] | None = None
+    node: str = ""
+
+
+class _Again(Exception):
+    """What came of a run is lost, not the run's fault: it is to be sent again. The message says why."""
 
 
 def versions() -> dict[str, str]:
     """Versions that a driver and its nodes must share; builds of one version (for a CPU, for CUDA) are alike here."""
-    found = {name: importlib.metadata.version(name).partition("+")[0] for name in LIBRARIES}
-    return {"Python": platform.python_version()} | found
+    return {"Python": platform.python_version()} | {name: _version(name) for name in LIBRARIES}
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
+def _other_versions(node: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> str:
+    """A sentence without its end that names what differs on a node; "" where nothing does."""
+    differ = [f"{name} {theirs[name]} where the driver has {own}" for name, own in ours.items() if theirs[name] != own]
+    return f"Node {node} has {', '.join(differ)}; install the same versions there" if differ else ""
 
 
 def work(task: Task) -> Answer:
@@ -101,10 +130,18 @@ def work(task: Task) -> Answer:
 
 
 def _done(task: Task) -> Answer:
-    if task.spec.code != task.code:
-        text = f"{platform.node()} has other code than the driver; install the same version of this package there"
-        return Answer("failed", text)
-    return Answer(*attempt(task.spec, task.fresh))
+    refused = _other_versions(platform.node(), versions(), task.versions)
+    if not refused and task.spec.code != task.code:
+        refused = (
+            f"Node {platform.node()} has other code than the driver; install the same version of this package there"
+        )
+    return Answer("refused", refused, node=_own_id()) if refused else Answer(*attempt(task.spec, task.fresh))
+
+
+def _own_id() -> str:
+    """Ray's id of the node that this process works on."""
+    ray = sys.modules.get("ray")
+    return ray.get_runtime_context().get_node_id() if ray is not None and ray.is_initialized() else ""
 
 
 def keep_files(spec: RunSpec, files: Mapping[str, bytes], *, fresh: bool = False) -> None:
@@ -162,6 +199,7 @@ class RayEngine(Engine):
         self._ray = _import_ray()
         self._address, self._workers, self._threads, self._gpus = address, workers, threads, gpus
         self._fresh, self._progress, self._known = fresh, progress, known
+        self._refused: dict[str, str] = {}
 
     def _do(self, specs: Sequence[RunSpec]) -> list[Outcome]:
         with _store(runs_root()):
@@ -171,7 +209,7 @@ class RayEngine(Engine):
             announce(specs, waiting, 1, self._known)
             return [outcomes[index] for index in range(len(specs))]
         self._connect()
-        slots = self._slots(max(self._gpus_of(specs[index]) for index in waiting))
+        slots = self._slots([specs[index] for index in waiting])
         announce(specs, waiting, min(slots, len(waiting)), self._known)
         hidden = None if self._progress is None else not self._progress
         bar = tqdm(total=len(specs), initial=len(outcomes), unit="run", disable=hidden, file=sys.stderr)
@@ -179,8 +217,10 @@ class RayEngine(Engine):
             self._collect(specs, waiting, outcomes, mark, bar)
         return [outcomes[index] for index in range(len(specs))]
 
-    def _gpus_of(self, spec: RunSpec) -> float:
-        return spec.gpus or self._gpus
+    def _need(self, spec: RunSpec) -> dict[str, float]:
+        """What a run asks of its node, in Ray's names and units."""
+        memory = int(spec.memory_gib * GIB)
+        return {"CPU": spec.cpus or self._threads, "GPU": spec.gpus or self._gpus, "memory": memory}
 
     def _connect(self) -> None:
         ray = self._ray
@@ -227,35 +267,46 @@ class RayEngine(Engine):
                     f"Node {name} cannot run this package ({_line(error)}); install it there, "
                     "or take the node out of the cluster"
                 ) from error
-            differ = {
-                library: (theirs[library], ours) for library, ours in versions().items() if theirs[library] != ours
-            }
-            if differ:
-                text = ", ".join(
-                    f"{library} {other} where the driver has {ours}" for library, (other, ours) in differ.items()
-                )
-                raise _refusal(f"Node {name} has {text}; install the same versions there")
+            if differ := _other_versions(name, theirs, versions()):
+                raise _refusal(differ)
 
-    def _slots(self, gpus: float) -> int:
-        """Runs that fit side by side; InputError if not even one does."""
-        have = self._ray.cluster_resources()
-        if gpus and have.get("GPU", 0) < gpus:
-            raise InputError(f"gpus={gpus:g} is not allowed; the cluster has {have.get('GPU', 0):g}.")
-        slots = have.get("CPU", 0) // self._threads
-        if slots < 1:
-            raise InputError(f"threads={self._threads} is not allowed; the cluster has {have.get('CPU', 0):g} cores.")
-        return int(min(slots, have["GPU"] // gpus) if gpus else slots)
+    def _nodes(self) -> list[dict[str, float]]:
+        """What each node has that may do runs: all that live but those that refused one."""
+        alive = [node for node in self._ray.nodes() if node["Alive"] and node["NodeID"] not in self._refused]
+        return [node["Resources"] for node in alive]
+
+    def _slots(self, specs: Sequence[RunSpec]) -> int:
+        """Runs that fit side by side if each asks for the most that one does.
+
+        Raises: ClusterError if no run fits on a node, InputError if one of them asks for too much itself.
+        """
+        nodes, most = self._nodes(), {"CPU": 0.0, "GPU": 0.0, "memory": 0.0}
+        for spec in specs:
+            need = self._need(spec)
+            self._check_fits(spec, need, nodes)
+            most = {name: max(most[name], amount) for name, amount in need.items()}
+        each = [min(node.get(name, 0) // amount for name, amount in most.items() if amount) for node in nodes]
+        return max(1, int(sum(each)))
+
+    def _check_fits(self, spec: RunSpec, need: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> None:
+        own = {"CPU": ("cpus", spec.cpus), "GPU": ("gpus", spec.gpus), "memory": ("memory_gib", spec.memory_gib)}
+        engines = {"CPU": ("threads", self._threads), "GPU": ("gpus", self._gpus)}
+        for resource, amount in need.items():
+            largest = max((node.get(resource, 0) for node in nodes), default=0)
+            if amount > largest:
+                of_run = own[resource][1]
+                name, asked = own[resource] if of_run else engines[resource]
+                has = f"{largest / GIB if resource == 'memory' else largest:.4g}"
+                unit = {"CPU": " cores", "GPU": "", "memory": " GiB"}[resource]
+                text = f"{name}={asked:g} is not allowed; the cluster has {has}{unit} on its largest node"
+                raise InputError(f"{text}.") if of_run else _refusal(text)
+        if not any(all(node.get(name, 0) >= amount for name, amount in need.items()) for node in nodes):
+            asked = ", ".join(f"{name}={value:g}" for name, value in own.values() if value)
+            raise InputError(f"{asked} is not allowed; no node of the cluster has all of it.")
 
     def _collect(self, specs, waiting, outcomes: dict[int, Outcome], mark: str, bar: tqdm) -> None:
-        ray = self._ray
-        store, data = str(runs_root().resolve()), str(data_root().resolve())
-        do = ray.remote(num_cpus=self._threads, max_retries=RETRIES)(work)
-        running = {
-            do.options(num_gpus=self._gpus_of(spec) or None, name=f"{spec.kind} seed {spec.seed}").remote(
-                Task(spec, spec.code, store, mark, data, self._threads, self._fresh)
-            ): index
-            for index, spec in ((index, specs[index]) for index in waiting)
-        }
+        ray, lost = self._ray, Counter()
+        running = {self._send(specs[index], mark): index for index in waiting}
         try:
             looked = 0.0
             while running:
@@ -266,7 +317,12 @@ class RayEngine(Engine):
                     bar.set_postfix(nodes=sum(node["Alive"] for node in ray.nodes()), failed=failed)
                 for answer in ready:
                     index = running.pop(answer)
-                    outcomes[index] = self._outcome(specs[index], answer)
+                    try:
+                        outcomes[index] = self._outcome(specs[index], answer, last=lost[index] == RETRIES)
+                    except _Again as again:
+                        lost[index] += bool(str(again))
+                        running[self._send(specs[index], mark)] = index
+                        continue
                     bar.update(1)
         except BaseException as stopped:
             for answer in running:
@@ -275,17 +331,42 @@ class RayEngine(Engine):
                 print("Stopped; finished runs are kept, the others go on from their checkpoints.", file=sys.stderr)
             raise
 
-    def _outcome(self, spec: RunSpec, answer: Any) -> Outcome:
+    def _send(self, spec: RunSpec, mark: str) -> Any:
+        """Hand a run to Ray; returns what its answer is asked for by. No node gets it that refused one."""
+        need, store, data = self._need(spec), str(runs_root().resolve()), str(data_root().resolve())
+        options = {"num_cpus": need["CPU"], "num_gpus": need["GPU"] or None, "memory": need["memory"] or None}
+        if self._refused:
+            options["label_selector"] = {"ray.io/node-id": f"!in({', '.join(self._refused)})"}
+        do = self._ray.remote(max_retries=RETRIES)(work)
+        task = Task(spec, spec.code, store, mark, data, self._threads, self._fresh)
+        return do.options(**options, name=f"{spec.kind} seed {spec.seed}").remote(task)
+
+    def _refuse(self, spec: RunSpec, given: Answer) -> None:
+        """Send nothing more to a node that may not do runs, and say so once.
+
+        Raises: ClusterError if no other node can do the run.
+        """
+        known = given.node in self._refused
+        self._refused[given.node] = str(given.payload)
+        try:
+            self._check_fits(spec, self._need(spec), self._nodes())
+        except InputError as error:
+            raise _refusal(str(given.payload)) from error
+        if not known:
+            tqdm.write(f"{given.payload}; until then it gets no runs.", file=sys.stderr)
+
+    def _outcome(self, spec: RunSpec, answer: Any, last: bool) -> Outcome:
+        """What came of a run; `_Again` if it must be sent again, which it may not where this was its `last` try."""
         errors = self._ray.exceptions
         try:
             given: Answer = self._ray.get(answer)
-            if given.files is not None:
-                keep_files(spec, given.files, fresh=self._fresh)
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError) as error:
-            message = f"its worker died {RETRIES + 1} times ({_line(error)})"
-            with _store(spec.folder):
-                record_failure(spec, message)
-            return Outcome(spec, "crashed", message=message)
+            return _crashed(spec, f"its worker died {RETRIES + 1} times ({_line(error)})")
+        except (errors.ObjectLostError, errors.OutOfDiskError, errors.RuntimeEnvSetupError) as error:
+            if last:
+                return _crashed(spec, f"its answer was lost {RETRIES + 1} times ({_line(error)})")
+            # Its node was lost with the answer, could not keep it, or could not begin.
+            raise _Again(_line(error)) from error
         except errors.RayTaskError as error:
             return Outcome(spec, "failed", message=f"it cannot be done on the cluster ({_line(error)})")
         except errors.RayError as error:
@@ -293,9 +374,20 @@ class RayEngine(Engine):
                 f"The cluster no longer answers ({_line(error)}); finished runs are kept, and the same command goes on "
                 "from them"
             ) from error
+        if given.kind == "refused":
+            self._refuse(spec, given)
+            raise _Again
+        if given.files is not None:
+            keep_files(spec, given.files, fresh=self._fresh)
         if given.kind == "failed" and find_status(spec).state == "missing":
             return Outcome(spec, "failed", message=str(given.payload))
         return outcome_of(spec, given.kind, given.payload)
+
+
+def _crashed(spec: RunSpec, message: str) -> Outcome:
+    with _store(spec.folder):
+        record_failure(spec, message)
+    return Outcome(spec, "crashed", message=message)
 
 
 def _import_ray():
