@@ -8,10 +8,11 @@ FRESH   ?=
 JOBS    ?=
 ENGINE  ?=
 GPUS    ?=
+RAY_ADDRESS ?=
 ALLOW_ROOT ?=
 
 # A variable that is misspelt, or a switch that is neither on nor off, is refused before anything starts.
-VARIABLES := PYTHON PRESET DATASET SEEDS TABLES FRESH JOBS ENGINE GPUS ALLOW_ROOT
+VARIABLES := PYTHON PRESET DATASET SEEDS TABLES FRESH JOBS ENGINE GPUS RAY_ADDRESS ALLOW_ROOT
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 UNKNOWN := $(filter-out $(VARIABLES) MAKE% -*-%,$(GIVEN))
 ifneq ($(UNKNOWN),)
@@ -51,6 +52,16 @@ ifneq ($(shell printf '%s' '$(subst ','\'',$(GPUS))' | grep -cxE '[0-9]+(\.[0-9]
 $(error GPUS='$(GPUS)' is not allowed; it must be a number of at least 0)
 endif
 endif
+ifneq ($(strip $(RAY_ADDRESS)),)
+ifeq ($(strip $(ENGINE)),ray)
+ifneq ($(shell printf '%s' '$(subst ','\'',$(RAY_ADDRESS))' | grep -cxE '[^[:space:]]+:[0-9]+'),1)
+$(error RAY_ADDRESS='$(RAY_ADDRESS)' is not allowed; it must be host:port)
+endif
+export RAY_ADDRESS
+else ifeq ($(firstword $(origin RAY_ADDRESS)),command)
+$(error RAY_ADDRESS='$(RAY_ADDRESS)' is not allowed without ENGINE=ray; other engines use this machine)
+endif
+endif
 $(foreach variable,PRESET ENGINE DATASET,$(call refuse,$(filter-out $(NAMES_$(variable)),$($(variable))),$(variable),\
   $(NAMES_$(variable))))
 ifneq ($(strip $(TABLES)),)
@@ -82,6 +93,7 @@ help:  ## print the targets and variables
 	@echo "  JOBS=$(JOBS)           processes side by side (default: the number of cores)"
 	@echo "  ENGINE=$(ENGINE)         local (default), or ray for the nodes of the cluster at RAY_ADDRESS (needs make env-cluster)"
 	@echo "  GPUS=$(GPUS)           GPUs of a node for each run (ENGINE=ray)"
+	@echo "  RAY_ADDRESS=$(RAY_ADDRESS)    host:port of the cluster's head (ENGINE=ray; empty: a cluster of this machine alone)"
 	@echo "  ALLOW_ROOT=$(ALLOW_ROOT)     1 lets 'make lab' run as root, as containers do"
 	@echo "  PYTHON=$(PYTHON)   the interpreter the environment is made from (3.11 or newer)"
 

@@ -26,6 +26,10 @@ class BackendError(RuntimeError):
     """The asked-for back end cannot run these tensors on this machine; the message says why."""
 
 
+class ClusterError(InputError, BackendError):
+    """No run can be done on the cluster that was asked for, whichever is asked next; the message says why."""
+
+
 def refuse(when: object, sentence: str) -> None:
     """Raise InputError with `sentence` if `when` is true.
 

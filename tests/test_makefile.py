@@ -15,7 +15,7 @@ from repro.runs.engines import ENGINES
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
 
 
-INHERITED = ("JOBS", "FRESH", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+INHERITED = ("JOBS", "FRESH", "RAY_ADDRESS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
 """What `make test` hands down, which would make the make below a part of it."""
 
 
@@ -40,6 +40,7 @@ def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
         ("PRESET=smoke quick", "PRESET='smoke quick' is not allowed; it must be one name"),
         ("PRESET=quik", r"PRESET='quik' is not allowed; quik is unknown \(did you mean quick\?\)"),
         ("DATASET=digit", r"DATASET='digit' is not allowed; .*did you mean digits\?"),
+        ("RAY_ADDRESS=first:6379", "RAY_ADDRESS='first:6379' is not allowed without ENGINE=ray"),
         ("ENGINE=roy", r"ENGINE='roy' is not allowed; .*did you mean ray\?"),
         ("TABLES=acghostnet_t06 shiftaddaug_t99", "shiftaddaug_t99 is unknown .*did you mean shiftaddaug_t"),
     ],
@@ -52,6 +53,39 @@ def test_what_is_misspelt_or_impossible_is_refused_once(given, sentence):
 
 def test_the_environment_is_looked_at_too():
     assert "JOBS='-1' is not allowed" in make("tables", JOBS="-1").stderr
+
+
+def test_an_address_is_looked_at_where_it_is_used():
+    """Ray's own variable may mean something to other programs."""
+    refused = make("tables", "ENGINE=ray", RAY_ADDRESS="auto")
+    assert "RAY_ADDRESS='auto' is not allowed; it must be host:port" in refused.stderr and refused.stdout == ""
+    assert make("tables", RAY_ADDRESS="auto").returncode == 0
+
+
+@pytest.mark.parametrize("where", ["command line", "environment"])
+def test_the_address_of_a_cluster_reaches_the_command(where, tmp_path):
+    """A stand-in for the environment's Python prints it."""
+    asked = tmp_path / "bin" / "python"
+    asked.parent.mkdir()
+    asked.write_text('#!/bin/sh\necho "asked $RAY_ADDRESS"\n')
+    asked.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if name not in INHERITED}
+    command = ["make", "--eval", f"override BIN := {asked.parent}", "-o", ".venv/.installed", "tables", "ENGINE=ray"]
+    if where == "command line":
+        command.append("RAY_ADDRESS=first:6379")
+    else:
+        environment["RAY_ADDRESS"] = "first:6379"
+    done = subprocess.run(
+        command, cwd=repo_root(), env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.split() == ["asked", "first:6379"], done.stderr
+
+
+def test_help_names_every_variable():
+    made = make("-p", "help").stdout
+    variables = re.search(r"^VARIABLES := (.*)$", made, re.MULTILINE)[1].split()
+    done = subprocess.run(["make", "help"], cwd=repo_root(), capture_output=True, text=True, timeout=60, check=True)
+    assert set(re.findall(r"^  ([A-Z_]+)=", done.stdout, re.MULTILINE)) == set(variables)
 
 
 def test_lists_and_numbers_pass():

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from repro.cli.text import cell, parse_seeds, print_frame, say
-from repro.errors import BackendError, InputError, MissingDataError, check_choice, check_number, require
+from repro.errors import BackendError, ClusterError, InputError, MissingDataError, check_choice, check_number, require
 from repro.papers import PRESETS
 from repro.paths import check_writable, expanded, figures_root, pages_root, records_root, write_reference
 
@@ -95,13 +95,24 @@ def tables(
     for folder in (records_root(), figures_root(), pages_root()):
         check_writable(folder)
     request = {"preset": preset, "dataset": dataset or None, "seeds": seed_list or None, "fresh": fresh}
-    failures = _train(trained, **request, engine=engine, time_limit_s=time_limit, gpus=gpus)
+    failures, lacking = _train(trained, **request, engine=engine, time_limit_s=time_limit, gpus=gpus)
+    # Notebooks do on this machine what they miss; that is not what a cluster was asked for.
+    undone = {name: _lacks(name, failures + lacking) if engine == "ray" else [] for name in names}
     parameters = {"preset": preset, "dataset": dataset, "seeds": seed_list, "tables": wanted, "interactive": False}
-    results = [_execute(name, parameters, fresh) for name in names]
+    results = [_execute(name, parameters, fresh) for name in names if not undone[name]]
+    for name in filter(undone.get, names):
+        say(f"[red]{name}: not executed, since the cluster has not done all runs of {', '.join(undone[name])}[/red]")
     notebooks.note_missing_pages()
     _print_where()
-    if failures or any(result.state == "failed" for result in results):
+    if failures or any(undone.values()) or any(result.state == "failed" for result in results):
         raise typer.Exit(1)
+
+
+def _lacks(notebook: str, lacking: list[str]) -> list[str]:
+    """Those of the tables `lacking` runs that the notebook would train."""
+    from repro.pages import execute as notebooks
+
+    return [table_id for table_id in notebooks.tables_to_train([notebook]) if table_id in lacking]
 
 
 def _check_recipes(wanted: list[str], preset: str, dataset: str) -> None:
@@ -119,25 +130,31 @@ def _check_recipes(wanted: list[str], preset: str, dataset: str) -> None:
         raise refused[0]
 
 
-def _train(wanted: list[str], **request) -> list[str]:
-    """Run the experiments here, where a terminal shows their progress; the notebooks then reuse the runs."""
+def _train(wanted: list[str], **request) -> tuple[list[str], list[str]]:
+    """Run the experiments here, where a terminal shows their progress; the notebooks then reuse the runs.
+
+    Returns: the tables that were refused, and those of which some run failed.
+    Raises: ClusterError, since a cluster that cannot be used serves no table.
+    """
     from repro.papers import entry, list_ids, run_table
 
-    failures = []
+    failures, lacking = [], []
     for table_id in list_ids():
         if table_id not in wanted or entry(table_id).trained is None:
             continue
         try:
             frame = run_table(table_id, **request)
+        except ClusterError:
+            raise
         except (InputError, MissingDataError, BackendError) as error:
-            if isinstance(error, BackendError) and request["engine"] == "ray":
-                raise  # a cluster that cannot be used serves no table
             failures.append(table_id)
             say(f"[red]{table_id}: {escape(str(error))}[/red]")
             continue
+        if frame.attrs["failed"]:
+            lacking.append(table_id)
         for line in frame.attrs["failed"]:
             say(f"[yellow]{table_id}: {escape(line)}[/yellow]")
-    return failures
+    return failures, lacking
 
 
 def _execute(name: str, parameters: dict, fresh: bool):

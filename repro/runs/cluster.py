@@ -4,8 +4,8 @@ The run store stays the truth. A node that sees the driver's store works in it, 
 lost node began goes on from its checkpoint. Any other node works in a folder of its own and sends the finished run
 back. A task that Ray sends twice finds the run finished or waits for its lock.
 
-Code travels as a wheel of this package, which Ray installs on each node; tasks are names of functions with recipes. Ray
-itself trusts whoever reaches its ports, so a cluster belongs into a network of its own.
+Code travels as a wheel of this package (`repro.runs.wheel`); tasks are names of functions with recipes. Ray itself
+trusts whoever reaches its ports, so a cluster belongs into a network of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,21 +29,21 @@ from typing import Any
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from repro.errors import BackendError, InputError, require
+from repro.errors import ClusterError, InputError, require
 from repro.paths import atomic_path, data_root, repo_root, runs_root, write_text
 from repro.runs.abstract import Engine
 from repro.runs.executor import Outcome, announce, attempt, finished, outcome_of
 from repro.runs.spec import RunSpec
-from repro.runs.store import LOCK, WEIGHTS, find_status, load_result, record_failure
+from repro.runs.store import LOCK, RESULT, clear, files_of, find_status, load_result, record_failure
+from repro.runs.wheel import write_wheel
 
 RETRIES = 3
 """How often a run begins again whose worker or node died; then it has crashed."""
 
-FILES = ("config.json", "metrics.jsonl", "error.json", WEIGHTS, "result.json")
-"""What a finished run's folder holds, the result last: it makes the others count."""
-
 HEALTH_S = 120
 """Seconds in which a head must say that it is one; Ray's own limit is shorter on an idle machine."""
+
+GIB = 2**30
 
 LIBRARIES = ("torch", "numpy")
 """Their versions must be the driver's on every node, or a run would not be what its key says."""
@@ -58,6 +59,8 @@ class Task:
         store, mark: the driver's run store, and a file in it that tells a node that it sees the same store.
         data: the driver's data root, which a node takes that has such a folder and no $REPRO_DATA of its own.
         threads: of torch.
+        fresh: whether it is done again where it is finished.
+        versions: the driver's, see `versions`.
     """
 
     spec: RunSpec
@@ -67,21 +70,45 @@ class Task:
     data: str
     threads: int
     fresh: bool
+    versions: Mapping[str, str] = dataclasses.field(default_factory=lambda: versions())
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a node sends back: what `attempt` returned and, from a node without the driver's store, the run's files."""
+    """What a node sends back.
+
+    Attributes:
+        kind, payload: what `attempt` returned; or "refused" and a sentence that says why this node may not do the run.
+        files: the run's folder, from a node without the driver's store.
+        node: Ray's id of a node that refuses.
+    """
 
     kind: str
     payload: dict | str
     files: dict[str, bytes] | None = None
+    node: str = ""
+
+
+class _Again(Exception):
+    """What came of a run is lost, not the run's fault: it is to be sent again. The message says why."""
 
 
 def versions() -> dict[str, str]:
     """Versions that a driver and its nodes must share; builds of one version (for a CPU, for CUDA) are alike here."""
-    found = {name: importlib.metadata.version(name).partition("+")[0] for name in LIBRARIES}
-    return {"Python": platform.python_version()} | found
+    return {"Python": platform.python_version()} | {name: _version(name) for name in LIBRARIES}
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
+def _other_versions(node: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> str:
+    """A sentence without its end that names what differs on a node; "" where nothing does."""
+    differ = [f"{name} {theirs[name]} where the driver has {own}" for name, own in ours.items() if theirs[name] != own]
+    return f"Node {node} has {', '.join(differ)}; install the same versions there" if differ else ""
 
 
 def work(task: Task) -> Answer:
@@ -98,37 +125,59 @@ def work(task: Task) -> Answer:
         os.environ["REPRO_RUNS"] = store
         answer = _done(task)
         folder = task.spec.folder
-        files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files_of(folder)}
         return dataclasses.replace(answer, files=files)
 
 
 def _done(task: Task) -> Answer:
-    if task.spec.code != task.code:
-        text = f"{platform.node()} has other code than the driver; install the same version of this package there"
-        return Answer("failed", text)
-    return Answer(*attempt(task.spec, task.fresh))
+    refused = _other_versions(platform.node(), versions(), task.versions)
+    if not refused and task.spec.code != task.code:
+        refused = (
+            f"Node {platform.node()} has other code than the driver; install the same version of this package there"
+        )
+    return Answer("refused", refused, node=_own_id()) if refused else Answer(*attempt(task.spec, task.fresh))
 
 
-def keep_files(spec: RunSpec, files: Mapping[str, bytes]) -> None:
-    """Write a run that a node did elsewhere into the store; one that is finished here stays as it is.
+def _own_id() -> str:
+    """Ray's id of the node that this process works on."""
+    ray = sys.modules.get("ray")
+    return ray.get_runtime_context().get_node_id() if ray is not None and ray.is_initialized() else ""
 
-    Raises: InputError where the store cannot be written.
+
+def keep_files(spec: RunSpec, files: Mapping[str, bytes], *, fresh: bool = False) -> None:
+    """Write a run that a node did elsewhere into the store: its whole folder, by paths in it, or nothing.
+
+    One that is finished here stays as it is, unless the new one was asked for afresh. A run that failed goes beside the
+    checkpoint that an earlier try left here.
+
+    Raises: ClusterError where the store cannot be written.
     """
     folder = spec.folder
-    try:
+    if not files:  # the node never began
+        return
+    with _store(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK):
-            if load_result(spec, locked=True) is None:
-                for name in FILES:
-                    if name in files:
-                        with atomic_path(folder / name) as temporary:
-                            temporary.write_bytes(files[name])
-                if "result.json" in files:
-                    (folder / "error.json").unlink(missing_ok=True)
+            if not fresh and load_result(spec, locked=True) is not None:
+                return
+            with contextlib.ExitStack() as written:  # which is left in reverse: the result takes its place last
+                for name in sorted(files, key=lambda name: name != RESULT):
+                    written.enter_context(atomic_path(folder / name)).write_bytes(files[name])
+                if fresh or RESULT in files:
+                    clear(folder)
+
+
+@contextlib.contextmanager
+def _store(folder: Path):
+    """ClusterError where the driver's store does not serve: every run would meet the same."""
+    try:
+        yield
+    except InputError as error:
+        raise ClusterError(str(error)) from error
     except OSError as error:
-        raise InputError(
-            f"cannot keep a run in {folder} ({error.strerror or error}); free some space, make it writable, or set "
-            "REPRO_RUNS to another folder."
+        raise ClusterError(
+            f"cannot keep a run in {folder} ({error.strerror or error}); free some space, make it writable, or "
+            "set REPRO_RUNS to another folder."
         ) from error
 
 
@@ -150,15 +199,17 @@ class RayEngine(Engine):
         self._ray = _import_ray()
         self._address, self._workers, self._threads, self._gpus = address, workers, threads, gpus
         self._fresh, self._progress, self._known = fresh, progress, known
+        self._refused: dict[str, str] = {}
 
     def _do(self, specs: Sequence[RunSpec]) -> list[Outcome]:
-        outcomes = {} if self._fresh else finished(specs)
+        with _store(runs_root()):
+            outcomes = {} if self._fresh else finished(specs)
         waiting = [index for index in range(len(specs)) if index not in outcomes]
         if not waiting:
             announce(specs, waiting, 1, self._known)
             return [outcomes[index] for index in range(len(specs))]
         self._connect()
-        slots = self._slots(max(self._gpus_of(specs[index]) for index in waiting))
+        slots = self._slots([specs[index] for index in waiting])
         announce(specs, waiting, min(slots, len(waiting)), self._known)
         hidden = None if self._progress is None else not self._progress
         bar = tqdm(total=len(specs), initial=len(outcomes), unit="run", disable=hidden, file=sys.stderr)
@@ -166,8 +217,10 @@ class RayEngine(Engine):
             self._collect(specs, waiting, outcomes, mark, bar)
         return [outcomes[index] for index in range(len(specs))]
 
-    def _gpus_of(self, spec: RunSpec) -> float:
-        return spec.gpus or self._gpus
+    def _need(self, spec: RunSpec) -> dict[str, float]:
+        """What a run asks of its node, in Ray's names and units."""
+        memory = int(spec.memory_gib * GIB)
+        return {"CPU": spec.cpus or self._threads, "GPU": spec.gpus or self._gpus, "memory": memory}
 
     def _connect(self) -> None:
         ray = self._ray
@@ -181,19 +234,19 @@ class RayEngine(Engine):
             return
         check_answers(self._address)
         check_is_ray(self._address)
-        wheel = build_wheel()
-        self._init(address=self._address, runtime_env={"py_modules": [wheel]} if wheel else None, **quiet)
+        with _brought() as environment:
+            self._init(address=self._address, runtime_env=environment, **quiet)
         self._check_nodes()
 
     def _init(self, **options) -> None:
-        """Ray's own beginning; BackendError for what it refuses: another Python, a driver that is no node."""
+        """Ray's own beginning; ClusterError for what it refuses: another Python, a driver that is no node."""
         try:
             self._ray.init(**options)
         except Exception as error:  # what Ray raises has no common class
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-            raise BackendError(
+            raise _refusal(
                 f"Ray does not start for this driver ({reason}); a driver must be a node of the cluster ('ray start') "
-                "with the Python and the Ray of the others."
+                "with the Python and the Ray of the others"
             ) from error
 
     def _check_nodes(self) -> None:
@@ -210,39 +263,50 @@ class RayEngine(Engine):
             try:
                 theirs = self._ray.get(answer)
             except Exception as error:  # whatever keeps the package from being imported there
-                raise BackendError(
+                raise _refusal(
                     f"Node {name} cannot run this package ({_line(error)}); install it there, "
-                    "or take the node out of the cluster."
+                    "or take the node out of the cluster"
                 ) from error
-            differ = {
-                library: (theirs[library], ours) for library, ours in versions().items() if theirs[library] != ours
-            }
-            if differ:
-                text = ", ".join(
-                    f"{library} {other} where the driver has {ours}" for library, (other, ours) in differ.items()
-                )
-                raise BackendError(f"Node {name} has {text}; install the same versions there.")
+            if differ := _other_versions(name, theirs, versions()):
+                raise _refusal(differ)
 
-    def _slots(self, gpus: float) -> int:
-        """Runs that fit side by side; InputError if not even one does."""
-        have = self._ray.cluster_resources()
-        if gpus and have.get("GPU", 0) < gpus:
-            raise InputError(f"gpus={gpus:g} is not allowed; the cluster has {have.get('GPU', 0):g}.")
-        slots = have.get("CPU", 0) // self._threads
-        if slots < 1:
-            raise InputError(f"threads={self._threads} is not allowed; the cluster has {have.get('CPU', 0):g} cores.")
-        return int(min(slots, have["GPU"] // gpus) if gpus else slots)
+    def _nodes(self) -> list[dict[str, float]]:
+        """What each node has that may do runs: all that live but those that refused one."""
+        alive = [node for node in self._ray.nodes() if node["Alive"] and node["NodeID"] not in self._refused]
+        return [node["Resources"] for node in alive]
+
+    def _slots(self, specs: Sequence[RunSpec]) -> int:
+        """Runs that fit side by side if each asks for the most that one does.
+
+        Raises: ClusterError if no run fits on a node, InputError if one of them asks for too much itself.
+        """
+        nodes, most = self._nodes(), {"CPU": 0.0, "GPU": 0.0, "memory": 0.0}
+        for spec in specs:
+            need = self._need(spec)
+            self._check_fits(spec, need, nodes)
+            most = {name: max(most[name], amount) for name, amount in need.items()}
+        each = [min(node.get(name, 0) // amount for name, amount in most.items() if amount) for node in nodes]
+        return max(1, int(sum(each)))
+
+    def _check_fits(self, spec: RunSpec, need: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> None:
+        own = {"CPU": ("cpus", spec.cpus), "GPU": ("gpus", spec.gpus), "memory": ("memory_gib", spec.memory_gib)}
+        engines = {"CPU": ("threads", self._threads), "GPU": ("gpus", self._gpus)}
+        for resource, amount in need.items():
+            largest = max((node.get(resource, 0) for node in nodes), default=0)
+            if amount > largest:
+                of_run = own[resource][1]
+                name, asked = own[resource] if of_run else engines[resource]
+                has = f"{largest / GIB if resource == 'memory' else largest:.4g}"
+                unit = {"CPU": " cores", "GPU": "", "memory": " GiB"}[resource]
+                text = f"{name}={asked:g} is not allowed; the cluster has {has}{unit} on its largest node"
+                raise InputError(f"{text}.") if of_run else _refusal(text)
+        if not any(all(node.get(name, 0) >= amount for name, amount in need.items()) for node in nodes):
+            asked = ", ".join(f"{name}={value:g}" for name, value in own.values() if value)
+            raise InputError(f"{asked} is not allowed; no node of the cluster has all of it.")
 
     def _collect(self, specs, waiting, outcomes: dict[int, Outcome], mark: str, bar: tqdm) -> None:
-        ray = self._ray
-        store, data = str(runs_root().resolve()), str(data_root().resolve())
-        do = ray.remote(num_cpus=self._threads, max_retries=RETRIES)(work)
-        running = {
-            do.options(num_gpus=self._gpus_of(spec) or None, name=f"{spec.kind} seed {spec.seed}").remote(
-                Task(spec, spec.code, store, mark, data, self._threads, self._fresh)
-            ): index
-            for index, spec in ((index, specs[index]) for index in waiting)
-        }
+        ray, lost = self._ray, Counter()
+        running = {self._send(specs[index], mark): index for index in waiting}
         try:
             looked = 0.0
             while running:
@@ -253,34 +317,77 @@ class RayEngine(Engine):
                     bar.set_postfix(nodes=sum(node["Alive"] for node in ray.nodes()), failed=failed)
                 for answer in ready:
                     index = running.pop(answer)
-                    outcomes[index] = self._outcome(specs[index], answer)
+                    try:
+                        outcomes[index] = self._outcome(specs[index], answer, last=lost[index] == RETRIES)
+                    except _Again as again:
+                        lost[index] += bool(str(again))
+                        running[self._send(specs[index], mark)] = index
+                        continue
                     bar.update(1)
-        except KeyboardInterrupt:
+        except BaseException as stopped:
             for answer in running:
                 ray.cancel(answer, force=True)
-            print("Stopped; finished runs are kept, the others go on from their checkpoints.", file=sys.stderr)
+            if isinstance(stopped, KeyboardInterrupt):
+                print("Stopped; finished runs are kept, the others go on from their checkpoints.", file=sys.stderr)
             raise
 
-    def _outcome(self, spec: RunSpec, answer: Any) -> Outcome:
+    def _send(self, spec: RunSpec, mark: str) -> Any:
+        """Hand a run to Ray; returns what its answer is asked for by. No node gets it that refused one."""
+        need, store, data = self._need(spec), str(runs_root().resolve()), str(data_root().resolve())
+        options = {"num_cpus": need["CPU"], "num_gpus": need["GPU"] or None, "memory": need["memory"] or None}
+        if self._refused:
+            options["label_selector"] = {"ray.io/node-id": f"!in({', '.join(self._refused)})"}
+        do = self._ray.remote(max_retries=RETRIES)(work)
+        task = Task(spec, spec.code, store, mark, data, self._threads, self._fresh)
+        return do.options(**options, name=f"{spec.kind} seed {spec.seed}").remote(task)
+
+    def _refuse(self, spec: RunSpec, given: Answer) -> None:
+        """Send nothing more to a node that may not do runs, and say so once.
+
+        Raises: ClusterError if no other node can do the run.
+        """
+        known = given.node in self._refused
+        self._refused[given.node] = str(given.payload)
+        try:
+            self._check_fits(spec, self._need(spec), self._nodes())
+        except InputError as error:
+            raise _refusal(str(given.payload)) from error
+        if not known:
+            tqdm.write(f"{given.payload}; until then it gets no runs.", file=sys.stderr)
+
+    def _outcome(self, spec: RunSpec, answer: Any, last: bool) -> Outcome:
+        """What came of a run; `_Again` if it must be sent again, which it may not where this was its `last` try."""
         errors = self._ray.exceptions
         try:
             given: Answer = self._ray.get(answer)
-            if given.files is not None:
-                keep_files(spec, given.files)
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError) as error:
-            message = f"its worker died {RETRIES + 1} times ({_line(error)})"
-            record_failure(spec, message)
-            return Outcome(spec, "crashed", message=message)
+            return _crashed(spec, f"its worker died {RETRIES + 1} times ({_line(error)})")
+        except (errors.ObjectLostError, errors.OutOfDiskError, errors.RuntimeEnvSetupError) as error:
+            if last:
+                return _crashed(spec, f"its answer was lost {RETRIES + 1} times ({_line(error)})")
+            # Its node was lost with the answer, could not keep it, or could not begin.
+            raise _Again(_line(error)) from error
         except errors.RayTaskError as error:
             return Outcome(spec, "failed", message=f"it cannot be done on the cluster ({_line(error)})")
         except errors.RayError as error:
-            raise BackendError(
+            raise _refusal(
                 f"The cluster no longer answers ({_line(error)}); finished runs are kept, and the same command goes on "
-                "from them."
+                "from them"
             ) from error
+        if given.kind == "refused":
+            self._refuse(spec, given)
+            raise _Again
+        if given.files is not None:
+            keep_files(spec, given.files, fresh=self._fresh)
         if given.kind == "failed" and find_status(spec).state == "missing":
             return Outcome(spec, "failed", message=str(given.payload))
         return outcome_of(spec, given.kind, given.payload)
+
+
+def _crashed(spec: RunSpec, message: str) -> Outcome:
+    with _store(spec.folder):
+        record_failure(spec, message)
+    return Outcome(spec, "crashed", message=message)
 
 
 def _import_ray():
@@ -288,8 +395,11 @@ def _import_ray():
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     for setting in ("RAY_raylet_start_wait_time_s", "RAY_agent_register_timeout_ms"):
         os.environ.setdefault(setting, "120" if setting.endswith("_s") else "120000")
-    ray = require("ray", extra="cluster")
-    require("ray.exceptions", extra="cluster")
+    try:
+        ray = require("ray", extra="cluster")
+        require("ray.exceptions", extra="cluster")
+    except InputError as error:
+        raise _refusal(str(error).rstrip(".")) from error
     return ray
 
 
@@ -298,7 +408,7 @@ def _cores() -> int:
 
 
 def check_answers(address: str) -> None:
-    """InputError unless something answers at "host:port"; Ray itself would try for minutes."""
+    """ClusterError unless something answers at "host:port"; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal()):
         raise _no_cluster(address, "it is no host:port")
@@ -309,7 +419,7 @@ def check_answers(address: str) -> None:
 
 
 def check_is_ray(address: str) -> None:
-    """InputError unless what answers at "host:port" is a Ray head; Ray itself would ask another server for ever."""
+    """ClusterError unless what answers at "host:port" is a Ray head; Ray itself would ask another server for ever."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         asked = subprocess.run(command, capture_output=True, timeout=HEALTH_S, check=False)
@@ -319,18 +429,24 @@ def check_is_ray(address: str) -> None:
         raise _no_cluster(address, "what does is another server, or a head of another version")
 
 
-def _no_cluster(address: str, reason: str) -> InputError:
-    return InputError(
+def _no_cluster(address: str, reason: str) -> ClusterError:
+    return _refusal(
         f"RAY_ADDRESS={address!r} is not allowed: no Ray cluster answers there ({reason}); start one with "
-        "'ray start --head' and give host:port, or leave it empty to use this machine."
+        "'ray start --head' and give host:port, or leave it empty to use this machine"
     )
+
+
+def _refusal(sentence: str) -> ClusterError:
+    """The sentence with the way out; nothing is trained here that was asked of a cluster."""
+    return ClusterError(f"{sentence}; ENGINE=local needs no cluster.")
 
 
 @contextlib.contextmanager
 def _mark():
     """A file in the run store by whose name a node knows the store, while runs are out."""
     name = f".driver-{secrets.token_hex(8)}"
-    mark = write_text(runs_root() / name, "")
+    with _store(runs_root()):
+        mark = write_text(runs_root() / name, "")
     try:
         yield name
     finally:
@@ -338,18 +454,11 @@ def _mark():
             mark.unlink()
 
 
-def build_wheel() -> str | None:
-    """Path of a wheel of this checkout; None where the package was installed, as it must then be on every node."""
-    if not (repo_root() / "pyproject.toml").is_file():
-        return None
-    target = Path(tempfile.mkdtemp(prefix="wheel-"))
-    options = ["--quiet", "--no-deps", "--no-build-isolation"]  # isolation would fetch hatchling, which is here
-    command = [sys.executable, "-m", "pip", "wheel", *options, "-w", str(target), str(repo_root())]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = sorted(target.glob("*.whl"))
-    if built.returncode or not wheels:
-        raise BackendError(f"The wheel that carries the code to the nodes could not be built ({_line(built.stderr)}).")
-    return str(wheels[0])
+@contextlib.contextmanager
+def _brought():
+    """What Ray installs on every node before it works for this driver."""
+    with tempfile.TemporaryDirectory(prefix="wheel-") as folder:
+        yield {"py_modules": [str(write_wheel(Path(folder)))]}
 
 
 def _line(error: object) -> str:

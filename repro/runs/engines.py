@@ -12,10 +12,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from repro.errors import InputError, check_choice, check_int, check_number
+from repro.errors import InputError, check_choice, check_int
 from repro.runs.abstract import Engine
 from repro.runs.executor import Outcome, announce, attempt, finished, outcome_of, run_many
-from repro.runs.spec import RunSpec
+from repro.runs.spec import RunSpec, check_gpus
 from repro.runs.store import LOCK, RunContext
 
 
@@ -136,7 +136,7 @@ def engine(
         known: seconds by recipe digest or kind, for the forecast; see `forecast_s`.
         time_limit_s: a run that takes longer is ended and has failed (local only).
         gpus: of a cluster's node for each run that does not say so itself (ray only).
-    Raises: InputError for another name, or an option that the engine does not have, or without Ray.
+    Raises: InputError for another name, or an option that the engine does not have; ClusterError without Ray.
     """
     check_choice("engine", name, ENGINES)
     check_int("threads", threads, minimum=1)
@@ -159,7 +159,7 @@ def engine(
             address=address,
             workers=None if workers is None else check_int("workers", workers, minimum=1),
             threads=threads,
-            gpus=check_number("gpus", gpus, minimum=0),
+            gpus=check_gpus(gpus),
             fresh=fresh,
             progress=progress,
             known=known,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from repro.errors import InputError, check_seed
+from repro.errors import InputError, check_number, check_seed
 from repro.paths import runs_root
 from repro.runs.code import code_fingerprint
 
@@ -122,6 +122,14 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def check_gpus(value: object) -> float:
+    """Return `value` as a float if a cluster can hand out as many GPUs, else raise InputError."""
+    number = check_number("gpus", value, minimum=0)
+    if number > 1 and not number.is_integer():
+        raise InputError(f"gpus={value!r} is not allowed; it must be a share of one GPU, or a whole number of them.")
+    return number
+
+
 @dataclasses.dataclass(frozen=True)
 class RunSpec:
     """One run, before it happens.
@@ -136,7 +144,9 @@ class RunSpec:
         uses: modules ("repro.models.ghostnet") or definitions ("repro.search.cars:search") that the result depends on
             and that the function chooses by name, where reading the code does not show them.
         parallel: whether the function can share its work among the processes of torchrun; not part of what the run is.
-        gpus: how many it asks of a cluster's node, 0 for the engine's own number; not part of what the run is.
+        gpus, cpus: how many GPUs and cores it asks of a cluster's node, 0 for the engine's own numbers; the threads of
+            torch stay the engine's. Not part of what the run is.
+        memory_gib: GiB of memory that it asks of a cluster's node, 0 for no claim; not part of what the run is.
     """
 
     kind: str
@@ -147,6 +157,8 @@ class RunSpec:
     uses: tuple[str, ...] = ()
     parallel: bool = dataclasses.field(default=False, compare=False)
     gpus: float = dataclasses.field(default=0, compare=False)
+    cpus: float = dataclasses.field(default=0, compare=False)
+    memory_gib: float = dataclasses.field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -156,6 +168,9 @@ class RunSpec:
             raise InputError(f"kind={self.kind!r} is not allowed; write plain names, for example 'toy/search'.")
         if isinstance(self.uses, str):
             raise InputError(f"uses={self.uses!r} is not allowed; give a tuple of module names.")
+        check_gpus(self.gpus)
+        check_number("cpus", self.cpus, minimum=0)
+        check_number("memory_gib", self.memory_gib, minimum=0)
 
     @property
     def recipe_digest(self) -> str:

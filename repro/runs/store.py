@@ -7,6 +7,7 @@ Layout of one folder, `<runs root>/<kind>/<identity>-<code>/`:
     result.json       the outcome with provenance and the checksum of the metrics; written last, atomically
     error.json        instead of a result: the traceback of a crashed run
     weights.safetensors  of the network that was tested, where the run keeps them (`repro.papers.weights`)
+    …                 whatever else the run writes beside them
     checkpoint/       what the run itself keeps for resuming; removed once the result is written
     .lock             held while a process works on the folder; it stays when the content is set aside
 
@@ -36,6 +37,8 @@ from repro.runs.provenance import provenance
 from repro.runs.spec import FOLDER, RunSpec, agrees, to_plain
 
 LOCK = ".lock"
+RESULT = "result.json"
+CHECKPOINT = "checkpoint"
 WEIGHTS = "weights.safetensors"
 RunState = Literal["done", "diverged", "failed", "running", "partial", "stale", "missing"]
 
@@ -64,7 +67,7 @@ class RunContext:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.checkpoint = folder / "checkpoint"
+        self.checkpoint = folder / CHECKPOINT
         self.weights = folder / WEIGHTS
         self._metrics = folder / "metrics.jsonl"
 
@@ -113,7 +116,7 @@ def _read(path: Path) -> dict | None:
 
 def _sound_result(folder: Path) -> dict | None:
     """The finished result in `folder`, None if it is not finished; DamagedError if the folder is damaged."""
-    result = _read(folder / "result.json")
+    result = _read(folder / RESULT)
     if result is None:
         return None
     if not {"value", "provenance"} <= result.keys() <= _RESULT or not isinstance(result["provenance"], dict):
@@ -128,7 +131,7 @@ def _set_aside(folder: Path, word: str, reason: str) -> None:
     target = folder.with_name(f"{folder.name}.{word}-{time.time_ns()}")
     target.mkdir()
     # The result first: without it the folder is unfinished, wherever a kill stops this.
-    for path in sorted(folder.iterdir(), key=lambda path: path.name != "result.json"):
+    for path in sorted(folder.iterdir(), key=lambda path: path.name != RESULT):
         if path.name != LOCK:
             path.rename(target / path.name)
     reason = str(reason).rstrip(".")
@@ -150,6 +153,24 @@ def _trouble(folder: Path, spec: RunSpec) -> tuple[dict | None, str, str]:
     except DamagedError as error:
         return None, "damaged", str(error)
     return result, "", ""
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Regular files that are part of the run in `folder`, at any depth, the result first: without it none counts.
+
+    Its lock, its checkpoint and what killed writers left are not among them.
+    """
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    passing = {folder / LOCK} | {path for path in found if path.name.startswith(".") and path.suffix == ".part"}
+    kept = [path for path in found if path not in passing and folder / CHECKPOINT not in path.parents]
+    return sorted(kept, key=lambda path: path != folder / RESULT)
+
+
+def clear(folder: Path) -> None:
+    """Remove a run and its checkpoint from its folder, whose lock this process holds."""
+    for path in files_of(folder):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
 
 
 def load_result(spec: RunSpec, *, locked: bool = False) -> dict | None:
@@ -265,9 +286,7 @@ def execute(spec: RunSpec, *, fresh: bool = False, begin: Callable[[], None] | N
             if done is not None:
                 return done
         else:
-            for leftover in ("result.json", "metrics.jsonl", "error.json", WEIGHTS):
-                (folder / leftover).unlink(missing_ok=True)
-            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+            clear(folder)
         return _execute_locked(spec, folder, begin)
 
 
@@ -303,9 +322,9 @@ def _execute_locked(spec: RunSpec, folder: Path, begin: Callable[[], None] | Non
     except BaseException as error:  # sys.exit is an outcome of the run like any other
         record_failure(spec, f"{type(error).__name__}: {error}", traceback.format_exc())
         raise
-    write_text(folder / "result.json", text)
+    write_text(folder / RESULT, text)
     (folder / "error.json").unlink(missing_ok=True)
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     return unseal(text, "result.json")
 
 

@@ -118,6 +118,24 @@ def keep_network(recipe: SumRecipe, seed: int, context) -> dict:
     return {}
 
 
+def keep_more(recipe: SumRecipe, seed: int, context) -> dict:
+    """Writes files of its own beside those that every run has, a hidden one and one in a folder among them."""
+    for name in ("supernet", ".hidden", "pictures/first.bin", "pictures/result.json", "checkpoint/step"):
+        path = context.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(f"{name} of try {recipe.terms}".encode())
+    return {"named": time.time_ns()}
+
+
+def keep_once(recipe: SumRecipe, seed: int, context) -> dict:
+    """Keeps a file in its first try; fails in any later one, for which there is a tally."""
+    if recipe.tally and Path(recipe.tally).exists():
+        raise ValueError("it was done before")
+    _count(recipe, seed)
+    (context.folder / "supernet").write_bytes(b"whole")
+    return {}
+
+
 def keep_checkpoint(recipe: SumRecipe, seed: int, context) -> dict:
     from repro.train.checkpoint import save_checkpoint
 

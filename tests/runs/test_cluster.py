@@ -1,5 +1,6 @@
 """The Ray engine: equal results, and nothing lost with a worker, a node or the driver (`make test-cluster`)."""
 
+import contextlib
 import dataclasses
 import http.server
 import json
@@ -18,13 +19,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from repro.errors import BackendError, InputError
+from repro.errors import BackendError, ClusterError, InputError
 from repro.papers import jobs
 from repro.papers.data import DataRecipe
 from repro.paths import repo_root, runs_root
-from repro.runs import RunSpec, engine, execute, find_status, run_many
+from repro.runs import RunSpec, engine, execute, find_status, run_many, store
 from repro.runs import cluster as on_cluster
-from repro.runs.store import WEIGHTS
+from repro.runs.store import WEIGHTS, load_result
 from repro.train import TrainRecipe
 from tests.runs.run_functions import SumRecipe
 
@@ -69,6 +70,88 @@ def test_a_run_that_a_node_did_elsewhere_comes_back_whole(tmp_path, monkeypatch)
     assert (spec.folder / "result.json").read_bytes() == kept
 
 
+def _elsewhere(spec, monkeypatch, fresh=False):
+    """What a node sends that does not see the driver's store."""
+    with monkeypatch.context() as patch:
+        patch.setenv("REPRO_RUNS", os.environ["REPRO_RUNS"])
+        home = os.environ["REPRO_RUNS"]
+        return on_cluster.work(on_cluster.Task(spec, spec.code, home, "no-such-mark", home, 1, fresh))
+
+
+def _content(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in store.files_of(folder)}
+
+
+def test_whatever_a_run_keeps_beside_its_weights_comes_back(monkeypatch):
+    """At any depth and under any name; locks, checkpoints and what a killed writer left stay where they are."""
+    spec = spec_of(3, "keep_more")
+    for name in ("checkpoint/step", "supernet", "left over", ".weights.x.part"):  # of a driver that was killed
+        path = spec.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("old")
+    answer = _elsewhere(spec, monkeypatch)
+    own = {"supernet", ".hidden", "pictures/first.bin", "pictures/result.json"}
+    assert set(answer.files) == own | {"config.json", "result.json"}
+    on_cluster.keep_files(spec, answer.files)
+    assert find_status(spec).state == "done" and _content(spec.folder) == answer.files
+    assert not (spec.folder / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("name", ["local", "elsewhere"])
+def test_a_fresh_run_takes_the_place_of_the_stored_one(name, monkeypatch):
+    """Whole, wherever it was done: nothing of the former run stays beside it."""
+    spec = spec_of(3, "keep_more")
+    first = execute(spec)
+    (spec.folder / "former").write_text("")
+    if name == "local":
+        (again,) = run_many([spec], workers=1, fresh=True)
+        assert again.ok
+    else:
+        answer = _elsewhere(spec, monkeypatch, fresh=True)
+        on_cluster.keep_files(spec, answer.files, fresh=True)
+        assert _content(spec.folder) == answer.files
+    assert load_result(spec)["value"]["named"] > first["value"]["named"]
+    assert not (spec.folder / "former").exists() and (spec.folder / "supernet").exists()
+
+
+@pytest.mark.parametrize("name", ["local", "elsewhere"])
+def test_a_fresh_run_that_fails_leaves_no_result(name, tmp_path, monkeypatch):
+    spec = spec_of(3, "keep_once", tally=str(tmp_path / "tally"))
+    execute(spec)
+    if name == "local":
+        run_many([spec], workers=1, fresh=True)
+    else:
+        on_cluster.keep_files(spec, _elsewhere(spec, monkeypatch, fresh=True).files, fresh=True)
+    status = find_status(spec)
+    assert status.state == "failed" and "it was done before" in status.message
+    assert set(_content(spec.folder)) == {"config.json", "error.json"}
+
+
+def test_a_disk_that_fills_while_a_fresh_run_comes_back_costs_nothing(monkeypatch):
+    """What was stored stays until the new run is written whole."""
+    spec = spec_of(3, "keep_more")
+    execute(spec)
+    before = _content(spec.folder)
+    answer = _elsewhere(spec, monkeypatch, fresh=True)
+
+    def full(path, content, write=Path.write_bytes):
+        if ".supernet." in path.name:
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match=r"supernet \(No space left on device\); free some space"):
+        on_cluster.keep_files(spec, answer.files, fresh=True)
+    assert _content(spec.folder) == before and not list(spec.folder.rglob("*.part"))
+
+
+def test_a_node_that_never_began_a_fresh_run_takes_nothing_away():
+    spec = spec_of(3)
+    execute(spec)
+    on_cluster.keep_files(spec, {}, fresh=True)
+    assert find_status(spec).state == "done"
+
+
 @pytest.mark.parametrize("shared", [True, False], ids=["shared store", "own stores"])
 def test_a_task_that_is_sent_twice_is_one_run(shared, tmp_path, monkeypatch):
     """The second waits for the first, or what it sends back changes nothing."""
@@ -98,8 +181,209 @@ def test_a_node_with_other_code_does_no_run(tmp_path):
     answer = on_cluster.work(
         on_cluster.Task(spec, "0123456789ab", str(tmp_path), "no-such-mark", str(tmp_path / "none"), 1, False)
     )
-    assert answer.kind == "failed" and "has other code than the driver" in answer.payload
+    assert answer.kind == "refused" and "has other code than the driver" in answer.payload
     assert set(answer.files) == set()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "sentence"),
+    [
+        ({"torch": "1.0"}, "torch {torch} where the driver has 1.0"),
+        ({"numpy": "1.0", "Python": "3.9.9"}, "numpy {numpy} where the driver has 1.0"),
+    ],
+    ids=["one", "two"],
+)
+@pytest.mark.parametrize("shared", [True, False], ids=["shared store", "own stores"])
+def test_a_node_with_other_versions_does_no_run(theirs, sentence, shared, tmp_path, monkeypatch):
+    """Each run asks, so a node that joined after the first look is found out, too."""
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path))
+    (tmp_path / "mark").touch()
+    spec, mark, own = spec_of(3), "mark" if shared else "no-such-mark", on_cluster.versions()
+    task = on_cluster.Task(spec, spec.code, str(tmp_path), mark, str(tmp_path), 1, False, own | theirs)
+    answer = on_cluster.work(task)
+    assert answer.kind == "refused" and not answer.files and not list(tmp_path.rglob("result.json"))
+    assert answer.payload.startswith("Node ") and "\n" not in answer.payload
+    assert sentence.format(**own) in answer.payload and answer.payload.endswith("; install the same versions there")
+
+
+def test_a_library_that_a_node_does_not_have_is_another_version(monkeypatch):
+    def none(name):
+        raise on_cluster.importlib.metadata.PackageNotFoundError(name)
+
+    ours = on_cluster.versions()
+    monkeypatch.setattr(on_cluster.importlib.metadata, "version", none)
+    told = on_cluster._other_versions("attic", on_cluster.versions(), ours)
+    assert told.startswith(f"Node attic has torch none where the driver has {ours['torch']}, numpy none")
+
+
+class Ray:
+    """Stands in for Ray: nodes by name with what they have, which do tasks at once; `answers` come before theirs."""
+
+    ERRORS = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "RayTaskError", "ObjectLostError")
+    ERRORS += ("OutOfDiskError", "RuntimeEnvSetupError")
+    exceptions = SimpleNamespace(**{name: type(name, (Exception,), {}) for name in ERRORS}, RayError=Exception)
+
+    def __init__(self, nodes=None, answers=()):
+        self.there = nodes or {"attic": {"CPU": 2, "memory": 2**32}}
+        self.answers, self.sent, self.cancelled = list(answers), [], 0
+
+    def is_initialized(self):
+        return True
+
+    def nodes(self):
+        return [{"NodeID": name, "Alive": True, "Resources": has} for name, has in self.there.items()]
+
+    def remote(self, **_):
+        return lambda function: self
+
+    def options(self, **options):
+        def remote(task):
+            self.sent.append((task, options))
+            return len(self.sent) - 1
+
+        return SimpleNamespace(remote=remote)
+
+    def wait(self, running, **_):
+        return running[:1], running[1:]
+
+    def get(self, number):
+        task, home = self.sent[number][0], os.environ["REPRO_RUNS"]
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        try:
+            return answer or on_cluster.work(task)
+        finally:
+            os.environ["REPRO_RUNS"] = home
+
+    def cancel(self, *_, **__):
+        self.cancelled += 1
+
+
+@pytest.fixture
+def ray_of(monkeypatch, tmp_path):
+    """An engine on a stand-in: (engine, stand-in). The nodes do not see the driver's store if `shared` is False."""
+    monkeypatch.setenv("REPRO_DATA", str(tmp_path))
+
+    def make(*, shared=True, nodes=None, answers=(), **options):
+        ray = Ray(nodes, answers)
+        monkeypatch.setattr(on_cluster, "_import_ray", lambda: ray)
+        if not shared:
+            monkeypatch.setattr(on_cluster, "_mark", lambda: contextlib.nullcontext("no-such-mark"))
+        return engine("ray", progress=False, **options), ray
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["ObjectLostError", "OutOfDiskError", "RuntimeEnvSetupError"])
+@pytest.mark.parametrize("shared", [True, False], ids=["shared store", "own stores"])
+def test_a_run_whose_answer_is_lost_with_its_node_is_done_again(name, shared, ray_of):
+    """And the others go on: the job does not end."""
+    lost = getattr(Ray.exceptions, name)("its node died")
+    there, ray = ray_of(shared=shared, answers=[lost, None, lost])
+    done = there({seed: spec_of(seed) for seed in range(3)})
+    assert [outcome.value for outcome in done.values()] == [{"total": 6 + seed} for seed in range(3)]
+    assert len(ray.sent) == 5 and all(find_status(spec_of(seed)).state == "done" for seed in range(3))
+
+
+def test_a_run_whose_answer_is_always_lost_has_crashed_and_the_others_go_on(ray_of):
+    lost = [Ray.exceptions.ObjectLostError("its node died")]
+    there, ray = ray_of(answers=[*lost, None, *lost * 3])
+    done = there({seed: spec_of(seed) for seed in range(2)})
+    assert [outcome.state for outcome in done.values()] == ["crashed", "done"] and len(ray.sent) == 5
+    assert done[0].message == "its answer was lost 4 times (its node died)" == find_status(spec_of(0)).message
+
+
+def test_a_cluster_that_is_gone_ends_the_job_and_leaves_nothing_running(ray_of):
+    there, ray = ray_of(answers=[Exception("no head")])
+    with pytest.raises(ClusterError, match=r"no longer answers \(no head\); finished runs are kept") as told:
+        there({seed: spec_of(seed) for seed in range(3)})
+    assert ray.cancelled == 2 and str(told.value).endswith("ENGINE=local needs no cluster.")
+
+
+def test_a_fresh_run_of_a_node_without_the_store_takes_the_stored_ones_place(ray_of, tmp_path):
+    tally = tmp_path / "tally"
+    spec = spec_of(3, "keep_more", tally=str(tally))
+    first = execute(spec)
+    there, _ = ray_of(shared=False, fresh=True)
+    outcome = there({"a": spec})["a"]
+    assert outcome.value["named"] > first["value"]["named"] and load_result(spec)["value"] == outcome.value
+
+
+def _refusing(node):
+    return on_cluster.Answer(
+        "refused", f"Node {node} has torch 1.0 where the driver has 2.0; install them there", node=node
+    )
+
+
+def test_a_node_that_may_not_do_runs_gets_none_and_others_do_them(ray_of, capsys):
+    """It would answer at once and so take every run that waits."""
+    nodes = {name: {"CPU": 1} for name in ("attic", "cellar", "shed")}
+    there, ray = ray_of(nodes=nodes, answers=[_refusing("attic"), _refusing("attic"), _refusing("shed")])
+    done = there({seed: spec_of(seed) for seed in range(4)})
+    assert all(outcome.ok for outcome in done.values())
+    selectors = [options.get("label_selector") for _, options in ray.sent]
+    assert selectors[:4] == [None] * 4 and selectors[4:] == [
+        {"ray.io/node-id": "!in(attic)"},
+        {"ray.io/node-id": "!in(attic)"},
+        {"ray.io/node-id": "!in(attic, shed)"},
+    ]
+    told = [line for line in capsys.readouterr().err.splitlines() if "torch 1.0" in line]
+    assert [line.split()[1] for line in told] == ["attic", "shed"]
+    assert all(line.endswith("; until then it gets no runs.") for line in told)
+
+
+def test_a_cluster_without_a_node_that_may_do_a_run_ends_the_job(ray_of):
+    there, _ = ray_of(nodes={"attic": {"CPU": 1}, "cellar": {"CPU": 1}}, answers=map(_refusing, ("attic", "cellar")))
+    with pytest.raises(ClusterError, match=r"^Node cellar has torch 1\.0 where .*; ENGINE=local needs no cluster\.$"):
+        there({seed: spec_of(seed) for seed in range(3)})
+    assert find_status(spec_of(0)).state == "missing"
+
+
+def test_a_run_asks_for_the_cores_gpus_and_memory_that_its_spec_names(ray_of):
+    there, ray = ray_of(nodes={"attic": {"CPU": 8, "GPU": 2, "memory": 2**36}}, threads=2, gpus=0.5)
+    there({0: spec_of(0), 1: dataclasses.replace(spec_of(1), cpus=6, memory_gib=1.5, gpus=2)})
+    asked = [[options[name] for name in ("num_cpus", "num_gpus", "memory")] for _, options in ray.sent]
+    assert asked == [[2, 0.5, None], [6, 2, 3 * 2**29]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"cpus": 3}, "cpus=3 is not allowed; the cluster has 2 cores on its largest node."),
+        ({"gpus": 2}, "gpus=2 is not allowed; the cluster has 1 on its largest node."),
+        ({"memory_gib": 9}, "memory_gib=9 is not allowed; the cluster has 4 GiB on its largest node."),
+        ({"cpus": 2, "gpus": 1}, "cpus=2, gpus=1 is not allowed; no node of the cluster has all of it."),
+    ],
+    ids=["cores", "GPUs", "memory", "together"],
+)
+def test_a_run_that_no_node_can_hold_is_refused_and_does_not_wait_for_ever(asked, sentence, ray_of):
+    """Two nodes with a GPU each have no place for a run that asks for two."""
+    nodes = {"attic": {"CPU": 2, "memory": 2**32}, "cellar": {"CPU": 1, "GPU": 1}, "shed": {"CPU": 1, "GPU": 1}}
+    there, ray = ray_of(nodes=nodes)
+    with pytest.raises(InputError) as told:
+        there({"a": dataclasses.replace(spec_of(0), **asked)})
+    assert str(told.value).endswith(sentence) and not isinstance(told.value, ClusterError) and ray.sent == []
+
+
+@pytest.mark.parametrize(("option", "amount"), [("gpus", 2), ("threads", 4)])
+def test_an_engine_that_asks_every_node_for_too_much_serves_no_table(option, amount, ray_of):
+    there, _ = ray_of(nodes={"attic": {"CPU": 2, "GPU": 1}, "cellar": {"CPU": 2, "GPU": 1}}, **{option: amount})
+    with pytest.raises(ClusterError, match=rf"^{option}={amount} is not allowed; the cluster has [12]"):
+        there({"a": spec_of(0)})
+
+
+@pytest.mark.parametrize("asked", [{"gpus": -1}, {"gpus": 1.5}, {"cpus": float("nan")}, {"memory_gib": "4"}], ids=str)
+def test_a_spec_that_asks_for_what_there_cannot_be_is_refused(asked):
+    (name,) = asked
+    with pytest.raises(InputError, match=rf"^{name}=.* is not allowed; it must be "):
+        dataclasses.replace(spec_of(0), **asked)
+
+
+def test_what_a_run_asks_of_a_node_does_not_change_what_it_is():
+    spec = spec_of(0)
+    asks = dataclasses.replace(spec, gpus=1, cpus=4, memory_gib=8)
+    assert asks == spec and (asks.folder, asks.recipe_digest) == (spec.folder, spec.recipe_digest)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999", "nowhere", "auto", "ray://127.0.0.1:1"])
@@ -172,7 +456,7 @@ def test_what_ray_itself_refuses_is_one_sentence(address, monkeypatch):
     monkeypatch.setattr(on_cluster, "_import_ray", lambda: SimpleNamespace(init=init, is_initialized=lambda: False))
     for asked in ("check_answers", "check_is_ray"):
         monkeypatch.setattr(on_cluster, asked, lambda address: None)
-    monkeypatch.setattr(on_cluster, "build_wheel", lambda: None)
+    monkeypatch.setattr(on_cluster, "_brought", contextlib.nullcontext)
     there = engine("ray")
     there._address = address
     with pytest.raises(
@@ -195,7 +479,8 @@ def _driver(folder):
         "from tests.runs.test_cluster import spec_of\n"
         "from repro.runs import engine\n"
         "from repro.runs import cluster\n"
-        "cluster.build_wheel = lambda: None\n"
+        "import contextlib\n"
+        "cluster._brought = contextlib.nullcontext\n"
         f"done = engine('ray')({{s: spec_of(s, tally={str(folder / 'tally')!r}, sleep_s=0.3) for s in range(9)}})\n"
         "print(sum(outcome.ok for outcome in done.values()))\n"
     )
@@ -203,9 +488,9 @@ def _driver(folder):
 
 
 def _brought_packages() -> list[str]:
-    """Run on a node: packages of this name in what a job brought along."""
+    """Run on a node: packages in what a job brought along."""
     brought = [Path(place) for place in sys.path if "py_modules" in place]
-    return [found.parent.name for place in brought for found in place.glob("repro/__init__.py")]
+    return [found.parent.name for place in brought for found in place.glob("*/__init__.py")]
 
 
 def _wait_for_results(count, driver):
@@ -214,8 +499,9 @@ def _wait_for_results(count, driver):
         time.sleep(0.05)
 
 
+@pytest.mark.timeout(900)
 class TestOnRay:
-    """With Ray installed; each test has a cluster of its own."""
+    """With Ray installed; each test has a cluster of its own, which a busy machine takes minutes to start."""
 
     @pytest.fixture(autouse=True)
     def ray(self, runs_folder):
@@ -234,7 +520,7 @@ class TestOnRay:
         cluster.node = cluster.add_node(num_cpus=2)
         cluster.wait_for_nodes()
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-        monkeypatch.setattr(on_cluster, "build_wheel", lambda: None)  # the nodes are this machine
+        monkeypatch.setattr(on_cluster, "_brought", contextlib.nullcontext)  # the nodes are this machine
         yield cluster
         ray.shutdown()
         cluster.shutdown()
@@ -350,7 +636,7 @@ class TestOnRay:
             ray.shutdown()
             cluster.shutdown()
         assert outcome.ok, outcome.message
-        assert sent.endswith(".whl") and found == ["repro"]
+        assert sent.endswith(".whl") and found == ["repro"]  # no other package comes with it
         there = load_file(spec.folder / WEIGHTS)
         monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "others"))
         (local,) = run_many([spec], workers=1)
@@ -367,6 +653,34 @@ class TestOnRay:
         specs["with"] = dataclasses.replace(spec_of(1, "gpus_seen"), gpus=1)
         done = engine("ray")(specs)
         assert {key: outcome.value["visible"] for key, outcome in done.items()} == {"without": "", "with": "0"}
+
+    def test_a_node_with_other_versions_that_joins_later_gets_no_runs(self, cluster, tmp_path, capsys):
+        assert engine("ray")({"first": spec_of(99)})["first"].ok
+        (tmp_path / "sitecustomize.py").write_text(
+            "import importlib.metadata as metadata\n"
+            "version = metadata.version\n"
+            "metadata.version = lambda name: '1.0' if name == 'torch' else version(name)\n"
+        )
+        cluster.add_node(num_cpus=2, env_vars={"PYTHONPATH": os.pathsep.join([str(tmp_path), str(repo_root())])})
+        cluster.wait_for_nodes()
+        done = engine("ray")({seed: spec_of(seed, sleep_s=0.2) for seed in range(8)})
+        assert [outcome.value["total"] for outcome in done.values()] == [6 + seed for seed in range(8)]
+        told = [line for line in capsys.readouterr().err.splitlines() if "has torch 1.0 where the driver has" in line]
+        assert len(told) == 1 and told[0].endswith("; install the same versions there; until then it gets no runs.")
+
+    def test_cores_and_memory_can_be_asked_for(self):
+        run = engine("ray", workers=2)
+        assert run({"a": dataclasses.replace(spec_of(0), cpus=2, memory_gib=0.25)})["a"].ok
+        with pytest.raises(InputError, match=r"cpus=3 is not allowed; the cluster has 2 cores on its largest node"):
+            run({"b": dataclasses.replace(spec_of(1), cpus=3)})
+
+    def test_a_node_without_the_store_sends_the_whole_folder_afresh_too(self, cluster, monkeypatch):
+        monkeypatch.setattr(on_cluster, "_mark", lambda: contextlib.nullcontext("no-such-mark"))
+        spec = spec_of(3, "keep_more")
+        first = engine("ray")({"a": spec})["a"]
+        assert {"supernet", "pictures/first.bin"} < set(_content(spec.folder))
+        again = engine("ray", fresh=True)({"a": spec})["a"]
+        assert again.value["named"] > first.value["named"] and load_result(spec)["value"] == again.value
 
     def test_a_node_with_other_versions_is_named(self, cluster, monkeypatch):
         monkeypatch.setattr(on_cluster.platform, "python_version", lambda: "3.9.9")
