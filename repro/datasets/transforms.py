@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 
 from repro.errors import InputError, check_choice, check_int, check_number
 
-Generator = torch.Generator | None
+Generator: TypeAlias = torch.Generator | None
 
 
 def _check_batch(images: torch.Tensor) -> None:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from repro import layers as operators
 from repro.errors import InputError
 from repro.geometry import output_sizes
 
-InputSize = int | Sequence[int] | Tensor | Sequence[Tensor]
+InputSize: TypeAlias = int | Sequence[int] | Tensor | Sequence[Tensor]
 """A side in pixels, (C, H, W), (N, C, H, W), or example tensor(s)."""
 
 OPERATORS = ("conv", "shift", "adder")

@@ -14,6 +14,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 from repro.errors import BackendError, InputError, check_choice, check_int
 from repro.runtime import triton_interpreted, triton_status, warn_once
 
+Function = TypeVar("Function", bound=Callable)
 BACKENDS = ("auto", "reference", "cpu", "triton")
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -242,7 +244,7 @@ def check_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 # --- who else wants the call -----------------------------------------------------------------------------------------
 
 
-def overridable(function: Callable) -> Callable:
+def overridable(function: Function) -> Function:
     """A public function that tensor subclasses, torch function modes and `torch.fx` proxies can take over, as torch's.
 
     So `fx.symbolic_trace` records the call as one node, and a default device does not reach what the kernels allocate.
@@ -255,7 +257,7 @@ def overridable(function: Callable) -> Callable:
             return handle_torch_function(public, given, *args, **kwargs)
         return function(*args, **kwargs)
 
-    return public
+    return public  # type: ignore[return-value]
 
 
 def eager(*tensors: Tensor) -> bool:

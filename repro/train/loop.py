@@ -199,7 +199,7 @@ class Trainer:
         """Sum `metrics` and the gradients over processes; nothing to do in one process."""
         return metrics
 
-    def evaluate(self, data: TensorData) -> dict[str, float]:
+    def evaluate(self, data: Prepared) -> dict[str, float]:
         """Accuracy and loss on `data` in evaluation mode."""
         return evaluate(self.model, data, batch_size=self.recipe.eval_batch_size)
 
