@@ -14,7 +14,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -80,7 +80,7 @@ def _choose(backend: str, device: str, op: str, family: str) -> str:
         wanted = {"cpu": "cpu", "cuda": "triton"}.get(device)
         reason = f"there are no kernels for device {device!r}" if wanted is None else _unusable(wanted, device, family)
         if reason is None:
-            return wanted
+            return wanted  # type: ignore[return-value]
         warn_once(f"{op} runs on the slow reference for {device} tensors: {reason}.")
         return "reference"
     reason = _unusable(backend, device, family)
@@ -167,7 +167,7 @@ def pair(parameter: str, value: int | Sequence[int], minimum: int) -> tuple[int,
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
             raise InputError(f"{parameter}={value!r} is not allowed; it must be one whole number or two.")
-        return tuple(check_int(f"{parameter}[{i}]", v, **bounds) for i, v in enumerate(value))
+        return tuple(check_int(f"{parameter}[{i}]", v, **bounds) for i, v in enumerate(value))  # type: ignore[return-value]
     checked = check_int(parameter, value, **bounds)
     return checked, checked
 
@@ -366,7 +366,7 @@ def _with_memory(name: str, kernel: Callable) -> Callable:
     return checked
 
 
-def _transformed(name: str, operator: Callable, setup: Callable, backward: Callable) -> type[torch.autograd.Function]:
+def _transformed(name: str, operator: Any, setup: Callable, backward: Callable) -> type[torch.autograd.Function]:
     def jvp(ctx, *tangents):
         raise NotImplementedError(NO_FORWARD_MODE.format(name))
 
@@ -376,10 +376,10 @@ def _transformed(name: str, operator: Callable, setup: Callable, backward: Calla
 
 
 def _vmap_rule(operator: Callable, rows: int) -> Callable:
-    def rule(info, in_dims, *args):
+    def rule(info, in_dims, *args: Any):
         size = info.batch_size
         batched = [isinstance(a, Tensor) and d is not None for a, d in zip(args, in_dims)]
-        args = [a.movedim(d, 0) if b else a for a, d, b in zip(args, in_dims, batched)]
+        args = [a.movedim(d, 0) if b else a for a, d, b in zip(args, in_dims, batched)]  # type: ignore[assignment]
         if rows and not any(batched[rows:]):
             whole = [a if b else a.expand(size, *a.shape) for a, b in zip(args[:rows], batched)]
             y = operator(*(a.reshape(-1, *a.shape[2:]) for a in whole), *args[rows:])

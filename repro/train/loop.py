@@ -99,6 +99,7 @@ class Trainer:
     def __init__(
         self, model: nn.Module, recipe: TrainRecipe, *, examples: int, seed: int, total_epochs: int | None = None
     ):
+        self.recipe: TrainRecipe
         self.model, self.recipe, self.seed = model, recipe, check_int("seed", seed, minimum=0)
         self.channels_last = recipe.channels_last and not unsafe_in_channels_last(model)
         if self.channels_last:
@@ -217,7 +218,7 @@ class Trainer:
         return first_bad_output(self.model, images)
 
     def epoch(
-        self, data: Prepared, epoch: int, *, before_step: Callable[[int], None] | None = None, phase: str = "train"
+        self, data: Prepared, epoch: int, *, before_step: Callable[[int], object] | None = None, phase: str = "train"
     ) -> dict[str, float]:
         """One pass over `data` (TensorData). `before_step(step)` runs before every batch (a supernet picks its path).
 
@@ -291,7 +292,7 @@ def fit(
     evaluate_every: int = 1,
     checkpoint: str | Path | None = None,
     stop_after: int | None = None,
-    trainer_class: type[Trainer] = Trainer,
+    trainer_class: Callable[..., Trainer] = Trainer,
 ) -> History:
     """Train `model` in place and return its History.
 

@@ -1,5 +1,6 @@
 """Data, training and augmentation."""
 
+from functools import partial
 from pathlib import Path
 from typing import assert_type
 
@@ -13,6 +14,7 @@ from repro.datasets import Dataset, Vocabulary
 from repro.models.mobile import MobileNet
 from repro.train import AdaptiveLR, History, TensorData, Trainer, TrainRecipe, fit
 from repro.train.imagefolder import ImageFolder
+from repro.train.shift_trainer import ShiftTrainer
 
 
 def stored(root: Path) -> Dataset:
@@ -78,6 +80,8 @@ def by_hand(model: nn.Module, data: TensorData, file: Path) -> dict[str, float]:
     written: Path = train.save_checkpoint(file, model, trainer.optimizer, progress={"epoch": 1})
     progress: dict[str, object] = train.load_checkpoint(written, model)
     fit(model, data, data, TrainRecipe(), seed=0, checkpoint=written, on_epoch=print, trainer_class=Noisy)
+    fit(model, data, None, TrainRecipe(), seed=0, trainer_class=partial(ShiftTrainer, auxiliary_weight=0.4))
+    fit(model, data, None, TrainRecipe(), seed=0, trainer_class=5)  # type: ignore[arg-type]
     return row | trainer.evaluate(data) | {"known": float(len(progress))}
 
 
