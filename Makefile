@@ -185,5 +185,5 @@ weights: $(VENV)/.installed  ## train the small networks whose weights come with
 wheel: $(VENV)/.installed-test  ## build wheel and sdist into dist/
 	@$(BIN)/python -m hatchling build
 
-lint: $(VENV)/.installed-test  ## check style, and the types of what a user calls
+lint: $(VENV)/.installed-test  ## check style, and the types of what a user calls and of most bodies
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy --no-error-summary

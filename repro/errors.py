@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from types import ModuleType
+from typing import Any
 
 
 class InputError(ValueError):
@@ -56,7 +57,7 @@ def check_choice(parameter: str, value: object, allowed: Iterable[str]) -> str:
     raise InputError(f"{parameter}={value!r} is not known; allowed are: {shown}.{nearest(str(value), options)}")
 
 
-def check_int(parameter: str, value: object, *, minimum: int | None = None, maximum: int | None = None) -> int:
+def check_int(parameter: str, value: Any, *, minimum: int | None = None, maximum: int | None = None) -> int:
     """Return `value` as an int if it is a whole number within the bounds, else raise InputError."""
     bounds = " and ".join(
         text
@@ -69,7 +70,7 @@ def check_int(parameter: str, value: object, *, minimum: int | None = None, maxi
     allowed = f"a whole number{' ' + bounds if bounds else ''}"
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise InputError(f"{parameter}={value!r} is not allowed; it must be {allowed}.")
-    if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
+    if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):  # type: ignore[operator]
         raise InputError(f"{parameter}={value!r} is not allowed; it must be {allowed}.")
     return int(value)
 
@@ -85,7 +86,7 @@ def check_seed(value: object, parameter: str = "seed") -> int:
 
 def check_number(
     parameter: str,
-    value: object,
+    value: Any,
     *,
     minimum: float | None = None,
     maximum: float | None = None,
@@ -116,7 +117,7 @@ def check_flag(parameter: str, value: object) -> bool:
     return value
 
 
-def check_texts(parameter: str, value: object) -> Sequence[str]:
+def check_texts(parameter: str, value: Any) -> Sequence[str]:
     """Return `value` if it is a list of texts, else raise InputError; one text alone would count letter by letter."""
     if isinstance(value, str):
         raise InputError(f"{parameter}={value[:40]!r} is not allowed; it must be a list of sentences, each a text.")

@@ -1,6 +1,9 @@
 """Wheel and sdist: built here, installed into an environment of its own, used from an empty folder."""
 
+import importlib.util
 import os
+import platform
+import re
 import subprocess
 import sys
 import tarfile
@@ -16,7 +19,18 @@ from repro.paths import repo_root
 CARRIED = "repro/_files/"
 FULL = os.environ.get("REPRO_INSTALL") == "full"
 """Whether pip fetches what the wheel asks for, for the interpreter in $PYTHON (`make test-install`)."""
-EXTRAS = ("papermill", "nbconvert", "nbformat", "plotly", "ipywidgets", "anywidget", "voila", "tensorboard")
+EXTRAS = {
+    "notebooks": "papermill",
+    "triton": "triton",
+    "cluster": "ray",
+    "export": "onnxruntime",
+    "site": "sphinx",
+    "dev": "hypothesis",
+}
+"""Extras of the wheel, and a module that each brings."""
+SEPARATE = {"cluster": "make env-cluster", "site": "make env-site"}
+"""Extras that `make test` does not install, and what does."""
+HIDDEN = ("papermill", "nbconvert", "nbformat", "plotly", "ipywidgets", "anywidget", "voila", "tensorboard")
 """Packages that only an extra brings; the environment below hides them."""
 IN_ONE_PROCESS = """
 import sys
@@ -89,7 +103,7 @@ def installed(wheel, tmp_path_factory):
     (packages,) = root.glob("lib/python*/site-packages")
     if not FULL:
         shared = [folder for folder in sys.path if folder.endswith("site-packages")]
-        hidden = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS!r}))"
+        hidden = f"import sys; sys.modules.update(dict.fromkeys({HIDDEN!r}))"
         (packages / "shared.pth").write_text("\n".join([*shared, hidden]) + "\n")
     for record in (packages / CARRIED / "data" / "results").iterdir():  # judging all records takes half a minute
         if record.is_dir() and record.name != "acghostnet_t02":
@@ -120,11 +134,41 @@ def test_the_wheel_is_small(archives):
     assert archives[".whl"].stat().st_size < 3e6
 
 
-@pytest.mark.skipif(FULL, reason="pip has just fetched what the wheel asks for")
-def test_pip_finds_all_that_the_wheel_and_its_extras_ask_for(installed):
+def test_the_extras_are_those_of_the_wheel(contents):
+    (metadata,) = (text for name, text in contents.items() if name.endswith(".dist-info/METADATA"))
+    assert sorted(re.findall(r"^Provides-Extra: (.*)$", metadata.decode(), re.M)) == sorted(EXTRAS)
+
+
+@pytest.mark.skipif(FULL, reason="pip fetches what the wheel asks for")
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_pip_finds_all_that_the_wheel_and_its_extras_ask_for(installed, extra):
     """The versions of this environment satisfy the wheel's metadata; nothing is fetched."""
-    done = pip(installed, "install", "--dry-run", "--no-index", "multfree-repro[notebooks,triton,export,dev]")
+    if extra in SEPARATE and importlib.util.find_spec(EXTRAS[extra]) is None:
+        pytest.skip(f"the extra [{extra}] is not installed ({SEPARATE[extra]}, or make test-install)")
+    done = pip(installed, "install", "--dry-run", "--no-index", f"multfree-repro[{extra}]")
     assert done.returncode == 0 and "Would install" not in done.stdout, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def extended(installed, wheel, tmp_path_factory):
+    """An environment beside the installed one, which sees what is there and gets what the extras bring besides."""
+    root = tmp_path_factory.mktemp("extended")
+    assert call(installed / "bin" / "python", "-m", "venv", "--without-pip", root, cwd=root).returncode == 0
+    (packages,) = root.glob("lib/python*/site-packages")
+    (packages / "shared.pth").write_text(f"{next(installed.glob('lib/python*/site-packages'))}\n")
+    constraints = ["-c", repo_root() / "constraints.txt"]
+    done = pip(root, "install", "--quiet", "--no-compile", *constraints, f"{wheel}[{','.join(EXTRAS)}]")
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.mark.skipif(not FULL, reason="it fetches what the extras ask for (make test-install)")
+def test_all_extras_install_together_and_import(extended):
+    agreed = pip(extended, "check")
+    assert agreed.returncode == 0, agreed.stdout + agreed.stderr
+    modules = [module for extra, module in EXTRAS.items() if extra != "triton" or platform.machine() == "x86_64"]
+    done = call(extended / "bin" / "python", "-c", f"import {', '.join(modules)}, repro.site.build", cwd=extended)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_installed_package_works_from_an_empty_folder(installed, tmp_path):

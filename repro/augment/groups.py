@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -88,7 +89,7 @@ class _Union:
         root = self.find(number)
         if self.base[root] is None:
             self.base[root] = read
-        return self.base[root]
+        return self.base[root]  # type: ignore[return-value]
 
     def find(self, number: int) -> int:
         while self.parent[number] != number:
@@ -124,6 +125,8 @@ def channel_groups(model: nn.Module, unwidened: Iterable[str] = ()) -> tuple[lis
             f"model {type(model).__name__} cannot be traced by torch.fx ({error}); augmentation follows its channels "
             "through layers, additions and products."
         ) from error
+    layers: dict[Any, Any]
+    norms: dict[Any, Any]
     union, layers, norms, gated = _Union(), {}, {}, []
     of: dict[fx.Node, int] = {}
     fixed: list[int] = []

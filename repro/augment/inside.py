@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -175,6 +176,8 @@ def _check_inside(target: MobileSpec, keep: Sequence[bool], around: MobileSpec) 
             f"target has {len(target.blocks)} blocks and keep {len(keep)} entries; the network around has "
             f"{len(around.blocks)} blocks."
         )
+    mine: Any
+    other: Any
     pairs = [("stem", target.stem, around.stem), ("head", target.head, around.head)]
     pairs.append(("hidden layer", target.hidden, around.hidden))
     for number, (mine, other) in enumerate(zip(target.blocks, around.blocks)):

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,8 @@ class _Wide(nn.Module):
             raise InputError(
                 f"around={around!r} is not allowed with a remap of op={op!r}; R is for a target among convolutions."
             )
+        self.remap: Any
+        self.add: Any
         self.op, self.around, self.remap = op, around, remap
         self.multiplicative = op == "conv"
         self.depthwise = getattr(layer, "groups", 1) > 1
@@ -299,7 +302,7 @@ class WideConv2d(_Wide):
 
     def _plain(self, op: str, *, bias: bool) -> nn.Module:
         groups = self.target[0] if self.depthwise else 1
-        return make_conv2d(op, *self.target, self.kernel_size, groups=groups, bias=bias, **self.geometry)
+        return make_conv2d(op, *self.target, self.kernel_size, groups=groups, bias=bias, **self.geometry)  # type: ignore[call-arg]
 
 
 class WideLinear(_Wide):
@@ -318,7 +321,7 @@ class WideLinear(_Wide):
         if op == "shift":
             weight = round_to_power_of_two(weight, WEIGHT_BITS)
             return shift_linear(x, weight, bias, weight_bits=None, activation_bits=FIXED_POINT)
-        return {"conv": functional.linear, "adder": adder_linear}[op](x, weight, bias)
+        return {"conv": functional.linear, "adder": adder_linear}[op](x, weight, bias)  # type: ignore[operator]
 
     def _plain(self, op: str, *, bias: bool) -> nn.Module:
         return make_linear(op, *self.target, bias=bias)
@@ -347,7 +350,7 @@ class WideBatchNorm2d(nn.BatchNorm2d):
             factor = 1.0 / float(self.num_batches_tracked) if self.momentum is None else factor
         tracked = (self.running_mean[used], self.running_var[used]) if self.track_running_stats else (None, None)
         affine = (self.weight[used], self.bias[used]) if self.affine else (None, None)
-        return functional.batch_norm(x, *tracked, *affine, self.training or tracked[0] is None, factor, self.eps)
+        return functional.batch_norm(x, *tracked, *affine, self.training or tracked[0] is None, factor, self.eps)  # type: ignore[call-arg]
 
     def _over_processes(self, x: Tensor) -> Tensor:
         options = (self.eps, self.momentum, self.affine, self.track_running_stats)

@@ -94,7 +94,7 @@ class AugmentedNetwork(nn.Module):
         model: nn.Module,
         ops: dict[str, str],
         lists: dict[str, tuple[float, ...]],
-        depth: int,
+        depth: int | tuple[int, ...],
         around: str,
         remap: Remap | None,
     ):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -297,21 +298,21 @@ def remapping(
     """
     check_choice("name", name, REMAPPINGS)
     by_layer = isinstance(adder_scale, Mapping)
-    for where, each in adder_scale.items() if by_layer else [("", adder_scale)]:
+    for where, each in adder_scale.items() if by_layer else [("", adder_scale)]:  # type: ignore[union-attr]
         check_number(f"adder_scale[{where!r}]" if by_layer else "adder_scale", each, above=0)
     if name in FITTED and trained is None:
         raise InputError(f"trained=None is not allowed with {name!r}; it is fitted to trained weights.")
 
     def make(layer_name: str, op: str, layer: nn.Module) -> nn.Module | None:
-        scale = None
+        scale: Any = None
         if op == "adder":
-            if by_layer and layer_name not in adder_scale:
+            if by_layer and layer_name not in adder_scale:  # type: ignore[operator]
                 raise InputError(f"adder_scale has no scale of {layer_name!r}, which is an adder layer.")
-            scale = adder_scale[layer_name] if by_layer else adder_scale
+            scale = adder_scale[layer_name] if by_layer else adder_scale  # type: ignore[index]
         refuse_untrained(name, trained, layer_name, layer)
         if name in FITTED:
             inner = None if name == "linear_skip_freeze" else LaplaceRemap(scale)
-            return FITTED[name](trained[layer_name], inner)
+            return FITTED[name](trained[layer_name], inner)  # type: ignore[index]
         makers = {
             "laplace": lambda: LaplaceRemap(scale),
             "small_laplace": lambda: LaplaceRemap(scale, added=op == "shift"),
@@ -329,7 +330,7 @@ def remapping(
     return make
 
 
-def refuse_untrained(name: str, trained: Mapping[str, Tensor] | None, layer_name: str, layer: nn.Module) -> None:
+def refuse_untrained(name: str, trained: Any, layer_name: str, layer: nn.Module) -> None:
     """InputError where weights to fit to are missing, or those of another kernel."""
     if name in FITTED:
         refuse(layer_name not in trained, f"trained has no weights of {layer_name!r}, which {name!r} is fitted to.")
@@ -345,5 +346,5 @@ def laplace_scales(model: nn.Module, layers: type | tuple[type, ...]) -> dict[st
 
     The recorded step behind "these two values need to be determined through prior knowledge" (Sec. 3.3).
     """
-    weights = {name: m.weight.detach().double() for name, m in model.named_modules() if isinstance(m, layers)}
+    weights = {name: m.weight.detach().double() for name, m in model.named_modules() if isinstance(m, layers)}  # type: ignore[attr-defined]
     return {name: (weight - weight.median()).abs().mean().item() for name, weight in weights.items()}

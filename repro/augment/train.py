@@ -229,7 +229,7 @@ class AugmentedTrainer(PlainTrainer):
             row["mutated"] = self.model.mutated
         if asked.depth is not None:
             row["extra_blocks"] = self.model.extra_blocks_of_target
-        return row | ({"moved": moved} if asked.augmented else {})
+        return row | ({"moved": moved} if asked.augmented else {})  # type: ignore[return-value]
 
     def _augments(self) -> bool:
         """Whether there is (still) a network around the target."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -205,7 +205,7 @@ def table(
     if reference:
         write_reference()
     check_writable(records_root())
-    request = {"preset": preset, "dataset": dataset or None, "seeds": parse_seeds(seeds) or None}
+    request: dict[str, Any] = {"preset": preset, "dataset": dataset or None, "seeds": parse_seeds(seeds) or None}
     request |= {"engine": engine, "time_limit_s": time_limit, "gpus": gpus}
     frame = run_table(table_id, **request, columns=columns, fresh=fresh)
     if os.environ.get("RANK", "0") != "0":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,8 +45,10 @@ def cells(
     from repro.papers.autoshiftnet.recipes import REAL_SEARCH
     from repro.paths import check_writable
 
-    recipe, changes = found.recipe_of(preset, dataset or None), {"strategy": strategy, "reset": reset, "l2": l2}
-    run = found.variant(recipe, **changes, **(REAL_SEARCH[preset] if space == "real" else {"space": space}))
+    changes: dict[str, Any] = {"strategy": strategy, "reset": reset, "l2": l2, "space": space}
+    if space == "real":
+        changes |= REAL_SEARCH[preset]  # type: ignore[call-overload]
+    run = found.variant(found.recipe_of(preset, dataset or None), **changes)
     if picture is not None and picture.suffix not in (".svg", ".png", ".pdf"):
         raise InputError(f"picture={str(picture)!r} is not allowed; its name must end in .svg, .png or .pdf.")
     for file in filter(None, (out, picture)):  # before the search, not after it

@@ -10,6 +10,7 @@ from repro.cli.text import say
 
 def site() -> None:
     """Build the results site into output/site: tables, claims, guides and reference, read without a network."""
+    from repro.pages.execute import list_notebooks
     from repro.site.build import build
 
     made = build()
@@ -21,5 +22,11 @@ def site() -> None:
         f"{made.pages} pages, {made.size_mb} MB, {made.seconds:.0f} s, {len(made.broken)} broken links; "
         f"open {escape(str(made.folder / 'index.html'))}."
     )
+    done, known = len(made.executed), len(list_notebooks())
+    if done < known:
+        say(
+            f"{done or 'None'} of the {known} notebooks {'was' if done < 2 else 'were'} executed here; the others are "
+            "their text with the committed records. `make tables` executes them, then `make site` takes them in."
+        )
     if made.broken or made.warnings:
         raise typer.Exit(1)

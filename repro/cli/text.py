@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import pandas as pd
 import typer
@@ -78,7 +79,7 @@ def _print_columns(out: Console, frame: pd.DataFrame, indent: int = 0) -> None:
     for position, name in enumerate(frame.columns):
         texts = [cell(value) for value in frame.iloc[:, position]]
         fixed = not any(" " in text for text in texts)
-        side = "right" if all(map(_is_number, filter(None, texts))) else "left"
+        side: Literal["left", "right"] = "right" if all(map(_is_number, filter(None, texts))) else "left"
         longest = max(len(word) for text in [str(name), *texts] for word in text.split() or [""])
         view.add_column(
             Text(str(name)), no_wrap=fixed, min_width=min(longest, LONG_WORD), overflow="fold", justify=side

@@ -66,10 +66,11 @@ def train(
     import torch
 
     from repro.datasets import REGISTRY
+    from repro.datasets.imagenet import IMAGENET
     from repro.datasets.registry import CLASSIFICATION
     from repro.errors import check_choice, check_int, check_seed
     from repro.models.registry import create, describe, list_models
-    from repro.papers.data import IMAGENET, DataRecipe, device, load_splits
+    from repro.papers.data import DataRecipe, device, load_splits
     from repro.train import TrainRecipe
     from repro.train.distributed import fit_distributed, process_group
 

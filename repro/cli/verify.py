@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,7 +29,7 @@ def verify(
 
     check_request(preset or "quick", dataset)
     check_int("runs", runs, minimum=1)
-    which = {"preset": preset or None, "dataset": dataset or None}
+    which: dict[str, Any] = {"preset": preset or None, "dataset": dataset or None}
     found = repeat(name, count=runs, fresh=fresh, engine=engine, **which)
     print_frame(found.round({"seconds": 1, "agree_pct": 2}))
     about = found.attrs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,6 @@ def weights(
 
     check_request(preset, dataset)
     folder = output_root() / "weights" if to is None else to
-    request = {"preset": preset, "dataset": dataset or None, "seed": seed, "packed": packed, "engine": engine}
-    for path in weights_of(name, folder, **request):
+    request: dict[str, Any] = {"preset": preset, "dataset": dataset or None, "seed": seed, "packed": packed}
+    for path in weights_of(name, folder, engine=engine, **request):
         say(f"{path} ({path.stat().st_size / 1024:.0f} KiB); card: {path.with_suffix('.md').name}")

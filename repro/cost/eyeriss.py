@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -331,7 +331,7 @@ def price(
     position = np.flatnonzero(valid)[_chosen(energy[valid], cycles[valid].astype(float), rule)]
     best = np.unravel_index(position, valid.shape)
 
-    def at(values: np.ndarray) -> float:
+    def at(values: np.ndarray) -> Any:
         return values[tuple(0 if size == 1 else i for i, size in zip(best, values.shape))].item()
 
     tiling = Tiling(**{name: at(column) for name, column in t.items()})

@@ -41,7 +41,7 @@ def fronts(values: np.ndarray) -> list[np.ndarray]:
 
 def ranks(points: pd.DataFrame, objectives: Mapping[str, str]) -> np.ndarray:
     """Front number of every row: 0 for the Pareto front, 1 for the front of the rest, and so on."""
-    found = np.zeros(len(points), dtype=int)
+    found: np.ndarray = np.zeros(len(points), dtype=int)
     for rank, members in enumerate(fronts(as_minimised(points, objectives))):
         found[members] = rank
     return found

@@ -51,7 +51,7 @@ def drop_while_walking(table: np.ndarray, drop: np.ndarray) -> np.ndarray:
     Each deletion makes the walk skip the row after it, so that every second of a run of marked rows survives. The
     public simulator filters M0 > 16 this way; at 8 bit, where up to 32 is allowed, it loses tilings to this.
     """
-    keep = np.ones(len(table), dtype=bool)
+    keep: np.ndarray = np.ones(len(table), dtype=bool)
     row = 0
     while row < len(table):
         if drop[row]:

@@ -104,7 +104,7 @@ def _open(folder: Path) -> tuple[CachedSplit | None, str]:
         arrays = [np.load(folder / f"{array}.npy", mmap_mode="c", allow_pickle=False) for array in ARRAYS]
     except (OSError, ValueError, KeyError) as error:
         return None, str(error).rstrip(".")
-    return CachedSplit(*arrays, meta), ""
+    return CachedSplit(*arrays, meta), ""  # type: ignore[call-arg]
 
 
 def damaged_entries(name: str) -> tuple[int, list[str]]:

@@ -14,7 +14,7 @@ import re
 import tarfile
 from collections import Counter
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -26,7 +26,7 @@ IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = {"cifar10": ("label",), "cifar100": ("fine_label",)}
 LABEL_KEYS = {"cifar10": b"labels", "cifar100": b"fine_labels"}
 ARCHIVE_FOLDER = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
-MEMBERS = {
+MEMBERS: dict[str, dict[str, tuple[str, ...]]] = {
     "cifar10": {"train": tuple(f"data_batch_{k}" for k in range(1, 6)), "test": ("test_batch",)},
     "cifar100": {"train": ("train",), "test": ("test",)},
 }
@@ -61,7 +61,7 @@ class _Batch:
         del self.stack[start:]
         return values
 
-    def _take(self, code: str, argument: object) -> None:
+    def _take(self, code: str, argument: Any) -> None:
         push, pop = self.stack.append, self.stack.pop
         if code in ("PROTO", "FRAME", "STOP"):
             return
@@ -108,7 +108,7 @@ class _Batch:
         else:
             self._refuse(f"the instruction {code}")
 
-    def _top(self, kind: type) -> list | dict:
+    def _top(self, kind: type) -> Any:
         if type(self.stack[-1]) is not kind:
             raise pickle.UnpicklingError(f"it fills a {type(self.stack[-1]).__name__}")
         return self.stack[-1]
@@ -183,7 +183,7 @@ class TarballSource(Source):
             with tarfile.open(fileobj=whole, mode="r:") as archive:
                 for member in archive:
                     if member.name in wanted and member.isreg():
-                        found[member.name.split("/", 1)[1]] = archive.extractfile(member).read()
+                        found[member.name.split("/", 1)[1]] = archive.extractfile(member).read()  # type: ignore[union-attr]
                     if len(found) == len(wanted):
                         break
         except (tarfile.TarError, EOFError, OSError) as error:
@@ -211,6 +211,8 @@ def _from_batches(name: str, split: str, raw: dict[str, bytes], where: Path) -> 
     images, labels = [], []
     for member in members:
         batch = unpickle_arrays(raw[member], f"{where} ({member})")
+        data: Any
+        label: Any
         data, label = batch.get(b"data"), batch.get(LABEL_KEYS[name])
         shaped = isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2 and data.shape[1] == 3072
         if not shaped or not isinstance(label, list) or len(label) != len(data):
@@ -236,6 +238,7 @@ class ParquetSource(Source):
     def read(self) -> Decoded:
         import PIL
 
+        formats: Counter[str]
         images, labels, formats, names = [], [], Counter(), None
         for file in self.files:
             pictures, classes, stored_names = _read_parquet(file, LABEL_COLUMNS[self.name])
@@ -243,7 +246,7 @@ class ParquetSource(Source):
             labels.append(classes)
             names = names or stored_names
         lossy = sum(count for kind, count in formats.items() if kind in LOSSY_FORMATS)
-        details = {
+        details: dict[str, Any] = {
             "image_format": ", ".join(f"{kind} ({count})" for kind, count in sorted(formats.items())),
             "decoder": f"Pillow {PIL.__version__}",
         }
@@ -278,7 +281,7 @@ def _read_parquet(file: Path, label_columns: tuple[str, ...]) -> tuple[list[byte
     classes = table.column(label)
     if not pa.types.is_integer(classes.type) or classes.null_count:
         raise damaged(file, f"the column {label} does not hold whole numbers only")
-    pictures = [(row or {}).get("bytes") for row in table.column(image).to_pylist()]
+    pictures: list[Any] = [(row or {}).get("bytes") for row in table.column(image).to_pylist()]
     if None in pictures:
         raise damaged(file, f"image {pictures.index(None)} is empty")
     return pictures, whole_labels(classes.to_numpy(), file), _declared_names(table.schema.metadata, label)
@@ -313,7 +316,7 @@ def _decode_images(pictures: list[bytes], file: Path, formats: Counter) -> np.nd
     from PIL import Image
     from tqdm import tqdm
 
-    out = np.empty((len(pictures), 32, 32, 3), dtype=np.uint8)
+    out: np.ndarray = np.empty((len(pictures), 32, 32, 3), dtype=np.uint8)
     for index, raw in enumerate(tqdm(pictures, desc=f"decoding {file.name}", unit="image", disable=None, leave=False)):
         try:
             with Image.open(io.BytesIO(raw), formats=("PNG", "JPEG", "WEBP")) as picture:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,7 +139,7 @@ def split_half(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
     middle = (len(order) + 1) // 2
     parts = (np.sort(order[:middle]), np.sort(order[middle:]))
     halves = (dataset.subset(rows, f"{dataset.split}/half-{i}", half_seed=int(seed)) for i, rows in enumerate(parts))
-    return tuple(halves)
+    return tuple(halves)  # type: ignore[return-value]
 
 
 def batches(
@@ -223,9 +224,10 @@ def _stored(entry: DatasetInfo, split: str, size: int | None, root: Path) -> Cac
     source = find_or_explain(entry, split, root)
     if entry.folders:
         source.read()  # says how it is read
+    files: list[dict[str, Any]]
     files = [{"file": source.relative(f), "bytes": f.stat().st_size, "sha256": file_sha256(f)} for f in source.files]
     _check_sums(entry, source, files)
-    sums = [file["sha256"] for file in files] or [source.package]
+    sums = [file["sha256"] for file in files] or [source.package]  # type: ignore[attr-defined]
 
     def build() -> CachedSplit:
         if size is None:
@@ -255,7 +257,7 @@ def _decode(entry: DatasetInfo, source: Source, files: list[dict]) -> CachedSpli
     meta = {
         "name": entry.name,
         "split": source.split,
-        "source": source.kind if files else source.package,
+        "source": source.kind if files else source.package,  # type: ignore[attr-defined]
         "files": files,
         "rows": len(labels),
         "complete": len(labels) == entry.rows[source.split],

@@ -62,7 +62,7 @@ class DrawnSource(Source):
 
 def pixels(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows (size, 1) and columns (1, size) of pixel centres."""
-    places = np.arange(size, dtype=np.float64)
+    places: np.ndarray = np.arange(size, dtype=np.float64)
     return places[:, None], places[None, :]
 
 

@@ -27,7 +27,7 @@ class EyesSource(DrawnSource):
     def read(self) -> Decoded:
         """1,000 training or 400 test eyes; labels are masks (N, 48, 48) uint8."""
         entry = info(self.name)
-        stream, count = Stream(entry.seed, self.split), entry.rows[self.split]
+        stream, count = Stream(entry.seed, self.split), entry.rows[self.split]  # type: ignore[arg-type]
         images, masks = zip(*(draw(min(CHUNK, count - start), stream) for start in range(0, count, CHUNK)))
         return Decoded(np.concatenate(images)[:, None], np.concatenate(masks), None, {"image_format": "grey 0..255"})
 
@@ -105,7 +105,7 @@ def _lashes(grey, stream: Stream, width, open_above, turned, origin) -> np.ndarr
         ends = []
         for a, d in ((start_across, start_down), (end_across, end_down)):  # back to rows and columns
             ends += [middle_row + sine * a + cosine * d, middle_column + cosine * a - sine * d]
-        grey = grey * (1 - darkness * np.clip(1 - segments(*ends, SIZE), 0.0, 1.0))
+        grey = grey * (1 - darkness * np.clip(1 - segments(*ends, SIZE), 0.0, 1.0))  # type: ignore[call-arg]
     return grey
 
 

@@ -34,7 +34,7 @@ class GlyphsSource(DrawnSource):
         """6,000 training or 4,000 test glyphs, every digit about equally often, in random order."""
         entry = info(self.name)
         digits = DigitsSource("digits", self.split, self.root, ()).read()
-        stream, count = Stream(entry.seed, self.split), entry.rows[self.split]
+        stream, count = Stream(entry.seed, self.split), entry.rows[self.split]  # type: ignore[arg-type]
         order = np.argsort(stream.uniform(0, 1, count), kind="stable") % len(digits.labels)
         grey = digits.images[:, 0] / 255.0
         parts = [draw(grey[order[start : start + CHUNK]], stream) for start in range(0, count, CHUNK)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import random
 from dataclasses import dataclass
+from typing import Any
 
 LANGUAGES = ("en", "de", "fr")
 SPLITS = {"val": 300, "test": 300, "train": 6000}
@@ -124,7 +125,7 @@ class _Phrase:
 
     determiner: str
     plural: bool
-    adjective: list[str] | None
+    adjective: Any
     noun: list[str]
 
     @property
@@ -255,6 +256,7 @@ def _sentence(draw: random.Random) -> tuple[str, str, str]:
 @functools.cache
 def sentences() -> dict[str, list[tuple[str, str, str]]]:
     """For each split its (English, German, French) sentences, all different within and across the splits."""
+    seen: set[str]
     draw, seen = random.Random(20260101), set()
     found: dict[str, list[tuple[str, str, str]]] = {}
     for split, count in SPLITS.items():

@@ -74,7 +74,7 @@ def locate_fashion(split: str, root: Path) -> Source | None:
     for folder in (root / "fashion-mnist", root / "FashionMNIST" / "raw", DEBIAN_FASHION):
         found = [next((f for f in (folder / f"{n}.gz", folder / n) if f.is_file()), None) for n in names]
         if all(found):
-            return FashionSource("fashion-mnist", split, root, tuple(found))
+            return FashionSource("fashion-mnist", split, root, tuple(found))  # type: ignore[arg-type]
         if any(found):
             lost = [n for n, f in zip(names, found) if f is None]
             raise damaged(folder, f"{lost[0]}.gz is not in it")

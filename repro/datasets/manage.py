@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -104,7 +105,7 @@ def _advice(name: str) -> str:
 def _place(source: Source) -> str:
     if isinstance(source, FolderSource):
         return f"{source.kind} in {source.files[0]}"
-    return f"{source.kind} in {source.files[0].parent}" if source.files else source.package
+    return f"{source.kind} in {source.files[0].parent}" if source.files else source.package  # type: ignore[attr-defined]
 
 
 def fetch(
@@ -160,7 +161,7 @@ def _fetch_files(
 def _is_whole(entry: DatasetInfo, root: str | os.PathLike | None) -> bool:
     sources = [find(entry.name, split, root) for split in SPLITS]
     published = any(isinstance(source, cifar.TarballSource | grey.FashionSource) for source in sources)
-    return not published or all(ok for source in sources for ok, _ in _verify_source(entry, source))
+    return not published or all(ok for source in sources for ok, _ in _verify_source(entry, source))  # type: ignore[arg-type]
 
 
 def _fetch_file(name: str, file: RemoteFile, folder: Path, say: Callable[[str], None]) -> Path:
@@ -273,8 +274,9 @@ def _verify_text(name: str, root: str | os.PathLike | None) -> list[tuple[bool, 
 
 
 def _verify_source(entry: DatasetInfo, source: Source) -> list[tuple[bool, str]]:
+    published: Any
     if not source.files:
-        return [(True, f"{source.package} is here")]
+        return [(True, f"{source.package} is here")]  # type: ignore[attr-defined]
     if isinstance(source, FolderSource):
         try:
             found = len(source.listing().images)

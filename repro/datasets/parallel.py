@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from repro.datasets.source import damaged, read_bounded, sha256_of
 from repro.errors import InputError, MissingDataError, check_choice, check_int, refuse
 
 _WMT14 = {"train": None, "val": None, "test": 3003}  # the rest depends on how it was cleaned
-TEXT_SPLITS = {
+TEXT_SPLITS: dict[str, Mapping[str, int | None]] = {
     "multi30k": {"train": 29000, "val": 1014, "test_2016_flickr": 1000},
     "grammar": grammar.SPLITS,
     "wmt14-en-de": _WMT14,

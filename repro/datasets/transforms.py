@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 
 from repro.errors import InputError, check_choice, check_int, check_number
 
-Generator = torch.Generator | None
+Generator: TypeAlias = torch.Generator | None
 
 
 def _check_batch(images: torch.Tensor) -> None:
@@ -167,7 +168,7 @@ def standard_augmentation(name: str, *, size: int | None = None, cutout: int = 0
     """
     from repro.datasets.registry import REGISTRY
 
-    parts = _STANDARD[check_choice("dataset", name, _STANDARD)]
+    parts: tuple[Any, ...] = _STANDARD[check_choice("dataset", name, _STANDARD)]
     if size is not None:
         check_int("size", size, minimum=1)
         crop = RandomCrop(max(1, round(parts[0].padding * size / REGISTRY[name].size)))

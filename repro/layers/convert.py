@@ -95,7 +95,7 @@ def convert(
         check_op_options(to, CONV2D, options)
     elif op_options:
         raise InputError(f"option {next(iter(op_options))!r} is not known to to='conv'; it takes none.")
-    rules = list(skip) if isinstance(skip, (list, tuple, set, frozenset)) else [skip]
+    rules: list[Any] = list(skip) if isinstance(skip, (list, tuple, set, frozenset)) else [skip]
     _check_skip(model, rules)
     if not check_flag("inplace", inplace):
         model = copy.deepcopy(model, _computed_tensors(model))

@@ -37,7 +37,7 @@ def check_op_options(op: str, layers: dict, options: dict) -> None:
 
 
 def _options(layer: type) -> set[str]:
-    return set(inspect.signature(layer.__init__).parameters) - _GEOMETRY - {"shift_options"}
+    return set(inspect.signature(layer.__init__).parameters) - _GEOMETRY - {"shift_options"}  # type: ignore[misc]
 
 
 def make_conv2d(

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -55,7 +56,7 @@ class Conv2dGeometry(WeightedLayer):
         if isinstance(padding, str):
             self.padding = dispatch.check_padding_name(padding, self.stride)
         else:
-            self.padding = dispatch.pair("padding", padding, 0)
+            self.padding = dispatch.pair("padding", padding, 0)  # type: ignore[assignment]
         if check_flag("bias", bias):
             self.bias = nn.Parameter(torch.empty(self.out_channels, **factory))
         else:
@@ -103,7 +104,7 @@ class LinearGeometry(WeightedLayer):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
-def take_over(target: nn.Parameter | None, source: torch.Tensor | None) -> None:
+def take_over(target: nn.Parameter | None, source: Any) -> None:
     """Values and `requires_grad` of `source`; nothing where there is no such parameter."""
     if target is not None:
         target.copy_(source)
@@ -130,7 +131,7 @@ def reset_bias(bias: torch.Tensor | None, weight_shape: tuple[int, ...]) -> None
         nn.init.uniform_(bias, -bound, bound)
 
 
-def conv_arguments(conv: nn.Conv2d) -> tuple:
+def conv_arguments(conv: nn.Conv2d) -> Any:
     """The positional arguments, kernel size to bias, that make a layer of the same geometry as `conv`."""
     return (
         conv.in_channels,

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 _POOLS = (nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd)
-_POOLS += (nn.modules.pooling._AdaptiveMaxPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd)
+_POOLS += (nn.modules.pooling._AdaptiveMaxPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd)  # type: ignore[assignment]
 _DROPOUTS = nn.modules.dropout._DropoutNd
 _PASSING = (nn.Identity, nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.Upsample, nn.ChannelShuffle, _DROPOUTS, *_POOLS)
 _PASSING_FUNCTIONS = {operator.add, operator.iadd, operator.getitem, torch.add, torch.cat, torch.stack, torch.flatten}

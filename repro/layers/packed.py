@@ -69,7 +69,7 @@ class PackedShiftConv2d(_PackedShift, Conv2dGeometry):
     """
 
     def __init__(self, source: nn.Module, arithmetic: str = "product"):
-        super().__init__(*conv_arguments(source)[:-1], False, {})
+        super().__init__(*conv_arguments(source)[:-1], False, {})  # type: ignore[call-arg]
         self._fill(source, arithmetic)
 
     @classmethod

@@ -26,6 +26,8 @@ class _QuantizedAdder(nn.Module):
     """
 
     def _fill(self, source: nn.Module, scale: float) -> None:
+        self.scale: Tensor
+        self.bias: nn.Parameter | None
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32, device=source.weight.device))
         self.register_buffer("weight", to_int8(source.weight.detach().float(), self.scale))
         self.bias = None if source.bias is None else nn.Parameter(source.bias.detach().float(), requires_grad=False)
@@ -53,7 +55,7 @@ class QuantizedAdderConv2d(_QuantizedAdder, Conv2dGeometry):
     """
 
     def __init__(self, source: nn.Module, scale: float):
-        super().__init__(*conv_arguments(source), {"device": source.weight.device})
+        super().__init__(*conv_arguments(source), {"device": source.weight.device})  # type: ignore[call-arg]
         self._fill(source, scale)
 
     def forward(self, x: Tensor) -> Tensor:

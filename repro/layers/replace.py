@@ -74,7 +74,7 @@ def keep_ties(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> dict[nn.M
 
     Returns: for each layer whose tie to a module that stays as it is breaks, a sentence for the report.
     """
-    broken = {}
+    broken: dict[nn.Module, str] = {}
     names = {module: name for name, module in model.named_modules()}
     for part in ("weight", "bias"):
         owners: dict[tuple, list[nn.Module]] = {}

@@ -173,7 +173,7 @@ class ShiftConv2d(_Shift, Conv2dGeometry):
     @classmethod
     def from_float(cls, conv: nn.Conv2d, **options: Any) -> ShiftConv2d:
         """A shift layer of the same geometry and weights; `options` as in the constructor (mode, weight_bits, ...)."""
-        return cls(*conv_arguments(conv), **like(conv.weight), **options)._copy_from(conv)
+        return cls(*conv_arguments(conv), **like(conv.weight), **options)._copy_from(conv)  # type: ignore[misc]
 
     def to_conv(self) -> nn.Conv2d:
         """An ordinary convolution with the rounded weight and bias; activations are no longer rounded."""

@@ -46,7 +46,7 @@ class ShiftAddConv2d(nn.Module):
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, False, **common, **shift_options
         )
         extents = [d * (k - 1) for d, k in zip(self.shift.dilation, self.shift.kernel_size)]
-        same = "same" if any(extent % 2 for extent in extents) else tuple(extent // 2 for extent in extents)
+        same: Any = "same" if any(extent % 2 for extent in extents) else tuple(extent // 2 for extent in extents)
         self.add = AdderConv2d(out_channels, out_channels, kernel_size, 1, same, dilation, groups, bias, **common)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class ShiftAddConv2d(nn.Module):
     @classmethod
     def from_float(cls, conv: nn.Conv2d, **options: Any) -> ShiftAddConv2d:
         """The shift part takes the weights of `conv`; the adder part is new, but takes the bias."""
-        layer = cls(*conv_arguments(conv), **like(conv.weight), **options)
+        layer = cls(*conv_arguments(conv), **like(conv.weight), **options)  # type: ignore[misc]
         return _start(layer, conv)
 
 

@@ -59,7 +59,7 @@ def acghostnet(
     Raises: InputError when the number of choices is not the number of blocks, or a choice is unknown.
     """
     blocks = TOY_BLOCKS if blocks == "toy" else blocks
-    number = len(block_settings(width, form, blocks))
+    number = len(block_settings(width, form, blocks))  # type: ignore[arg-type]
     names = [choices] * number if isinstance(choices, str | int) else list(choices)
     if len(names) != number:
         raise InputError(f"choices has {len(names)} entries; this network has {number} blocks and needs one for each.")
@@ -70,7 +70,7 @@ def acghostnet(
         num_classes=num_classes,
         width=width,
         form=form,
-        blocks=blocks,
+        blocks=blocks,  # type: ignore[arg-type]
         head=head,
         dropout=dropout,
         in_channels=in_channels,

@@ -194,7 +194,7 @@ class Builder:
             out_channels,
             kernel_size,
             stride=stride,
-            padding=dilation * (kernel_size // 2) if padding is None else padding,
+            padding=dilation * (kernel_size // 2) if padding is None else padding,  # type: ignore[operator]
             dilation=dilation,
             groups=groups,
             bias=bias,

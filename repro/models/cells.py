@@ -7,6 +7,7 @@ stand at one and two thirds of the depth and double the channels. Convolutions f
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ def relu_conv_norm(build: Builder, in_channels: int, out_channels: int, stride: 
 
 def separable(build: Builder, channels: int, kernel: int, stride: int, dilation: int = 1) -> nn.Sequential:
     """ReLU, depthwise, 1x1, normalisation."""
-    options = {"stride": stride, "groups": channels, "dilation": dilation}
+    options: dict[str, Any] = {"stride": stride, "groups": channels, "dilation": dilation}
     depthwise = build.conv("depthwise", "depthwise", channels, channels, kernel, **options)
     pointwise = build.conv("pointwise", "pointwise", channels, channels, 1, norm=True)
     norm = nn.BatchNorm2d(channels)

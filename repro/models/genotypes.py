@@ -81,7 +81,7 @@ def _check_cell(cell: str, edges: Sequence, concat: Sequence[int]) -> tuple[Edge
                 f"{nearest(str(operation), OPERATIONS)}"
             )
         last = index // 2 + 1
-        if isinstance(source, bool) or not isinstance(source, Integral) or not 0 <= source <= last:
+        if isinstance(source, bool) or not isinstance(source, Integral) or not 0 <= source <= last:  # type: ignore[operator]
             raise InputError(f"{place} reads input {source!r}; it must be a whole number from 0 to {last}.")
         checked.append((operation, int(source)))
     nodes = range(2, 2 + len(edges) // 2)

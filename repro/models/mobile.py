@@ -56,7 +56,7 @@ class MobileSpec:
         if isinstance(spec, cls):
             return spec
         try:
-            return cls(**{**spec, "blocks": tuple(BlockSpec(**block) for block in spec["blocks"])})
+            return cls(**{**spec, "blocks": tuple(BlockSpec(**block) for block in spec["blocks"])})  # type: ignore[dict-item, index]
         except (TypeError, KeyError) as error:
             raise InputError(f"spec={spec!r} is not allowed; it must be a MobileSpec or its values by name.") from error
 

@@ -51,5 +51,5 @@ def quantize_layers(model: nn.Module, forms: Mapping[str, str]) -> nn.Module:
         if form not in FORMS or not isinstance(layer, trained):
             found = type(layer).__name__ if layer is not None else "nothing"
             raise InputError(f"layer {name!r} cannot take the form {form!r}; the network has {found} there.")
-        new[layer] = layer.quantize(input_abs_max=1.0) if form == INT8 else layer.quantize(form)
+        new[layer] = layer.quantize(input_abs_max=1.0) if form == INT8 else layer.quantize(form)  # type: ignore[call-arg, arg-type]
     return replace_layers(model, new)

@@ -168,7 +168,7 @@ class ShiftAddNet(nn.Module):
         kernel, stride = (7, 2) if form == "imagenet" else (3, 1)
         self.stem = build.conv_norm("stem", "stem", in_channels, channels, kernel, stride=stride, act="silu")
         self.pool = nn.MaxPool2d(3, 2, 1) if form == "imagenet" else nn.Identity()
-        blocks = []
+        blocks: list[nn.Module] = []
         for index, (letters, stride) in enumerate(zip(stages, strides)):
             planes = round_channels(64 * 2**index * width)
             for position, letter in enumerate(letters):

@@ -71,6 +71,7 @@ class ShuffleNetV2(nn.Module):
         *planes, head = stage_channels(width)
         self.stem = build.conv_norm("stem", "stem", in_channels, STEM, 3, stride=1 if cifar else 2, act="relu")
         self.pool = nn.Identity() if cifar else nn.MaxPool2d(3, 2, 1)
+        blocks: list[nn.Module]
         blocks, channels = [], STEM
         for plane, count in zip(planes, COUNTS):
             for position in range(count):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ class Fire(nn.Module):
 
     def __init__(self, build: Builder, in_channels: int, squeeze: int, expand: int, norm: bool):
         super().__init__()
-        options = {"bias": not norm, "norm": norm, "act": "relu"}
+        options: dict[str, Any] = {"bias": not norm, "norm": norm, "act": "relu"}
         self.squeeze = build.conv_norm("squeeze", "pointwise", in_channels, squeeze, 1, **options)
         self.one = build.conv_norm("one", "pointwise", squeeze, expand, 1, **options)
         self.three = build.conv_norm("three", "conv", squeeze, expand, 3, **options)

@@ -40,6 +40,9 @@ def summary(model: nn.Module, input_size: int | Sequence[int] | Tensor | Sequenc
 
 
 def _row(layer: Layer) -> tuple:
+    geometry: tuple
+    before: tuple
+    after: tuple
     geometry, before, after = (None, None), (layer.batch, layer.in_channels), (layer.batch, layer.out_channels)
     if layer.kind == "conv":
         geometry = layer.kernel, layer.stride

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from repro import layers as operators
 from repro.errors import InputError
 from repro.geometry import output_sizes
 
-InputSize = int | Sequence[int] | Tensor | Sequence[Tensor]
+InputSize: TypeAlias = int | Sequence[int] | Tensor | Sequence[Tensor]
 """A side in pixels, (C, H, W), (N, C, H, W), or example tensor(s)."""
 
 OPERATORS = ("conv", "shift", "adder")
@@ -104,7 +105,7 @@ _MODULES = {
 }
 
 
-def _is_plain(module: nn.Module, classes: Sequence[type]) -> bool:
+def _is_plain(module: nn.Module, classes: Sequence[Any]) -> bool:
     """Whether `module` is of one of the classes and computes what the class does."""
     if "forward" in vars(module):  # somebody's own, on this one layer
         return False
@@ -245,6 +246,7 @@ class _Recorder(TorchDispatchMode):
             self.layers[index] = replace(self.layers[index], normed=True)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        sizes: tuple
         output = func(*args, **(kwargs or {}))
         aten, name = torch.ops.aten, self.stack[-1][0]
         if func is aten.convolution.default:

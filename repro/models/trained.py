@@ -79,7 +79,7 @@ def _check_same(weights, name: str, asked: Mapping, saved: Mapping) -> None:
         raise InputError(f"weights={os.fspath(weights)!r} are not allowed; they belong to {saved['name']}, not {name}.")
     known = {option: value for option, value in saved.items() if option != "keep" or isinstance(saved["op"], str)}
     with torch.device("meta"):
-        wanted = registry.create(**(known | asked)).recipe
+        wanted = registry.create(**(known | asked)).recipe  # type: ignore[operator]
     for option, value in wanted.items():
         if value != saved[option]:
             raise InputError(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -91,6 +92,8 @@ class TokenMixer(nn.Module):
                 f"width {embed} of layer {build.path} is not allowed; block type {block} halves it, so it must be even."
             )
         width = embed // len(parts)
+        self.attention: Any
+        self.light: Any
         self.attention = self.light = None
         for part in parts:
             if part == ATTENTION:

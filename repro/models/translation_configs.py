@@ -8,6 +8,7 @@ layers it attends to (table 1 of the paper).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from repro.errors import InputError, check_choice, check_int, nearest
 
@@ -19,7 +20,7 @@ EVOLVED = "evolved"  # a cell of the Evolved Transformer; no choice of the space
 TIME_KERNELS = (3, 7, 15, 31, 31, 31)  # taps in time of the light branch, by layer
 CROSS_LAYERS = {-1: 1, 1: 2, 2: 3}  # HAT's coding of how many encoder layers a decoder layer attends to
 
-SPACE = {
+SPACE: dict[str, Any] = {
     "embed": (1024, 768, 512),
     "ffn": (4096, 3072, 2048, 1024),
     "heads": (16, 8, 4),
@@ -279,7 +280,7 @@ def translation_config(value: str | TranslationConfig | dict) -> TranslationConf
                 raise InputError(
                     f"config has the unknown field {key!r}; its fields are: {', '.join(fields)}.{nearest(key, fields)}"
                 )
-        frozen = {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+        frozen: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
         try:
             return TranslationConfig(**{"name": "custom", **frozen})
         except TypeError as error:

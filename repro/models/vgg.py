@@ -35,6 +35,7 @@ class VGG(nn.Module):
         super().__init__()
         cifar = check_choice("form", form, ("imagenet", "cifar")) == "cifar"
         batch_norm = cifar if batch_norm is None else batch_norm
+        layers: list[nn.Module]
         layers, channels = [], in_channels
         for plane, count in zip(CHANNELS, COUNTS[depth]):
             out = round_channels(plane * check_width(width))
@@ -43,7 +44,14 @@ class VGG(nn.Module):
                 here = build.at("features")
                 layers.append(
                     here.conv_norm(
-                        len(layers), role, channels, out, 3, bias=not batch_norm, norm=batch_norm, act="relu"
+                        len(layers),  # type: ignore[arg-type]
+                        role,
+                        channels,
+                        out,
+                        3,
+                        bias=not batch_norm,
+                        norm=batch_norm,
+                        act="relu",
                     )
                 )
                 channels = out

@@ -55,7 +55,7 @@ def save_weights(model: nn.Module, path: str | os.PathLike, *, card: Mapping[str
 
 def _plain(value: object) -> object:
     """A dataclass by its fields, which `create` takes in its place; what else JSON does not know as its text."""
-    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else str(value)
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else str(value)  # type: ignore[arg-type]
 
 
 def _digest(header: Mapping[str, str], tensors: dict[str, Tensor]) -> str:

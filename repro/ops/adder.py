@@ -13,6 +13,8 @@ Deterministic on the CPU.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -148,7 +150,7 @@ _CONV2D_BACKWARD, _LINEAR_BACKWARD = _backward_of("adder_conv2d"), _backward_of(
 # --- public functions ------------------------------------------------------------------------------------------------
 
 
-def _autocast(*tensors: Tensor | None):
+def _autocast(*tensors: Any):
     """Under autocast, half-precision arguments become float32: an adder network's sums stay in float32."""
     if not dispatch.autocast_enabled(tensors[0].device.type):
         return tensors

@@ -14,6 +14,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 from repro.errors import BackendError, InputError, check_choice, check_int
 from repro.runtime import triton_interpreted, triton_status, warn_once
 
+Function = TypeVar("Function", bound=Callable)
 BACKENDS = ("auto", "reference", "cpu", "triton")
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -78,7 +80,7 @@ def _choose(backend: str, device: str, op: str, family: str) -> str:
         wanted = {"cpu": "cpu", "cuda": "triton"}.get(device)
         reason = f"there are no kernels for device {device!r}" if wanted is None else _unusable(wanted, device, family)
         if reason is None:
-            return wanted
+            return wanted  # type: ignore[return-value]
         warn_once(f"{op} runs on the slow reference for {device} tensors: {reason}.")
         return "reference"
     reason = _unusable(backend, device, family)
@@ -165,7 +167,7 @@ def pair(parameter: str, value: int | Sequence[int], minimum: int) -> tuple[int,
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
             raise InputError(f"{parameter}={value!r} is not allowed; it must be one whole number or two.")
-        return tuple(check_int(f"{parameter}[{i}]", v, **bounds) for i, v in enumerate(value))
+        return tuple(check_int(f"{parameter}[{i}]", v, **bounds) for i, v in enumerate(value))  # type: ignore[return-value]
     checked = check_int(parameter, value, **bounds)
     return checked, checked
 
@@ -242,7 +244,7 @@ def check_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 # --- who else wants the call -----------------------------------------------------------------------------------------
 
 
-def overridable(function: Callable) -> Callable:
+def overridable(function: Function) -> Function:
     """A public function that tensor subclasses, torch function modes and `torch.fx` proxies can take over, as torch's.
 
     So `fx.symbolic_trace` records the call as one node, and a default device does not reach what the kernels allocate.
@@ -255,7 +257,7 @@ def overridable(function: Callable) -> Callable:
             return handle_torch_function(public, given, *args, **kwargs)
         return function(*args, **kwargs)
 
-    return public
+    return public  # type: ignore[return-value]
 
 
 def eager(*tensors: Tensor) -> bool:
@@ -364,7 +366,7 @@ def _with_memory(name: str, kernel: Callable) -> Callable:
     return checked
 
 
-def _transformed(name: str, operator: Callable, setup: Callable, backward: Callable) -> type[torch.autograd.Function]:
+def _transformed(name: str, operator: Any, setup: Callable, backward: Callable) -> type[torch.autograd.Function]:
     def jvp(ctx, *tangents):
         raise NotImplementedError(NO_FORWARD_MODE.format(name))
 
@@ -374,10 +376,10 @@ def _transformed(name: str, operator: Callable, setup: Callable, backward: Calla
 
 
 def _vmap_rule(operator: Callable, rows: int) -> Callable:
-    def rule(info, in_dims, *args):
+    def rule(info, in_dims, *args: Any):
         size = info.batch_size
         batched = [isinstance(a, Tensor) and d is not None for a, d in zip(args, in_dims)]
-        args = [a.movedim(d, 0) if b else a for a, d, b in zip(args, in_dims, batched)]
+        args = [a.movedim(d, 0) if b else a for a, d, b in zip(args, in_dims, batched)]  # type: ignore[assignment]
         if rows and not any(batched[rows:]):
             whole = [a if b else a.expand(size, *a.shape) for a, b in zip(args[:rows], batched)]
             y = operator(*(a.reshape(-1, *a.shape[2:]) for a in whole), *args[rows:])

@@ -218,7 +218,7 @@ def _exponent_gradient(grad: Tensor, shift: Tensor, weight: Tensor, p_min: int, 
     """The gradient of P, in plain PyTorch; of half types in float32, where the square of a small power has a place."""
     half = shift.dtype in (torch.float16, torch.bfloat16)
     wide = [tensor.float() for tensor in (grad, shift, weight)] if half else [grad, shift, weight]
-    return _wide_exponent_gradient(*wide, p_min, p_max, exact).to(shift.dtype)
+    return _wide_exponent_gradient(*wide, p_min, p_max, exact).to(shift.dtype)  # type: ignore[call-arg]
 
 
 def _wide_exponent_gradient(grad, shift, weight, p_min: int, p_max: int, exact: bool) -> Tensor:

@@ -161,7 +161,7 @@ def _description(data: Mapping[str, str], below: Mapping, heading: str) -> str:
     caption = re.fullmatch(r"\s*\*(?!\*)([^\n]+)\*\s*", below.get("data", {}).get("text/markdown", ""))
     own = re.search(r"<(desc|title)\b[^>]*>\s*(\S.*?)\s*</\1>", data.get("image/svg+xml", ""), re.DOTALL)
     if caption or own:
-        return html.unescape(caption[1] if caption else own[2])
+        return html.unescape(caption[1] if caption else own[2])  # type: ignore[index]
     return f"Picture below the heading {heading!r}" if heading else "Picture without a caption"
 
 

@@ -4,8 +4,9 @@ A run is one call of a module-level function `run(recipe, seed, context)`; see `
 recipe, seed, data and the code it uses, so a finished run is never repeated, nor mistaken for a changed one.
 """
 
+from repro.runs.abstract import Engine
 from repro.runs.code import code_fingerprint
-from repro.runs.engines import Engine, engine
+from repro.runs.engines import engine
 from repro.runs.executor import Outcome, forecast_s, run_many
 from repro.runs.index import scan
 from repro.runs.provenance import provenance

@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from repro.errors import InputError
 from repro.paths import repo_root
@@ -66,12 +67,12 @@ class _Code:
     """The files as they are, and the fingerprints computed from them."""
 
     def __init__(self) -> None:
-        self.root: Path | None = None
+        self.root: Any = None
         self.checked_s = float("-inf")
         self.stamp: object = None
         self.outside: set[Path] = set()
         self.sources: dict[str, Source | None] = {}
-        self.answers: dict[tuple, object] = {}
+        self.answers: dict[tuple, Any] = {}
 
     def refresh(self) -> None:
         """Forget the answers if a file of the package, or another that was read, has changed."""
@@ -94,8 +95,11 @@ class _Code:
     def source(self, module: str) -> Source | None:
         if module not in self.sources:
             path = self._find(module)
-            found = path.stat() if path else None
-            self.sources[module] = read_source(path, found.st_mtime_ns, found.st_size) if path else None
+            if path is None:
+                self.sources[module] = None
+            else:
+                found = path.stat()
+                self.sources[module] = read_source(path, found.st_mtime_ns, found.st_size)
         return self.sources[module]
 
     def _find(self, module: str) -> Path | None:
@@ -125,7 +129,7 @@ def _split(path: str) -> tuple[str, list[str]]:
 
 
 def _whole(module: str) -> list[Place]:
-    source = _code.source(module)
+    source: Any = _code.source(module)
     names = [name for name in source.definitions if not name.endswith(METHODS) and not name.startswith(REFUSAL)]
     return [(module, name) for name in names] + [(module, "")]
 
@@ -135,7 +139,7 @@ def _places(path: str, seen: frozenset[str] = frozenset()) -> list[Place]:
     module, attributes = _split(path)
     if not module or _is_ignored(".".join([module, *attributes[:1]])):
         return []
-    source = _code.source(module)
+    source: Any = _code.source(module)
     if attributes and attributes[0] in source.definitions:
         return [(module, attributes[0])]
     if attributes and attributes[0] in source.imports and path not in seen:
@@ -148,7 +152,7 @@ def _follow(module: str, name: Name) -> tuple[list[Place], str]:
     """Where a name of `module` leads: definitions of ours, or the path of someone else's."""
     label, path = name
     base, dot, rest = label.partition(".")
-    source = _code.source(module)
+    source: Any = _code.source(module)
     if not path and base in source.definitions:
         return ([] if _is_ignored(f"{module}.{base}") else [(module, base)]), ""
     path = path or (source.imports[base] + dot + rest if base in source.imports else "")
@@ -157,7 +161,7 @@ def _follow(module: str, name: Name) -> tuple[list[Place], str]:
 
 def _definitions(place: Place) -> Iterable[Definition]:
     module, name = place
-    source = _code.source(module)
+    source: Any = _code.source(module)
     return source.definitions[name] if name else source.loose
 
 
@@ -194,7 +198,7 @@ def reached(roots: Iterable[Place]) -> dict[Place, set[str]]:
 def _root(reference: str) -> list[Place]:
     """Where "package.module:name" or "package.module" leads; empty if nowhere."""
     module, _, name = reference.partition(":")
-    source = _code.source(module)
+    source: Any = _code.source(module)
     if source is None:
         return []
     if not name:
@@ -259,4 +263,4 @@ def _candidates(reference: str) -> list[str]:
     module, _, name = reference.partition(":")
     if not name:
         return [other for other in _code.modules() if other.rpartition(".")[2] == module.rpartition(".")[2]]
-    return [f"{other}:{name}" for other in _code.modules() if name in _code.source(other).definitions]
+    return [f"{other}:{name}" for other in _code.modules() if name in _code.source(other).definitions]  # type: ignore[union-attr]

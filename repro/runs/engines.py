@@ -54,6 +54,8 @@ class TorchrunEngine(Engine):
         if "RANK" in os.environ and not dist.is_initialized():
             raise InputError("engine='torchrun' needs a process group; call it inside process_group().")
         torch.set_num_threads(threads)
+        self._rank: int
+        self._world: int
         self._rank, self._world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         # A group of its own for agreements: others may wait for days while process 0 works alone.
         self._group = dist.new_group(backend="gloo", timeout=timedelta(days=30)) if self._world > 1 else None

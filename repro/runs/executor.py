@@ -88,8 +88,8 @@ def forecast_s(specs: Sequence[RunSpec], workers: int, known: Mapping[str, float
     for status in scan():
         if status.wall_s is not None:
             seen.setdefault(status.recipe_digest, []).append(status.wall_s)
-    known = (known or {}) | {recipe: statistics.median(seconds) for recipe, seconds in seen.items()}
-    each = [known.get(spec.recipe_digest, known.get(spec.kind)) for spec in specs]
+    known = dict(known or {}) | {recipe: statistics.median(seconds) for recipe, seconds in seen.items()}
+    each: list[Any] = [known.get(spec.recipe_digest, known.get(spec.kind)) for spec in specs]
     return None if None in each else max(sum(each) / workers, *each, 0.0)
 
 
@@ -120,7 +120,7 @@ def attempt(spec: RunSpec, fresh: bool, begin: Callable[[], None] | None = None)
         return "failed", f"{type(error).__name__}: {error}"
 
 
-def outcome_of(spec: RunSpec, kind: str, payload: dict | str, *, reused: bool = False) -> Outcome:
+def outcome_of(spec: RunSpec, kind: str, payload: Any, *, reused: bool = False) -> Outcome:
     """The outcome of what `attempt` returned."""
     if kind == "result":
         state = "diverged" if payload.get("outcome") == "diverged" else "done"

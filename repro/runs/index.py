@@ -17,7 +17,7 @@ from repro.errors import InputError
 from repro.paths import json_object, runs_root, write_text
 from repro.runs.code import still_means
 from repro.runs.spec import FOLDER
-from repro.runs.store import RunStatus, read_folder
+from repro.runs.store import RunState, RunStatus, read_folder
 
 INDEX = "index.json"
 
@@ -86,7 +86,7 @@ def _status(kind: str, folder: str, entry: dict, is_current: Callable[..., bool]
     function, uses, classes = entry["code"]
     # What names no function cannot be compared with code.
     current = not function or is_current(folder.rpartition("-")[2], function, tuple(uses), tuple(classes))
-    state = entry["state"] if current else "stale"
+    state: RunState = entry["state"] if current else "stale"
     wall_s, digest = entry["wall_s"], entry["recipe_digest"]
     return RunStatus(kind, Path(folder), state, entry["seed"], wall_s, recipe_digest=digest)
 

@@ -8,6 +8,7 @@ import importlib.metadata
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 from repro.revision import git_revision
 
@@ -41,7 +42,7 @@ def device_name() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def provenance(**extra: object) -> dict[str, object]:
+def provenance(**extra: object) -> dict[str, Any]:
     """A JSON-ready record of this moment, with `extra` (seed, recipe, wall time, …) merged in."""
     revision, clean = git_revision()
     return {

@@ -139,7 +139,7 @@ def _dumped(statement: ast.stmt) -> str:
 class _Meaning(ast.NodeTransformer):
     """Drops what a result cannot depend on, but for import lines."""
 
-    def visit_Module(self, node: ast.Module) -> ast.Module:
+    def visit_Module(self, node: ast.Module) -> ast.AST:
         node.body = [item for item in node.body if not _is_guarded(item)]
         return self.generic_visit(node)
 
@@ -149,7 +149,7 @@ class _Meaning(ast.NodeTransformer):
 
     visit_AsyncFunctionDef = visit_FunctionDef
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         for item in node.body:
             if isinstance(item, ast.AnnAssign):
                 item.annotation = ast.Constant("field")
@@ -170,7 +170,7 @@ class _Meaning(ast.NodeTransformer):
         listed = any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets)
         return None if listed else self.generic_visit(node)
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.JoinedStr:
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
         node.values = [part for part in node.values if getattr(part, "value", None) != ""]  # 3.12 ends some with none
         return self.generic_visit(node)
 
@@ -279,7 +279,8 @@ class _Scope(ast.NodeVisitor):
             self.bound.add(node.id)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        attributes, base = [], node
+        attributes: list[str] = []
+        base: ast.expr = node
         while isinstance(base, ast.Attribute):
             attributes.append(base.attr)
             base = base.value

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path as FilePath
+from typing import Any
 
 import torch
 
@@ -27,7 +28,7 @@ from repro.search.record import Candidate, Generation, as_plain, from_plain, wri
 from repro.search.space import SearchSpace
 from repro.search.supernet import Path, SinglePathSupernet
 from repro.search.warmup import GroupOutcome, Warmup, groups_present, path_sampler, separate_warmup
-from repro.train.data import TensorData, generator_for, prepare, seen_by
+from repro.train.data import generator_for, prepare, seen_by
 from repro.train.loop import DIVERGED, FINISHED, STOPPED, Divergence, Trainer
 from repro.train.recipe import TrainRecipe
 
@@ -147,10 +148,10 @@ class Search:
         self.recipe, self.seed = recipe, seed
         self.folder = None if folder is None else FilePath(folder)
         device = next(supernet.parameters()).device
-        self.train: TensorData = prepare(train_data, device)
-        self.held_out: TensorData = prepare(held_out, device)
+        self.train: Any = prepare(train_data, device)
+        self.held_out: Any = prepare(held_out, device)
         if recipe.evaluate_images is not None:
-            self.held_out = self.held_out.take(slice(0, recipe.evaluate_images))
+            self.held_out = self.held_out.take(slice(0, recipe.evaluate_images))  # type: ignore[attr-defined]
         self.trainer = Trainer(supernet, recipe.train, examples=len(self.train), seed=seed)
         self._seen = {} if folder is None else seen_by(self.train)
         self.result = SearchResult()
@@ -220,7 +221,7 @@ class Search:
                 f"warmup_epochs={self.recipe.warmup_epochs} is not allowed; {groups} sub-supernets need at least one "
                 "epoch each."
             )
-        settings = Warmup(**{**asdict(self.recipe.separate), "limit_epochs": limit})
+        settings = Warmup(**{**asdict(self.recipe.separate), "limit_epochs": limit})  # type: ignore[arg-type]
         uniform = [row for row in rows if row["phase"] == "uniform"]
         separate = rows[: len(rows) - len(uniform)]
 
@@ -328,7 +329,7 @@ class Search:
         if progress:
             generations = [from_plain(generation) for generation in progress["generations"]]
             for generation in generations:  # files that show a search; what continues one is the checkpoint alone
-                write_generation(self.folder, generation)
+                write_generation(self.folder, generation)  # type: ignore[arg-type]
             self.result = SearchResult(
                 generations=generations,
                 rows=progress["rows"],

@@ -6,6 +6,8 @@ coefficient for every candidate of every edge, (edges, candidates), and cut a ge
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -60,7 +62,7 @@ class OperationWeights(nn.Module):
     @torch.no_grad()
     def genotype(self) -> Genotype:
         """DARTS's cut: each node keeps the two edges whose best operation but "none" has most weight."""
-        edges = {}
+        edges: dict[str, list] = {}
         for kind in KINDS:
             weight, operation = self.coefficients(kind)[:, 1:].max(1)
             edges[kind] = []
@@ -96,7 +98,7 @@ class TopologyWeights(nn.Module):
     def edge_weights(self, kind: str) -> Tensor:
         """gamma of every edge (eq. 9), (edges,)."""
         betas = getattr(self, f"{kind}_pairs").split(self.pairs)
-        options = {"temperature": self.temperature, "normalize": self.normalize}
+        options: dict[str, Any] = {"temperature": self.temperature, "normalize": self.normalize}
         return torch.cat([topology_weights(beta, node + 2, **options) for node, beta in enumerate(betas)])
 
     def coefficients(self, kind: str) -> Tensor:
@@ -109,7 +111,7 @@ class TopologyWeights(nn.Module):
     @torch.no_grad()
     def genotype(self) -> Genotype:
         """Per node the pair of most weight, on its edges the operation of larger balance, never "none"."""
-        edges = {}
+        edges: dict[str, list] = {}
         for kind in KINDS:
             edges[kind] = []
             larger = getattr(self, f"{kind}_balance").argmax(1).tolist()

@@ -16,6 +16,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -172,7 +173,7 @@ class ElasticNetwork(nn.Module):
     def __init__(self, space: ElasticSpace, *, in_channels: int = 3, num_classes: int = 10):
         super().__init__()
         self.space = space
-        self._shape = {"in_channels": in_channels, "num_classes": num_classes}
+        self._shape: dict[str, Any] = {"in_channels": in_channels, "num_classes": num_classes}
         self.network: MobileNet = create("mobilenet_v2", spec=space.spec(space.largest), **self._shape)
         self._ends: dict[tuple, MobileNet] = {}
         self._blocks: dict[tuple, InvertedResidual] = {}
@@ -296,14 +297,14 @@ class ElasticTrainer(PlainTrainer):
         if self.sampling == "sandwich":
             genomes = [space.largest, *genomes, space.smallest]
         images, labels, share = batch
-        first = None
+        first: Any = None
         for genome in genomes:
             self.model.activate(genome)
             logits = self._logits(images)
             loss = share * self._loss(logits, labels)
             loss.backward()
             first = first or (loss, logits)
-        return self._metrics(*first, labels)
+        return self._metrics(*first, labels)  # type: ignore[call-arg]
 
 
 def fit_elastic(
@@ -320,5 +321,5 @@ def fit_elastic(
 ) -> History:
     """Train an elastic network in place; see `ElasticTrainer`, and `repro.train.fit` for what comes back."""
     trainer = functools.partial(ElasticTrainer, networks=networks, sampling=sampling)
-    options = {"on_epoch": on_epoch, "checkpoint": checkpoint, "stop_after": stop_after}
+    options: dict[str, Any] = {"on_epoch": on_epoch, "checkpoint": checkpoint, "stop_after": stop_after}
     return fit(model, train_data, None, recipe, seed=seed, trainer_class=trainer, **options)

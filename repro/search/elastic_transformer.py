@@ -12,6 +12,7 @@ import functools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -175,7 +176,7 @@ class TranslationSpace:
         decoder_types = config.decoder_types or (ATTENTION,) * depths[1]
         encoder = zip(encoder_types, config.encoder_ffn, config.encoder_heads)
         decoder = zip(decoder_types, config.decoder_ffn, config.self_heads, config.cross_heads, config.cross)
-        found = [config.encoder_embed, config.decoder_embed, *depths]
+        found: list[Any] = [config.encoder_embed, config.decoder_embed, *depths]
         for layers, depth, options, genes in (
             (encoder, depths[0], self.encoder_layers, self._encoder_genes),
             (decoder, depths[1], self.decoder_layers, self._decoder_genes),
@@ -222,7 +223,7 @@ class ElasticTransformer(nn.Module):
     ):
         super().__init__()
         self.space, self.dropout = space, check_number("dropout", dropout, minimum=0, below=1)
-        self._words = {"source_vocabulary": source_vocabulary, "target_vocabulary": target_vocabulary}
+        self._words: dict[str, Any] = {"source_vocabulary": source_vocabulary, "target_vocabulary": target_vocabulary}
         self._words["share_embeddings"] = share_embeddings
         self._op_options = op_options
         largest = space.config(space.largest)
@@ -263,7 +264,7 @@ class ElasticTransformer(nn.Module):
         """
         genome = self.space.genome(path) if isinstance(path, TranslationConfig) else self.space.genes.check(path)
         self.active = self.space.normal(genome)
-        self._structure = None
+        self._structure: Any = None
         return self.active
 
     def draw(self, generator: torch.Generator) -> Genome:

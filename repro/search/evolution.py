@@ -222,7 +222,12 @@ def evolve(
     check_number("crossover_share", crossover_share, minimum=0, maximum=1)
     kept = min(max(1, round(parents * population)), population - 1)
     searched = _Searched(space, score, cost, limit, population, kept, mutation, crossover_share, seed)
-    about = {"population": population, "parents": kept, "mutation": mutation, "crossover_share": crossover_share}
+    about: dict[str, object] = {
+        "population": population,
+        "parents": kept,
+        "mutation": mutation,
+        "crossover_share": crossover_share,
+    }
     about |= {"cost": list(searched.cost), "limit": searched.limits, "space": repr(space.blocks)}
     identity = {**about, "seed": check_int("seed", seed, minimum=0)}
     done = _read(checkpoint, identity, space)
@@ -319,10 +324,11 @@ class _Searched:
 
         Where crossing brings nothing new more are mutated, and where that brings nothing, some are drawn at random.
         """
+        found: dict[Genome, str]
         wanted, found = self.population - len(parents), {}
         crossings = round(self.crossover_share * wanted)
         if len(parents) > 1:
-            self._fill(found, crossings, "crossover", lambda: crossed(*draw.sample(parents, 2), draw))
+            self._fill(found, crossings, "crossover", lambda: crossed(*draw.sample(parents, 2), draw))  # type: ignore[call-arg, arg-type]
         if parents:
             self._fill(
                 found, wanted, "mutation", lambda: mutated(self.space, draw.choice(parents), self.mutation, draw)

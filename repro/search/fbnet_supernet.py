@@ -123,8 +123,9 @@ class FBNetSupernet(HybridSupernet):
         self, space: FBNetSpace, sharing: WeightSharing, *, in_channels: int, num_classes: int, form: str = "cifar"
     ):
         nn.Module.__init__(self)
+        self.space: FBNetSpace  # type: ignore[assignment]
         self.space, self.sharing = space, sharing
-        self._shape = {"in_channels": in_channels, "num_classes": num_classes, "form": form}
+        self._shape: dict[str, Any] = {"in_channels": in_channels, "num_classes": num_classes, "form": form}
         first = tuple(options[0] for options in space.paths.blocks)
         self.ends = self._network(first)
         self.ends.blocks = nn.Identity()
@@ -148,7 +149,7 @@ class FBNetSupernet(HybridSupernet):
     def cell(self, layer: int, block: str) -> tuple[_KindCell, str]:
         """The cell that holds a block of a path, which is no skip, and the block's operator."""
         kind, operator = parse_block(block)
-        return self.layers[layer][kind], operator
+        return self.layers[layer][kind], operator  # type: ignore[return-value]
 
     def _active(self, path: Path) -> Iterator[tuple[_KindCell, str, None]]:
         for layer, block in enumerate(path):

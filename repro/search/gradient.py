@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -120,7 +121,7 @@ class CellSearchRecipe:
         value = getattr(self, name)
         if not isinstance(value, (tuple, list)) or len(value) != 2:
             raise InputError(f"{name}={value!r} is not allowed; it must be a pair.")
-        return value
+        return value  # type: ignore[return-value]
 
     @property
     def steps(self) -> dict[str, tuple[int, int]]:
@@ -215,7 +216,7 @@ class CellSearch:
 def make_architecture(recipe: CellSearchRecipe, step: str, kept=None, seed: int = 0) -> nn.Module:
     """Fresh `OperationWeights` or, for step "topology", `TopologyWeights` over the operations `kept`."""
     if step == "topology":
-        options = {"balance_scale": recipe.balance_scale, "normalize": recipe.normalize}
+        options: dict[str, Any] = {"balance_scale": recipe.balance_scale, "normalize": recipe.normalize}
         return TopologyWeights(recipe.nodes, kept, **options)
     groups = "one" if recipe.strategy == "darts" else "topology and convolution"
     return OperationWeights(recipe.nodes, groups, generator_for("alphas", seed))
@@ -417,7 +418,7 @@ class _Search:
         }
         self.result = CellSearch(recipe)
         crop = [RandomCrop(recipe.crop_padding)] if recipe.crop_padding else []
-        parts = (*crop, *([RandomFlip()] if recipe.flip else []))
+        parts: Any = (*crop, *([RandomFlip()] if recipe.flip else []))
         self.transform = Compose(parts) if parts else None
 
     def _check_batches(self, side: int) -> None:

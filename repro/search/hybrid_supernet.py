@@ -26,6 +26,7 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path as FilePath
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -149,7 +150,7 @@ class _Hybrid(nn.Module, abc.ABC):
         channels = space.levels[0].planes
         self.stem = build.conv_norm("stem", "stem", in_channels, channels, kernel, stride=stride, act="relu")
         self.pool = nn.MaxPool2d(3, 2, 1) if form == "imagenet" else nn.Identity()
-        self._shape = {
+        self._shape: dict[str, Any] = {
             "in_channels": in_channels,
             "num_classes": num_classes,
             "form": form,
@@ -409,5 +410,5 @@ def fit_paths(
     stop_after: int | None = None,
 ) -> History:
     """Train a supernet, or a network by itself, in place; see `PathTrainer` and `repro.train.fit`."""
-    options = {"on_epoch": on_epoch, "checkpoint": checkpoint, "stop_after": stop_after}
+    options: dict[str, Any] = {"on_epoch": on_epoch, "checkpoint": checkpoint, "stop_after": stop_after}
     return fit(model, train_data, None, recipe, seed=seed, trainer_class=over_processes(PathTrainer), **options)

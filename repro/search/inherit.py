@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from repro.errors import refuse
 from repro.search.supernet import Path, SinglePathSupernet
-from repro.train.data import TensorData, generator_for
+from repro.train.data import Prepared, generator_for
 from repro.train.evaluate import predict, reestimate_batch_norm
 from repro.train.loop import Divergence, Trainer
 
@@ -18,7 +18,7 @@ from repro.train.loop import Divergence, Trainer
 def sampled_epoch(
     supernet: SinglePathSupernet,
     trainer: Trainer,
-    train: TensorData,
+    train: Prepared,
     epoch: int,
     sample: Callable[[torch.Generator], Path],
 ) -> dict:
@@ -33,9 +33,9 @@ def sampled_epoch(
 def evaluate_paths(
     supernet: SinglePathSupernet,
     paths: Sequence[Path],
-    data: TensorData,
+    data: Prepared,
     *,
-    calibration: TensorData | None = None,
+    calibration: Prepared | None = None,
     calibration_batches: int = 2,
     batch_size: int = 1000,
 ) -> list[dict]:

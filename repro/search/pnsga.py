@@ -15,10 +15,10 @@ Accuracies may be NaN (a path whose network diverged): such candidates rank last
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from repro.cost.pareto import fronts
 from repro.errors import InputError, check_choice, check_int
@@ -41,8 +41,8 @@ class Selection:
 
 
 def select(
-    accuracy: Sequence[float],
-    energy: Sequence[float],
+    accuracy: ArrayLike,
+    energy: ArrayLike,
     keep: int,
     *,
     method: str = "pnsga3",
@@ -126,7 +126,7 @@ def _pymoo_order(
     return kept.get("X")[:, 0].astype(int)[:keep]
 
 
-def pareto_front(accuracy: Sequence[float], energy: Sequence[float]) -> list[int]:
+def pareto_front(accuracy: ArrayLike, energy: ArrayLike) -> list[int]:
     """Positions of the candidates that no other beats in both accuracy and energy, cheapest first."""
     accuracy, energy = np.asarray(accuracy, dtype=float), np.asarray(energy, dtype=float)
     good = np.flatnonzero(np.isfinite(accuracy) & np.isfinite(energy))

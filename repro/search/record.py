@@ -46,7 +46,7 @@ class Generation:
     @property
     def survivors(self) -> list[Candidate]:
         """The kept candidates, best first."""
-        return sorted((c for c in self.candidates if c.kept), key=lambda c: c.place)
+        return sorted((c for c in self.candidates if c.kept), key=lambda c: c.place)  # type: ignore[arg-type, return-value]
 
 
 def _file(folder: FilePath, number: int) -> FilePath:

@@ -120,4 +120,4 @@ def _within_budget(recipe: SupernetRecipe, groups: int) -> Warmup:
             f"joint_epochs={recipe.joint_epochs} leaves no epoch of {recipe.train.epochs} for each of {groups} "
             "sub-supernets; lower it or raise epochs."
         )
-    return replace(recipe.warmup, limit_epochs=min(recipe.warmup.limit_epochs, share))
+    return replace(recipe.warmup, limit_epochs=min(recipe.warmup.limit_epochs, share))  # type: ignore[type-var, return-value, union-attr]

@@ -18,7 +18,7 @@ from repro.errors import check_choice, check_int, check_number
 from repro.search.inherit import evaluate_paths, sampled_epoch
 from repro.search.space import SearchSpace, adder_share
 from repro.search.supernet import Path, SinglePathSupernet
-from repro.train.data import TensorData, generator_for
+from repro.train.data import Prepared, generator_for
 from repro.train.loop import Trainer
 
 ORDERS = ("sequential", "interleaved")
@@ -101,8 +101,8 @@ def separate_warmup(
     supernet: SinglePathSupernet,
     space: SearchSpace,
     trainer: Trainer,
-    train: TensorData,
-    held_out: TensorData,
+    train: Prepared,
+    held_out: Prepared,
     settings: Warmup,
     *,
     rows: list[dict],

@@ -50,7 +50,10 @@ CONFIG = {
 
 @dataclass(frozen=True)
 class Site:
-    """What a build gave: folder, number of pages, MB, seconds, warnings of Sphinx, links that lead nowhere."""
+    """What a build gave: folder, number of pages, MB, seconds, warnings of Sphinx, links that lead nowhere.
+
+    `executed` names the notebooks whose executed page is in it.
+    """
 
     folder: Path
     pages: int
@@ -58,6 +61,7 @@ class Site:
     seconds: float
     warnings: list[str]
     broken: list[str]
+    executed: list[str]
 
 
 def site_root() -> Path:
@@ -78,7 +82,7 @@ def build() -> Site:
     started = time.perf_counter()
     with _workplace() as work:
         source, target = work / "source", work / "html"
-        write_source(source)
+        executed = write_source(source)
         warnings = _sphinx(source, target, work / "doctrees")
         for name in (".buildinfo", "objects.inv"):
             (target / name).unlink(missing_ok=True)
@@ -91,6 +95,7 @@ def build() -> Site:
         seconds=round(time.perf_counter() - started, 1),
         warnings=warnings,
         broken=broken_links(site_root()),
+        executed=executed,
     )
 
 
@@ -118,8 +123,11 @@ def _replace(old: Path, new: Path) -> None:
         raise InputError(f"cannot replace {old} ({error.strerror}); make it writable or remove it.") from error
 
 
-def write_source(folder: Path) -> None:
-    """Write what Sphinx reads: pages in Markdown, and under `extra` what goes into the site as it is."""
+def write_source(folder: Path) -> list[str]:
+    """Write what Sphinx reads: pages in Markdown, and under `extra` what goes into the site as it is.
+
+    Returns: the names of the notebooks that were executed here.
+    """
     from repro import papers, report
     from repro.pages.execute import list_notebooks
     from repro.papers.status import offers_of
@@ -151,6 +159,7 @@ def write_source(folder: Path) -> None:
     for entry in found:
         texts.write_all(folder / "extra" / "downloads", entry.files)
         texts.write_all(folder / "extra" / "figures", {picture.file: picture.svg for picture in entry.pictures})
+    return executed
 
 
 def _sphinx(source: Path, target: Path, doctrees: Path) -> list[str]:

@@ -56,7 +56,7 @@ class Entry:
 def place_words(name: str) -> str:
     """'table 3' or 'figure 1' of an id."""
     found = _PLACE.search(name)
-    return f"{'table' if found[1] == 't' else 'figure'} {int(found[2])}"
+    return f"{'table' if found[1] == 't' else 'figure'} {int(found[2])}"  # type: ignore[index]
 
 
 def entries(board: pd.DataFrame) -> list[Entry]:

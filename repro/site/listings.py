@@ -219,7 +219,7 @@ def reference() -> dict[str, str]:
         more = "   :imported-members:\n" if name not in ("repro.errors", *MODULES) else ""
         text = f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n   :members:\n{more}"
         for constant, about in constants(name).items() if more else ():  # no directive takes them from where they stand
-            text += f"\n.. py:data:: {name}.{constant}\n\n{textwrap.indent(about, '   ')}\n"
+            text += f"\n.. py:data:: {constant}\n   :module: {name}\n\n{textwrap.indent(about, '   ')}\n"
         pages[f"api/{name}.rst"] = text
     text = (
         "What the packages offer by name, and below them the modules that the guides build on; everything else is not "

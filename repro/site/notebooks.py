@@ -29,7 +29,7 @@ def page(name: str, found: Mapping[str, Entry], covers: Sequence[str], claims: s
         executed: whether the executed notebook is a page of the site, too.
     """
     cells = json.loads((notebooks_folder() / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
-    sections = []
+    sections: list[str] = []
     for cell in cells:
         source = "".join(cell["source"])
         if "interactive" not in cell["metadata"].get("tags", []):
@@ -65,6 +65,6 @@ def _record(entry: Entry, analytic: bool) -> Iterable[str]:
         yield f"{told}: {entry.state}."
         return
     yield f"{told}, committed record: {record.label}" + (f"; {entry.code}." if entry.code else ".")
-    if record.label == newest.label:
+    if record.label == newest.label:  # type: ignore[union-attr]
         yield from picture_gallery(entry)
     yield parts.raw(record_table(entry, record))

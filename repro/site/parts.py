@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from repro.report.decide import NOT_REPRODUCED, REPRODUCED, UNDECIDED
 from repro.report.tables import html_table
-from repro.report.verdicts import AGREES, NOT_REPRODUCED, REPRODUCED, UNDECIDED
+from repro.report.verdicts import AGREES
 
 _TONES = {REPRODUCED: "good", AGREES: "good", NOT_REPRODUCED: "bad", UNDECIDED: "open", "mixed": "open"}
 

@@ -41,7 +41,7 @@ def relink(text: str, path: str) -> str:
         path: of the text within the repository, which its links are relative to.
     """
     folder = posixpath.dirname(path)
-    entries = {file_of(name): f"entries/{name}.md" for name in list_ids()}
+    entries = {str(file_of(name)): f"entries/{name}.md" for name in list_ids()}
     pages = {page: page for page in (*COPIED, *guides(), "README.md")}
     pages |= entries | {"data/results/VERDICTS.md": "claims.md"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -131,6 +132,7 @@ def translate(
     check_int("batch_tokens", batch_tokens, minimum=1)
     encoded = [[*source.encode(sentence), END] for sentence in sentences]
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+    found: dict[int, Any]
     device, found = model.source_embedding.weight.device, {}
     while order:
         longest = len(encoded[order[-1]])

@@ -44,6 +44,8 @@ def bleu_interval(
     scores = [
         bleu_of_counts(counts[draw.integers(len(counts), size=len(counts))].sum(axis=0)) for _ in range(resamples)
     ]
+    low: float
+    high: float
     low, high = np.quantile(scores, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 

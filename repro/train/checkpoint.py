@@ -10,6 +10,7 @@ import io
 import os
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -45,7 +46,7 @@ def save_checkpoint(
     return write_sealed(path, body.getvalue())
 
 
-def _check_plain(value: object, place: str = "") -> None:
+def _check_plain(value: Any, place: str = "") -> None:
     if type(value) in (dict, OrderedDict):
         for key, item in value.items():
             _check_plain(key, place)

@@ -124,7 +124,7 @@ def prepare(data: Examples, device: torch.device | str = "cpu") -> Prepared:
     whose `__getitem__` does something of its own, since whole tensors are taken and it would never be called.
     """
     if hasattr(data, "input_batches") and not isinstance(data, TensorData):
-        return data
+        return data  # type: ignore[return-value]
     if not (hasattr(data, "images") and hasattr(data, "labels")):
         raise InputError(
             f"data is a {type(data).__name__}; it must be what repro.datasets.load gives, TensorData(images, labels) "

@@ -14,17 +14,20 @@ import functools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from repro.errors import InputError
-from repro.train.data import TensorData
+from repro.train.data import Prepared
 from repro.train.diagnose import first_bad_gradient
 from repro.train.evaluate import evaluate, statistics_are_shared
 from repro.train.loop import History, Trainer, fit
 from repro.train.recipe import TrainRecipe
+
+Class = TypeVar("Class", bound=type[Trainer])
 
 
 @contextmanager
@@ -134,9 +137,9 @@ class DistributedTrainer(Trainer):
         dist.all_reduce(metrics)
         return metrics
 
-    def evaluate(self, data: TensorData) -> dict[str, float]:
+    def evaluate(self, data: Prepared) -> dict[str, float]:
         """Each process evaluates its share of the examples; all get the figures of the whole."""
-        mine = data.take(self.share)
+        mine = data.take(self.share)  # type: ignore[attr-defined]
         metrics = evaluate(self.model, mine, batch_size=self.recipe.eval_batch_size)
         sums = torch.tensor([metrics["accuracy_pct"], metrics["loss"]], dtype=torch.float64, device=mine.labels.device)
         sums *= len(mine) / len(data)
@@ -168,12 +171,12 @@ def _over_processes(trainer_class: type[Trainer]) -> type[Trainer]:
     )
 
 
-def over_processes(trainer_class: type[Trainer]) -> type[Trainer]:
+def over_processes(trainer_class: Class) -> Class:
     """That trainer for the processes of the running group; the trainer itself where there is none.
 
     What is random in a network's own forward pass (dropout, dropped paths) is drawn for each process's own rows.
     """
-    return _over_processes(trainer_class) if dist.is_initialized() else trainer_class
+    return _over_processes(trainer_class) if dist.is_initialized() else trainer_class  # type: ignore[arg-type, return-value]
 
 
 def sum_over_processes(values: Sequence[float]) -> list[float]:

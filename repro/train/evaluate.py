@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from repro.errors import InputError
 from repro.runtime import beside
-from repro.train.data import TensorData
+from repro.train.data import Prepared
 
 _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 _ALONE: ContextVar[bool] = ContextVar("alone", default=False)
@@ -38,13 +38,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> torch.Tensor:
+def predict(model: nn.Module, data: Prepared, *, batch_size: int = 1000) -> torch.Tensor:
     """Logits (N, classes) of all examples in evaluation mode, in batches, on the model's device."""
     with evaluating(model):
         return torch.cat([model(beside(inputs, model)) for inputs in data.input_batches(batch_size)])
 
 
-def evaluate(model: nn.Module, data: TensorData, *, batch_size: int = 1000) -> dict[str, float]:
+def evaluate(model: nn.Module, data: Prepared, *, batch_size: int = 1000) -> dict[str, float]:
     """{"accuracy_pct", "loss"} on `data` in evaluation mode; loss is the mean cross-entropy in nats.
 
     Both are NaN if the logits of any example are NaN or infinite: such a network has no accuracy.

@@ -34,7 +34,7 @@ def open_folder(
 
     entry = info(check_choice("name", name, [known for known, entry in REGISTRY.items() if entry.folders]))
     check_choice("split", split, SPLITS)
-    listing = find_or_explain(entry, split, root).listing()
+    listing = find_or_explain(entry, split, root).listing()  # type: ignore[attr-defined]
     cls = MaskFolder if entry.task == SEGMENTATION else ListedImages
     return cls(listing, size=entry.size if size is None else size, **options)
 
@@ -72,7 +72,8 @@ class MaskFolder(ListedImages):
     def __init__(self, listing: Listing, *, scale: tuple[float, float] = (0.25, 1.0), **options):
         super().__init__(listing, scale=scale, **options)
         self.mask_files, self._as_inputs = list(listing.masks), self.normalize
-        self.normalize = lambda stacked: stacked  # of images and masks, which `batches` and `pairs` take apart
+        # Of images and masks, which `batches` and `pairs` take apart.
+        self.normalize = lambda stacked: stacked  # type: ignore[assignment]
         # One per image, as an ImageFolder has; a Trainer compares the highest class with the network's outputs.
         self.labels = torch.full((len(self.files),), self.num_classes - 1)
 
@@ -116,7 +117,7 @@ class MaskFolder(ListedImages):
         if draw is None:
             box, mirrored = (0, 0, *image.size), False
         else:
-            box, mirrored = _random_box(*image.size, self.scale, draw), self.flip and draw[4] < 0.5
+            box, mirrored = _random_box(*image.size, self.scale, draw), self.flip and draw[4] < 0.5  # type: ignore[call-arg]
         side = (self.size, self.size)
         pixels = np.asarray(image.resize(side, Image.Resampling.BILINEAR, box=box))
         classes = torch.from_numpy(np.array(mask.resize(side, Image.Resampling.NEAREST, box=box)))

@@ -99,6 +99,7 @@ class Trainer:
     def __init__(
         self, model: nn.Module, recipe: TrainRecipe, *, examples: int, seed: int, total_epochs: int | None = None
     ):
+        self.recipe: TrainRecipe
         self.model, self.recipe, self.seed = model, recipe, check_int("seed", seed, minimum=0)
         self.channels_last = recipe.channels_last and not unsafe_in_channels_last(model)
         if self.channels_last:
@@ -199,7 +200,7 @@ class Trainer:
         """Sum `metrics` and the gradients over processes; nothing to do in one process."""
         return metrics
 
-    def evaluate(self, data: TensorData) -> dict[str, float]:
+    def evaluate(self, data: Prepared) -> dict[str, float]:
         """Accuracy and loss on `data` in evaluation mode."""
         return evaluate(self.model, data, batch_size=self.recipe.eval_batch_size)
 
@@ -217,7 +218,7 @@ class Trainer:
         return first_bad_output(self.model, images)
 
     def epoch(
-        self, data: Prepared, epoch: int, *, before_step: Callable[[int], None] | None = None, phase: str = "train"
+        self, data: Prepared, epoch: int, *, before_step: Callable[[int], object] | None = None, phase: str = "train"
     ) -> dict[str, float]:
         """One pass over `data` (TensorData). `before_step(step)` runs before every batch (a supernet picks its path).
 
@@ -291,7 +292,7 @@ def fit(
     evaluate_every: int = 1,
     checkpoint: str | Path | None = None,
     stop_after: int | None = None,
-    trainer_class: type[Trainer] = Trainer,
+    trainer_class: Callable[..., Trainer] = Trainer,
 ) -> History:
     """Train `model` in place and return its History.
 

@@ -113,7 +113,7 @@ def make_optimizer(model: nn.Module, recipe: TrainRecipe) -> AdaptiveLR:
 
 def input_transform(recipe: TrainRecipe) -> Transform | None:
     """The recipe's random transforms of stored images, or None if it has none."""
-    parts = []
+    parts: list[Transform] = []
     if recipe.crop_padding:
         parts.append(RandomCrop(recipe.crop_padding))
     if recipe.flip:

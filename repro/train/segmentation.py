@@ -7,7 +7,7 @@ A mask (H, W) holds a class per pixel, `IGNORED` where none is given: such pixel
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,9 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from repro.datasets.transforms import Compose
 from repro.errors import InputError, check_int, check_number
-from repro.train.data import WHOLE, Batch, digest_of, steps_per_epoch
+from repro.train.data import WHOLE, Batch, Transform, digest_of, steps_per_epoch
 from repro.train.diagnose import first_bad_output
 from repro.train.distributed import over_processes
 from repro.train.evaluate import evaluating
@@ -38,7 +37,7 @@ class WithMasks:
     A mask travels as one more channel that holds 255 - class: filled with 0, it says `IGNORED`.
     """
 
-    transform: Compose
+    transform: Transform
 
     def __call__(
         self, images: Tensor, masks: Tensor, generator: torch.Generator | None = None
@@ -73,7 +72,7 @@ class RandomZoom:
         window = torch.zeros(number, 2, 3, device=images.device)
         window[:, 0, 0] = window[:, 1, 1] = shown
         window[:, :, 2] = (2 * draws[:, 1:] - 1) * (1 - shown).abs()[:, None]
-        grid = F.affine_grid(window, (number, 1, height, width), align_corners=False)
+        grid = F.affine_grid(window, (number, 1, height, width), align_corners=False)  # type: ignore[arg-type]
         images = F.grid_sample(images.float(), grid, mode="bilinear", align_corners=False)
         classes = F.grid_sample((IGNORED - masks[:, None]).float(), grid, mode="nearest", align_corners=False)
         return images.round().to(torch.uint8), IGNORED - classes[:, 0].to(torch.uint8)
@@ -123,7 +122,7 @@ class MaskData:
     images: Tensor
     masks: Tensor
     num_classes: int
-    normalize: object = None
+    normalize: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         check_int("num_classes", self.num_classes, minimum=1, maximum=IGNORED)

@@ -8,6 +8,7 @@ and the loss of a second classifier.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -76,6 +77,8 @@ class ShiftTrainer(Trainer):
                 f"auxiliary_weight={auxiliary_weight:g} is not allowed for a network with a second classifier; give "
                 "its loss a weight above 0, or build the network without `auxiliary`."
             )
+        self._batch: Any
+        self._data: Any
         self._layers, self._batch, self._data = list(shift_modules(model)), None, None
         odd = [type(layer).__name__ for layer in self._layers if not hasattr(layer, "weight_bits")]
         refuse(bool(odd), f"{(odd or [''])[0]} has P and S but no `weight_bits`, whose range P is kept in.")

@@ -98,7 +98,7 @@ def token_pairs(
     """
     sides = ((source, source_vocabulary), (target, target_vocabulary))
     ids = (tuple(tuple(words.encode(sentence)) for sentence in text.of(language)) for language, words in sides)
-    return TokenPairs(*ids, (source_vocabulary.fingerprint, target_vocabulary.fingerprint))
+    return TokenPairs(*ids, (source_vocabulary.fingerprint, target_vocabulary.fingerprint))  # type: ignore[call-arg, arg-type]
 
 
 def _filled(rows: list[list[int]]) -> Tensor:

@@ -112,6 +112,7 @@ class TranslationTrainer(Trainer):
             self.writes_checkpoints = dist.get_rank() == 0
             for value in model.state_dict().values():
                 dist.broadcast(value, src=0)
+        self.recipe: TranslationRecipe  # type: ignore[assignment]
         self.model, self.recipe, self.seed = model, recipe, check_int("seed", seed, minimum=0)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         refuse(not parameters, "model has no trainable parameters; nothing can be trained.")
@@ -130,7 +131,7 @@ class TranslationTrainer(Trainer):
         """Learning rate of the next step."""
         return warmed_up_rate(self.recipe, self.steps_done, self.total_steps)
 
-    def step(self, batches: Sequence[TextBatch]) -> tuple[float, int]:
+    def step(self, batches: Sequence[TextBatch]) -> tuple[float, int]:  # type: ignore[override]
         """One update on the gradients of some batches, by their tokens.
 
         Returns mean loss per token and tokens; raises Divergence before weights are touched.
@@ -151,7 +152,7 @@ class TranslationTrainer(Trainer):
         self.steps_done += 1
         return loss.item(), tokens
 
-    def _backward(self, batch: TextBatch, tokens: int) -> Tensor:
+    def _backward(self, batch: TextBatch, tokens: int) -> Tensor:  # type: ignore[override]
         """Add the gradients of this process's sentences of a batch, and return their share of the loss of `tokens`.
 
         Of a batch with fewer sentences than processes some take the first one with the share 0: all take part.
@@ -172,7 +173,7 @@ class TranslationTrainer(Trainer):
             dist.all_reduce(metrics)
         return metrics
 
-    def epoch(self, data: TokenPairs, epoch: int, *, choose: Choose | None = None) -> dict[str, float]:
+    def epoch(self, data: TokenPairs, epoch: int, *, choose: Choose | None = None) -> dict[str, float]:  # type: ignore[override]
         """One pass. Returns steps, lr (of the first step), train_loss per token and seconds. May raise Divergence."""
         started, lr, losses, tokens, steps = time.perf_counter(), self.lr, 0.0, 0, 0
         device = self._named[0][1].device
@@ -258,7 +259,7 @@ def fit_translation(
         raise InputError("train and validation were encoded with different vocabularies; encode both with the same.")
     refuse_other_vocabularies(model, train)
     trainer = TranslationTrainer(model, recipe, data=train, seed=seed)
-    identity = {"recipe": {name: _listed(value) for name, value in asdict(recipe).items()}}
+    identity: dict[str, object] = {"recipe": {name: _listed(value) for name, value in asdict(recipe).items()}}
     identity |= dict(zip(("source vocabulary", "target vocabulary"), train.vocabularies))
     identity |= {} if checkpoint is None else {"set of sentences": train.fingerprint}
     progress = trainer.resume(checkpoint, identity)

@@ -151,7 +151,7 @@ def test_constants_are_told_with_what_stands_below_them_and_their_names():
         and "Names: digits" in told["REGISTRY"]
     )
     page = listings.reference()["api/repro.cost.rst"]
-    assert ".. py:data:: repro.cost.ACCOUNTINGS\n\n   Ways to account for energy" in page
+    assert ".. py:data:: ACCOUNTINGS\n   :module: repro.cost\n\n   Ways to account for energy" in page
     undescribed = [
         f"{package}.{name}"
         for package in listings.PUBLIC[:-1]
@@ -226,7 +226,7 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("broken", "code"), [([], 0), (["a.html: b.html"], 1)])
 def test_the_command_tells_what_was_built_and_fails_for_a_broken_link(broken, code, tmp_path, monkeypatch, capsys):
-    made = build.Site(tmp_path, pages=3, size_mb=1.5, seconds=2.0, warnings=[], broken=broken)
+    made = build.Site(tmp_path, pages=3, size_mb=1.5, seconds=2.0, warnings=[], broken=broken, executed=[])
     monkeypatch.setattr(build, "build", lambda: made)
     monkeypatch.setattr(sys, "argv", ["repro", "site"])
     with pytest.raises(SystemExit) as ended:
@@ -234,6 +234,21 @@ def test_the_command_tells_what_was_built_and_fails_for_a_broken_link(broken, co
     printed = capsys.readouterr().out
     assert (ended.value.code or 0) == code and f"3 pages, 1.5 MB, 2 s, {len(broken)} broken links" in printed
     assert all(line in printed for line in broken)
+
+
+@pytest.mark.parametrize("done", [0, 1, 3, None])
+def test_the_command_says_which_command_gives_executed_notebooks(done, tmp_path, monkeypatch, capsys):
+    names = list(listings.list_notebooks())
+    made = build.Site(tmp_path, pages=3, size_mb=1.5, seconds=2.0, warnings=[], broken=[], executed=names[:done])
+    monkeypatch.setattr(build, "build", lambda: made)
+    monkeypatch.setattr(sys, "argv", ["repro", "site"])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    printed, told = " ".join(capsys.readouterr().out.split()), {0: "None of", 1: "1 of", 3: "3 of"}
+    assert not ended.value.code and ("`make tables` executes them" in printed) == (done is not None)
+    assert (
+        done is None or f"{told[done]} the {len(names)} notebooks {'were' if done == 3 else 'was'} executed" in printed
+    )
 
 
 FURO = {"light": ("#ffffff", "#f8f9fb"), "dark": ("#131416", "#1a1c1e")}

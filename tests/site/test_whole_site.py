@@ -1,5 +1,6 @@
 """The whole site (`make test-site`): no warning, no link that leads nowhere, pages that all can read and operate."""
 
+import functools
 import importlib
 import re
 from html.parser import HTMLParser
@@ -15,8 +16,14 @@ from tests.widgets.browser_tools import ARGUMENTS, CHROMIUM, FAINT, FITS
 EXECUTED = "40_autoshiftnet_cost"
 """A notebook that is executed before the site is built; nothing in it is trained."""
 
-LOOKED_AT = ("index", "entries/shiftaddaug_t03", "api/repro.layers", "README", f"pages/{EXECUTED}", "claims")
-"""Pages that are opened in a browser, the claims last."""
+LOOKED_AT = (
+    *("index", "entries/shiftaddaug_t03", "api/repro.layers", "README", "docs/guides/02_convert_and_train"),
+    *("data/published/inconsistencies", "notebooks", "notebooks/13_acghostnet_results", f"pages/{EXECUTED}", "claims"),
+)
+"""Pages that are opened in a browser, one of each kind, the claims last."""
+
+WIDTHS = (390, 900, 1440)
+SCHEMES = ("light", "dark")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -82,49 +89,79 @@ def test_headings_are_in_order_and_pictures_have_words(site):
             assert all(after - before <= 1 for before, after in zip(found.ranks, found.ranks[1:])), path.name
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_words_stand_out_from_their_ground_in_the_light_and_in_the_dark(site, scheme):
+OVER = """() => [...document.querySelectorAll(".wide, .table-wrapper")]
+  .filter(box => box.getBoundingClientRect().right > box.parentElement.getBoundingClientRect().right + 0.5)
+  .map(box => box.textContent.trim().slice(0, 40))"""
+"""Boxes of tables that reach beyond the column of the text."""
+
+
+@pytest.fixture(scope="module")
+def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
-        tab = browser.new_context(color_scheme=scheme, viewport={"width": 1440, "height": 900}, offline=True).new_page()
-        for name in LOOKED_AT:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(site, browser, width, scheme):
+    """(name, tab) of each page in turn, without a network; a script that fails fails the test."""
+    wrong = []
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, offline=True)
+    tab = context.new_page()
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+
+    def pages(names=LOOKED_AT):
+        for name in names:
             tab.goto((site.folder / f"{name}.html").as_uri())
-            ground, faint = tab.evaluate(FAINT)
-            assert (ground > 0.5) == (scheme == "light"), name
-            assert faint == [], (name, scheme)
-        browser.close()
+            yield name, tab
+
+    yield pages
+    context.close()
+    assert wrong == []
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
-def test_pages_fit_and_the_claims_are_searched_by_keyboard_without_a_network(site):
-    from playwright.sync_api import sync_playwright
+in_a_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here"),
+    pytest.mark.parametrize("width", WIDTHS),
+    pytest.mark.parametrize("scheme", SCHEMES),
+]
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
-        wrong = []
-        for width in (390, 900, 1440):
-            tab = browser.new_context(viewport={"width": width, "height": 900}, offline=True).new_page()
-            tab.on("pageerror", lambda error: wrong.append(str(error)))
-            for name in LOOKED_AT:
-                tab.goto((site.folder / f"{name}.html").as_uri())
-                assert tab.evaluate(FITS), (name, width)
-            tab.get_by_label("Words").focus()
-            tab.keyboard.type("kendall tau")
-            tab.keyboard.press("Tab")
-            tab.keyboard.type("ACGhostNet")
-            rows = tab.locator("#claims tbody tr:visible")
-            count = tab.locator("#claims-count").inner_text()
-            assert 0 < rows.count() < 20 and count == f"{rows.count()} of {len(report.claims())} claims"
-            assert all("kendall" in text.lower() for text in rows.all_inner_texts()) and wrong == []
-            tab.get_by_role("button", name="Show all").click()
-            assert rows.count() == len(report.claims())
-            tab.get_by_label("Status").select_option("reproduced")
-            shown = rows.evaluate_all("all => all.map(row => row.dataset.status)")
-            count = tab.locator("#claims-count").inner_text()
-            assert set(shown) == {"reproduced"} and count == f"{len(shown)} of {len(report.claims())} claims"
-        browser.close()
+
+def all_of(marks):
+    return lambda function: functools.reduce(lambda done, mark: mark(done), marks, function)
+
+
+@all_of(in_a_browser)
+def test_pages_fit_and_all_words_stand_out_from_their_ground(opened, width, scheme):
+    wide, unread = [], []
+    for name, tab in opened():
+        wide += [name] * (not tab.evaluate(FITS)) + [(name, words) for words in tab.evaluate(OVER)]
+        ground, faint = tab.evaluate(FAINT)
+        assert (ground > 0.5) == (scheme == "light"), name
+        unread += [(name, *each) for each in faint]
+    assert wide == [] and unread == []
+
+
+@all_of(in_a_browser)
+def test_the_claims_are_searched_by_keyboard(opened, width, scheme):
+    from playwright.sync_api import expect
+
+    for _, tab in opened(["claims"]):
+        tab.get_by_label("Words").focus()
+        tab.keyboard.type("kendall tau")
+        tab.keyboard.press("Tab")
+        tab.keyboard.type("ACGhostNet")
+        rows = tab.locator("#claims tbody tr:visible")
+        count = tab.locator("#claims-count").inner_text()
+        assert 0 < rows.count() < 20 and count == f"{rows.count()} of {len(report.claims())} claims"
+        assert all("kendall" in text.lower() for text in rows.all_inner_texts())
+        tab.get_by_role("button", name="Show all").click()
+        expect(rows).to_have_count(len(report.claims()))
+        tab.get_by_label("Status").select_option("reproduced")
+        shown = rows.evaluate_all("all => all.map(row => row.dataset.status)")
+        count = tab.locator("#claims-count").inner_text()
+        assert set(shown) == {"reproduced"} and count == f"{len(shown)} of {len(report.claims())} claims"
