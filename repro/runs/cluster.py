@@ -301,11 +301,11 @@ class RayEngine(Engine):
                 text = f"{name}={asked:g} is not allowed; the cluster has {has}{unit} on its largest node"
                 raise InputError(f"{text}.") if of_run else _refusal(text)
         if not any(all(node.get(name, 0) >= amount for name, amount in need.items()) for node in nodes):
-            asked = ", ".join(f"{name}={value:g}" for name, value in own.values() if value)
-            raise InputError(f"{asked} is not allowed; no node of the cluster has all of it.")
+            every = ", ".join(f"{name}={value:g}" for name, value in own.values() if value)
+            raise InputError(f"{every} is not allowed; no node of the cluster has all of it.")
 
     def _collect(self, specs, waiting, outcomes: dict[int, Outcome], mark: str, bar: tqdm) -> None:
-        ray, lost = self._ray, Counter()
+        ray, lost = self._ray, Counter[int]()
         running = {self._send(specs[index], mark): index for index in waiting}
         try:
             looked = 0.0
@@ -334,7 +334,11 @@ class RayEngine(Engine):
     def _send(self, spec: RunSpec, mark: str) -> Any:
         """Hand a run to Ray; returns what its answer is asked for by. No node gets it that refused one."""
         need, store, data = self._need(spec), str(runs_root().resolve()), str(data_root().resolve())
-        options = {"num_cpus": need["CPU"], "num_gpus": need["GPU"] or None, "memory": need["memory"] or None}
+        options: dict[str, Any] = {
+            "num_cpus": need["CPU"],
+            "num_gpus": need["GPU"] or None,
+            "memory": need["memory"] or None,
+        }
         if self._refused:
             options["label_selector"] = {"ray.io/node-id": f"!in({', '.join(self._refused)})"}
         do = self._ray.remote(max_retries=RETRIES)(work)
