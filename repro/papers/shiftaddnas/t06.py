@@ -252,6 +252,18 @@ def _differences(modes, draws) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["mode", "control", "column", "difference", "low", "high"])
 
 
+def told(differences: pd.DataFrame) -> list[str]:
+    """What `differences` say of tau, a sentence a pair: whether T ranks paths better than its control."""
+    sentences = []
+    for row in differences[differences["column"] == "kendall_tau"].itertuples():
+        answer = "better" if row.low > 0 else "worse" if row.high < 0 else "undecided"
+        sentences.append(
+            f"{row.mode} against {row.control}: tau {row.difference:+.2f}, 95 % interval {row.low:+.2f} to "
+            f"{row.high:+.2f}: {answer}."
+        )
+    return sentences
+
+
 def draw(ours):
     """Tau of every way of sharing with its interval and the ceiling; of what is computed the energy by layer."""
     if not is_computed(ours):

@@ -139,3 +139,13 @@ def test_what_the_printed_ways_search_out_is_trained_alone():
     assert frame.set_index(["method", "seed"])["top1_pct"].to_dict() == {key: 90.0 + key[1] for key in alone}
     found = frame.attrs["extra"]["found"]
     assert len(found) == 4 and (found[[*COSTS]] == 2.5).all(axis=None) and (found["macs_m_limit"] == 3.0).all()
+
+
+def test_each_pair_is_told_with_its_answer(frame):
+    differences = frame.attrs["extra"]["differences"]
+    sentences = t06.told(differences)
+    assert len(sentences) == len(t06.CONTROLS) == 2
+    assert sentences[0].startswith("T fitted against one factor: tau +") and sentences[0].endswith(": better.")
+    turned = differences.assign(low=-differences["high"], high=-differences["low"])
+    assert t06.told(turned)[0].endswith(": worse.")
+    assert all(each.endswith(": undecided.") for each in t06.told(differences.assign(low=-1.0, high=1.0)))
