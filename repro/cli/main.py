@@ -229,7 +229,7 @@ def tune(
     gpus: GpusOption = 0,
     reference: ReferenceOption = False,
 ) -> None:
-    """Choose training settings for each kind of network on held-out training images, by its own quality."""
+    """Choose training settings for each kind of network on held-out data, by its own quality."""
     from repro import runs
     from repro.papers import tuning
 
@@ -243,8 +243,8 @@ def tune(
         preset=wanted.preset, dataset=dataset, seeds=list(wanted.seeds), runs=len(run.outcomes)
     )
     tuning.keep_tuning(paper, dataset, tuned, provenance)
-    mean = tuned.groupby(["network", "setting"], sort=False, as_index=False)["held_out_accuracy_pct"].mean()
-    print_frame(mean, f"{paper} on {dataset}: mean accuracy (%) on held-out training images")
+    mean = tuned.groupby(["network", "setting"], sort=False, as_index=False)[wanted.quality].mean()
+    print_frame(mean, f"{paper} on {dataset}: means over seeds, on held-out data")
     for network, setting in tuning.best_settings(tuned).items():
         say(f"{network}: {setting}")
 
@@ -261,12 +261,17 @@ def _readable(compared):
     """The columns that a reader compares, as texts; --csv and --json have the rest. Other frames stay as they are."""
     from repro.report import printable
 
-    return printable(compared) if "column" in compared.columns else compared
+    return printable(compared) if _compares(compared) else compared
+
+
+def _compares(frame) -> bool:
+    """Whether a frame is a comparison; a figure's points may have a `column` of their own."""
+    return {"column", "published", "ours", "note"} <= set(frame.columns)
 
 
 def _print_comparison(table_id: str, compared, scale: str) -> None:
     """The columns that a reader compares, and below them every note once."""
-    compares = "column" in compared.columns
+    compares = _compares(compared)
     key = list(compared.columns[: compared.columns.get_loc("column")]) if compares else []
     notes = [note for note in dict.fromkeys(compared["note"]) if note] if compares else []
     title = f"{table_id}: published and ours" if compares else table_id

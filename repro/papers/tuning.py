@@ -1,7 +1,7 @@
-"""Settings of a training, chosen on held-out training images by the quality of each plain network.
+"""Settings of a training, chosen on held-out data by the quality of each plain network.
 
 Every network of a paper's comparison may need other settings, so each takes those with which it does best by itself.
-The test images are not looked at, and no comparison between networks enters the choice.
+The test data are not looked at, and no comparison between networks enters the choice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from repro.papers import jobs
 from repro.paths import records_root, sealed_json, unsealed_json, write_text
 from repro.runs import Engine, RunSpec
 
-COLUMNS = ["network", "setting", "seed", "held_out_accuracy_pct"]
+QUALITY = "held_out_accuracy_pct"
+COLUMNS = ["network", "setting", "seed", QUALITY]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Tuning:
             network without any.
         seeds: of the trainings.
         spec: (job, seed) -> the run that trains it; a job is any record with a `train`.
-        measure: what a run says of its accuracy, in percent.
+        measure: what a run says of its quality; more is better.
+        quality: the record's name of it.
         preset: whose trainings these are, for the record.
     """
 
@@ -47,6 +49,7 @@ class Tuning:
     seeds: Sequence[int] = (0, 1)
     spec: Callable[[Any, int], RunSpec] = jobs.spec
     measure: str = "top1_pct"
+    quality: str = QUALITY
     preset: str = "study"
 
     def candidates(self) -> dict[tuple[str, str], Any]:
@@ -60,13 +63,17 @@ class Tuning:
 
 
 def tune(tuning: Tuning, run: Engine) -> pd.DataFrame:
-    """Train every candidate with every seed: columns network, setting, seed, held_out_accuracy_pct (NaN: diverged)."""
+    """Train every candidate with every seed.
+
+    Columns: network, setting, seed, and last the quality on held-out data, held_out_accuracy_pct of images (NaN:
+    diverged).
+    """
     tried = tuning.candidates()
     done = run({(key, seed): tuning.spec(job, seed) for key, job in tried.items() for seed in tuning.seeds})
     rows = [
         (*candidate, seed, jobs.accuracy_of(outcome, tuning.measure)) for (candidate, seed), outcome in done.items()
     ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=[*COLUMNS[:-1], tuning.quality])
 
 
 def best_settings(tuned: pd.DataFrame) -> dict[str, str]:
@@ -76,7 +83,7 @@ def best_settings(tuned: pd.DataFrame) -> dict[str, str]:
     """
     kind = tuned["network"].str.partition(": ")[0].rename("network")
     # Rounded, so that a tie is one here and in the stored record; of equal settings the first tried is taken.
-    mean = tuned.groupby([kind, "setting"], sort=False)["held_out_accuracy_pct"].mean(skipna=False).dropna().round(3)
+    mean = tuned.groupby([kind, "setting"], sort=False)[tuned.columns[-1]].mean(skipna=False).dropna().round(3)
     return {network: scores.idxmax()[1] for network, scores in mean.groupby(level="network", sort=False)}
 
 
@@ -110,7 +117,7 @@ def keep_tuning(paper: str, dataset: str, tuned: pd.DataFrame, provenance: Mappi
     The second holds the choice, the provenance, the digest of the first and one of its own.
     """
     path = records_root() / "tuning" / f"{paper}-{dataset}.csv"
-    text = tuned.round({COLUMNS[-1]: 4}).to_csv(index=False, lineterminator="\n")
+    text = tuned.round({tuned.columns[-1]: 4}).to_csv(index=False, lineterminator="\n")
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
     document = {"chosen": best_settings(tuned), "csv_sha256": digest, "provenance": dict(provenance)}
     write_text(path, text)

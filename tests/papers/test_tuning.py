@@ -46,6 +46,7 @@ def test_recipes_hold_what_the_record_chose(path):
         "shiftaddaug_resnets": "shiftaddaug.f05",
         "shiftaddnas_networks": "shiftaddnas.networks",
         "shiftaddnas_fbnet": "shiftaddnas.fbnet_space",
+        "shiftaddnas_translation": "shiftaddnas.translation_recipes",
     }
     where = named.get(paper, f"{paper}.recipes")
     tuned_by_dataset = importlib.import_module(f"repro.papers.{where}").TUNED
@@ -67,11 +68,29 @@ def test_a_flipped_byte_of_a_tuning_record_shows(tmp_path, monkeypatch, suffix):
 
 def test_every_tuning_of_a_paper_is_known_by_name():
     names = tuning.tuned_papers()
-    parts = {"shiftaddaug_resnets", "shiftaddnas_fbnet", "shiftaddnas_networks"}
+    parts = {"shiftaddaug_resnets", "shiftaddnas_fbnet", "shiftaddnas_networks", "shiftaddnas_translation"}
     assert set(names) == {"acghostnet", "autoshiftnet", "shiftaddaug", "shiftaddnas"} | parts
-    assert all(
-        tuning.tuning_of(name, "glyphs" if name.startswith("shiftaddaug") else "digits").candidates() for name in names
+    smallest = {name: "glyphs" if name.startswith("shiftaddaug") else "digits" for name in names}
+    smallest["shiftaddnas_translation"] = "multi30k"
+    assert all(tuning.tuning_of(name, dataset).candidates() for name, dataset in smallest.items())
+
+
+def test_a_tuning_by_another_quality_keeps_its_name():
+    """Of translation networks, BLEU of the validation sentences, which are not the tested ones."""
+    asked = tuning.tuning_of("shiftaddnas_translation", "multi30k")
+    scored = {}
+    bleu = {"adam 0.0025": 20.0, "adam 0.005": 29.5, "adam 0.01": None}
+
+    def run(specs):
+        scored.update(specs)
+        return {key: Outcome(spec, "done", {"bleu": bleu[key[0][1]]}) for key, spec in specs.items()}
+
+    tuned = tuning.tune(asked, run)
+    assert tuned.columns[-1] == "validation_bleu" and tuned["validation_bleu"].isna().sum() == len(asked.jobs)
+    assert tuning.best_settings(tuned) == dict.fromkeys(
+        ("attention alone", "Evolved Trans.", "8 bit", "all block types"), "adam 0.005"
     )
+    assert {spec.recipe.data.tested_on for spec in scored.values()} == {"validation"}
 
 
 def test_unknown_papers_and_data_sets_are_refused():

@@ -17,6 +17,11 @@ HAT, HYBRID = "attention alone", "all block types"
 SPACES = (HAT, HYBRID)
 """What is searched: HAT's choices, or those with all block types of the paper; all else is the same for both."""
 LITE = "attention+conv"
+EIGHT_BIT = "8 bit"
+RATES = {f"adam {rate:g}": {"lr": rate} for rate in (0.0025, 0.005, 0.01)}
+"""What `repro tune shiftaddnas_translation` compares on validation sentences: peak rates of Adam."""
+TUNED: dict[str, dict[str, str]] = {}
+"""Corpus -> kind of network (`kind_of`) -> the rate with which it does best by itself, on English to German."""
 ROWS = {
     1: ("Transformer", 32),
     2: ("Evolved Trans.", 32),
@@ -39,6 +44,19 @@ SEARCHED |= {10: SEARCHED[4], 12: SEARCHED[6]}
 The 8-bit rows train the networks of rows 4 and 6, whose computed energies fit the printed ones; the public code's 8-bit
 networks are others, with decoders of 3 to 5 layers.
 """
+
+
+def kind_of(row: int) -> str:
+    """Kind of a row's network, whose rate is tuned together: its space, the model of row 2, or that it has 8 bits."""
+    model, bits = ROWS[row]
+    if bits == 8:
+        return EIGHT_BIT
+    return model if row == 2 else SEARCHED[row][0] if row in SEARCHED else HAT
+
+
+def tuned_rates(corpus: str) -> dict[str, float]:
+    """Kind of network -> its peak rate on a corpus; empty where none was tuned."""
+    return {kind: RATES[name]["lr"] for kind, name in TUNED.get(corpus, {}).items()}
 
 
 def hat_space(space: TranslationSpace) -> TranslationSpace:
@@ -77,16 +95,20 @@ class PairRecipe:
         search: the search among all block types; that of `HAT` is the same in the space without them.
         train: how each network is trained by itself.
         rows: of table 3, so many as the preset has time for.
+        rates: kind of network (`kind_of`) -> its peak rate where it is not that of `train`; a supernet takes the rate
+            of its space.
     """
 
     search: SearchRun
     train: TranslationRecipe
     rows: tuple[int, ...] = tuple(ROWS)
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def search_in(self, space: str) -> SearchRun:
         """The search in one of `SPACES`."""
         check_choice("space", space, SPACES)
-        return dataclasses.replace(self.search, space=hat_space(self.search.space)) if space == HAT else self.search
+        within = hat_space(self.search.space) if space == HAT else self.search.space
+        return dataclasses.replace(self.search, space=within, train=self._at_rate(self.search.train, space))
 
     @property
     def spaces(self) -> list[str]:
@@ -103,7 +125,11 @@ class PairRecipe:
     def job(self, row: int, config: TranslationConfig) -> TranslationJob:
         """The training of a row's network."""
         same = {name: getattr(self.search, name) for name in ("data", "dropout", "share_embeddings")}
-        return TranslationJob(config=config, train=self.train, bits=ROWS[row][1], **same)
+        train = self._at_rate(self.train, kind_of(row))
+        return TranslationJob(config=config, train=train, bits=ROWS[row][1], **same)
+
+    def _at_rate(self, train: TranslationRecipe, kind: str) -> TranslationRecipe:
+        return dataclasses.replace(train, lr=self.rates.get(kind, train.lr))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +193,7 @@ def _study(pair: str) -> PairRecipe:
     data = TextRecipe("multi30k", pair)
     evolution = {"population": 24, "rounds": 8, "known_networks": 800, "scored_sentences": 300, "window": 0.15}
     search = SearchRun(data, STUDY, dataclasses.replace(_STUDY, epochs=9, average=1), (0.8, 0.65, 0.5), **evolution)
-    return PairRecipe(search, _STUDY)
+    return PairRecipe(search, _STUDY, rates=tuned_rates("multi30k"))
 
 
 def _paper(pair: str) -> PairRecipe:

@@ -11,9 +11,9 @@ import torch
 
 from repro.cost import translation_cost
 from repro.errors import DamagedError, InputError, MissingDataError
-from repro.models.translation_configs import ATTENTION, EVOLVED
+from repro.models.translation_configs import ATTENTION, EVOLVED, LIGHT_TYPES
 from repro.models.weights import load_model
-from repro.papers.shiftaddnas import t03, translating, translation_search, translator
+from repro.papers.shiftaddnas import t03, translating, translation_search, translator, tuning_translation
 from repro.papers.shiftaddnas.translation_recipes import HAT, HYBRID, LITE, PAIRS, RECIPES, ROWS, SEARCHED
 from repro.papers.shiftaddnas.translation_search import cost_of, latency_predictor, reference
 from repro.papers.shiftaddnas.translations import trained_rows
@@ -279,6 +279,7 @@ def test_a_training_that_diverged_has_no_bleu_and_says_so():
     [
         ({"corpus": "multi30"}, "corpus='multi30' is not known.*Did you mean 'multi30k'"),
         ({"pair": "de-en"}, "pair='de-en' is not known"),
+        ({"tested_on": "train"}, "tested_on='train' is not known"),
     ],
 )
 def test_a_corpus_or_pair_that_is_none_is_refused(change, message):
@@ -296,6 +297,26 @@ def test_absent_text_names_the_command_and_a_preset_without_a_pair_its_pairs(mon
         load_text(TextRecipe("wmt14", "en-fr"))
     with pytest.raises(InputError, match="pair='en-fr' is not allowed; this preset has: en-de"):
         translator.recipe_of("smoke", None, "en-fr")
+
+
+def test_choices_are_tested_on_validation_sentences():
+    recipe = TextRecipe("grammar", train_sentences=40, judged_sentences=4, vocabulary=300)
+    test, chosen_on = (load_text(each) for each in (recipe, dataclasses.replace(recipe, tested_on="validation")))
+    assert chosen_on.test_text == chosen_on.validation_text == test.validation_text != test.test_text
+
+
+def test_each_kind_of_network_trains_at_its_own_rate():
+    mine = dataclasses.replace(SMOKE, rows=tuple(ROWS), rates={HYBRID: 0.01, "8 bit": 0.02, "Evolved Trans.": 0.03})
+    rates = {row: mine.job(row, mine.fixed(1)).train.lr for row in ROWS}
+    usual = SMOKE.train.lr
+    assert rates == {row: {4: 0.01, 6: 0.01, 8: 0.01, 2: 0.03}.get(row, 0.02 if row >= 9 else usual) for row in ROWS}
+    assert [mine.search_in(space).train.lr for space in (HAT, HYBRID)] == [usual, 0.01]
+
+
+def test_the_network_that_chooses_for_all_block_types_has_every_light_branch():
+    mixed = tuning_translation.mixed(RECIPES["study", "multi30k"].pair("en-de").search.space)
+    branches = {block.partition("+")[2] for block in (*mixed.encoder_types, *mixed.decoder_types)}
+    assert branches == set(LIGHT_TYPES) and len(mixed.encoder_types) == len(mixed.encoder_ffn)
 
 
 def test_long_training_sentences_are_left_out():
