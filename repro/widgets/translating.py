@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from repro.cost import translation_cost
@@ -11,10 +12,14 @@ from repro.errors import InputError, check_choice
 if TYPE_CHECKING:
     from repro.datasets import Vocabulary
     from repro.search.elastic_transformer import ElasticTransformer
+    from repro.train.text import TokenPairs
+
+CHOSEN = "chosen by hand"
+"""Name of the network that `Translator.choose` adds."""
 
 
 class Translator:
-    """Some networks of a supernet, with the weights that they inherit.
+    """Networks of a supernet, with the weights that they inherit: those of a record, and any that is chosen by hand.
 
     Args:
         supernet: trained.
@@ -22,6 +27,7 @@ class Translator:
         networks: name -> {"genome", "validation_bleu", "validation_loss"}, the scores those of the record.
         languages: source and target, as they are shown.
         examples: sentences of the source language, to begin with.
+        validation: sentences and their translations, and the same as ids: what `measure` scores with.
     Raises: InputError if there is no network.
     """
 
@@ -33,11 +39,62 @@ class Translator:
         *,
         languages: tuple[str, str],
         examples: tuple[str, ...] = (),
+        validation: tuple[Sequence[str], Sequence[str], TokenPairs] | None = None,
     ):
         if not networks:
             raise InputError("networks is empty; the search found none that could translate.")
-        self.vocabulary, self.networks, self.languages, self.examples = vocabulary, networks, languages, examples
-        self._supernet = supernet
+        self.vocabulary, self.languages, self.examples = vocabulary, languages, examples
+        self.networks = dict(networks)
+        self._supernet, self._validation = supernet, validation
+        self._measured: dict[tuple, dict[str, float]] = {}
+
+    @property
+    def genes(self) -> dict[str, tuple]:
+        """Gene -> its options, of every network of the supernet."""
+        return dict(zip(self._supernet.space.genes.names, self._supernet.space.genes.blocks))
+
+    def genes_of(self, name: str) -> dict[str, Any]:
+        """Gene -> what a network has. Genes of layers that it has not stand at their first option."""
+        return self._supernet.space.genes.named(tuple(self._genome(name)))
+
+    def choose(self, genes: Mapping[str, Any]) -> str:
+        """Add the network of these genes as `CHOSEN` and return that name; unscored until `measure`.
+
+        Raises: InputError for a gene that is missing or not known, or an option that the space has not.
+        """
+        known = self.genes
+        for name in [*genes, *known]:
+            if name not in genes:
+                raise InputError(f"gene {name!r} is missing; a network has: {', '.join(known)}.")
+            check_choice("gene", name, known)
+        space = self._supernet.space
+        genome = space.normal(space.genes.check([genes[name] for name in known]))
+        of_record = {tuple(each["genome"]): each for key, each in self.networks.items() if key != CHOSEN}
+        scores = self._measured.get(genome) or of_record.get(genome) or {}
+        unknown = dict.fromkeys(("validation_bleu", "validation_loss"), math.nan)
+        self.networks[CHOSEN] = {**unknown, **scores, "genome": genome}
+        return CHOSEN
+
+    def measure(self, name: str) -> dict[str, float]:
+        """Score a network on the validation sentences now, by greedy BLEU and loss, as the record's networks are.
+
+        Returns: validation_bleu, validation_loss (nats per token). Seconds for hundreds of sentences.
+        Raises: InputError for an unknown network or if there are no validation sentences.
+        """
+        from repro.train import bleu
+        from repro.train.beam import translate
+        from repro.train.translation import translation_loss
+
+        genome = tuple(self._genome(name))
+        if self._validation is None:
+            raise InputError("validation is missing; this translator has no sentences to measure BLEU on.")
+        source, references, pairs = self._validation
+        network = self._supernet.subnet(genome)
+        found = translate(network, source, self.vocabulary, self.vocabulary, beam=1)
+        scores = {"validation_bleu": bleu(found, references), "validation_loss": translation_loss(network, pairs)}
+        self._measured[genome] = scores
+        self.networks[name] = {**self.networks[name], **scores}
+        return scores
 
     def _genome(self, name: str):
         return self.networks[check_choice("network", name, self.networks)]["genome"]
@@ -53,9 +110,10 @@ class Translator:
         return translate(network, [sentence.strip()], self.vocabulary, self.vocabulary, beam=beam)[0]
 
     def facts(self, name: str, *, accounting: str = "published", bits: int = 32) -> dict[str, float]:
-        """Recorded scores and modelled costs of a network at 30 tokens.
+        """Scores and modelled costs of a network at 30 tokens.
 
-        Returns: validation_bleu, validation_loss (nats per token), params, flops, latency_ms, energy_mj.
+        Returns: validation_bleu, validation_loss (nats per token; both NaN before they were measured), params, flops,
+            latency_ms, energy_mj.
         Raises: InputError for an unknown network, accounting or word width.
         """
         genome = self._genome(name)

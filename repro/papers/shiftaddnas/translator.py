@@ -43,8 +43,8 @@ def translator(outcome: Outcome) -> Translator:
     others = [network for network in value["subnets"] if network not in value["found"].values()]
     named |= {f"random {number}": network for number, network in enumerate(others, 1)}
     source, _ = text.validation_text
-    languages = outcome.spec.recipe.data.languages
-    return Translator(supernet, text.vocabulary, named, languages=languages, examples=source[:EXAMPLES])
+    about = {"languages": outcome.spec.recipe.data.languages, "examples": source[:EXAMPLES]}
+    return Translator(supernet, text.vocabulary, named, validation=(*text.validation_text, text.validation), **about)
 
 
 def overview(able: Translator) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from repro.runs import Outcome, RunContext
 from repro.train import History
 from repro.train.loop import DIVERGED
 from repro.train.translation import translation_loss
+from repro.widgets.translating import CHOSEN, Translator
 
 SMOKE = RECIPES["smoke", "grammar"].pair("en-de")
 QUICK = RECIPES["quick", "grammar"]
@@ -384,6 +385,72 @@ def test_the_explorer_shows_a_translation_and_says_what_is_wrong_beside_it(searc
     assert all(f">{number}<" in explorer.readout.value for number in shown)
     explorer.sentence.value = " "
     assert "sentence is empty" in explorer.sentence_message.value
+
+
+def test_any_network_of_the_supernet_can_be_chosen_and_measured(searched):
+    """A network of the record, chosen by its genes, has the record's scores, and measured anew the same ones."""
+    able = translator.translator(searched)
+    first, *_, other = able.networks
+    recorded = able.facts(first)
+    assert able.choose(able.genes_of(first)) == CHOSEN
+    assert able.facts(CHOSEN) == recorded
+    changed = able.genes_of(first) | {"encoder embed": 8, "encoder 0 type": "conv", "encoder 0 ffn": 8}
+    able.choose(changed)
+    facts = able.facts(CHOSEN)
+    assert np.isnan(facts["validation_bleu"]) and facts["energy_mj"] != recorded["energy_mj"]
+    assert able.layers(CHOSEN)[0][:3] == ("encoder", "conv", 8)
+    scores = able.measure(CHOSEN)
+    assert able.facts(CHOSEN)["validation_loss"] == scores["validation_loss"] != recorded["validation_loss"]
+    able.choose(able.genes_of(other))
+    able.choose(changed)
+    assert able.facts(CHOSEN)["validation_loss"] == scores["validation_loss"], "measured once"
+    kept = {name: able.networks[first][name] for name in ("validation_bleu", "validation_loss")}
+    assert able.measure(first) == pytest.approx(kept)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoder embed": 9}, "gene encoder embed=9 is not known; allowed are: 16, 8"),
+        ({"encoder embd": 8}, "gene='encoder embd' is not known.*Did you mean 'encoder embed'"),
+        ({"encoder embed": None}, "gene encoder embed=None is not known"),
+    ],
+)
+def test_genes_of_no_network_are_refused(searched, change, message):
+    able = translator.translator(searched)
+    with pytest.raises(InputError, match=message):
+        able.choose(able.genes_of(next(iter(able.networks))) | change)
+    with pytest.raises(InputError, match="gene 'encoder embed' is missing"):
+        able.choose({})
+    assert CHOSEN not in able.networks
+    bare = Translator(able._supernet, able.vocabulary, able.networks, languages=able.languages)
+    with pytest.raises(InputError, match="has no sentences to measure BLEU on"):
+        bare.measure(next(iter(bare.networks)))
+
+
+def test_the_explorer_takes_a_network_gene_by_gene(searched):
+    pytest.importorskip("ipywidgets", reason="the notebooks extra is not installed")
+    pytest.importorskip("anywidget", reason="the notebooks extra is not installed")
+    from repro.widgets.translating_view import TranslationExplorer
+
+    able = translator.translator(searched)
+    explorer = TranslationExplorer(able)
+    first = explorer.network.value
+    shown = {name: gene.value for name, gene in explorer.genes.items()}
+    assert shown.items() <= able.genes_of(first).items()
+    gene = explorer.genes["encoder 0 type"]
+    gene.value = "shiftadd" if gene.value != "shiftadd" else "conv"
+    assert explorer.network.value == CHOSEN and able.layers(CHOSEN)[0][1] == gene.value
+    explorer.measure.click()
+    assert f"{able.facts(CHOSEN)['validation_bleu']:.1f}" in explorer.measure_message.value
+    assert "not measured" not in explorer.readout.value and not explorer.measure.disabled
+    depth = explorer.genes["decoder layers"]
+    for layers in (3 - depth.value, depth.value):
+        depth.value = layers
+        assert explorer.genes["decoder 1 type"].disabled == (layers == 1)
+        assert ("not measured" in explorer.readout.value) == np.isnan(able.facts(CHOSEN)["validation_bleu"])
+    explorer.network.value = first
+    assert {name: gene.value for name, gene in explorer.genes.items()} == shown
 
 
 def json_points(explorer):
