@@ -37,8 +37,27 @@ def ceiling(true: np.ndarray) -> dict[str, float]:
 
 
 def repeatability(true: np.ndarray) -> pd.DataFrame:
-    """One row: seeds, networks and `ceiling` of (networks, trainings). Kept with a record, it gates verdicts on tau."""
-    return pd.DataFrame([{"seeds": true.shape[1], "networks": len(true), **ceiling(true)}])
+    """One row: seeds, networks and `ceiling` of (networks, trainings). Kept with a record, it gates verdicts on tau.
+
+    Each statistic has its 95 % interval over networks beside it, `<statistic>_low` and `_high`.
+    """
+    spans = ceiling_intervals(true)
+    return pd.DataFrame([{"seeds": true.shape[1], "networks": len(true), **ceiling(true), **spans}])
+
+
+def ceiling_intervals(true: np.ndarray, *, count: int = 200) -> dict[str, float]:
+    """95 % percentile intervals of `ceiling` with other networks: {"<statistic>_low", "<statistic>_high"}.
+
+    NaN with fewer than ten networks. The trainings are not drawn anew: one drawn twice would agree with itself.
+    """
+    generator = np.random.default_rng(0)
+    draws = [
+        ceiling(true[generator.integers(len(true), size=len(true))])
+        for _ in range(count if len(true) >= FEWEST and true.shape[1] > 1 else 0)
+    ]
+    values = pd.DataFrame(draws, columns=list(STATISTICS), dtype=float)
+    ends = {"low": values.quantile(0.025), "high": values.quantile(0.975)}
+    return {f"{name}_{end}": float(found[name]) for name in STATISTICS for end, found in ends.items()}
 
 
 def _agreements(predicted: np.ndarray, true: np.ndarray, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:

@@ -69,3 +69,15 @@ def test_resamples_are_shared_and_few_networks_have_none():
 def test_records_of_rankings_keep_every_prediction_and_every_truth():
     assert {"points", "standalone"} <= set(entry("acghostnet_t06").keeps)
     assert "points" in entry("shiftaddnas_t06").keeps  # which has inherited and stand-alone losses
+
+
+def test_the_ceiling_has_an_interval_over_networks():
+    draw = np.random.default_rng(1)
+    quality = draw.normal(size=(40, 1))
+    true = quality + 0.5 * draw.normal(size=(40, 3))
+    row = ranking.repeatability(true).iloc[0]
+    for name in ranking.STATISTICS:
+        assert row[f"{name}_low"] < row[name] < row[f"{name}_high"]
+        assert row[f"{name}_high"] - row[f"{name}_low"] < 0.5
+    for few in (true[:9], true[:, :1]):
+        assert np.isnan(ranking.repeatability(few).iloc[0]["kendall_tau_low"])

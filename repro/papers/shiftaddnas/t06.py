@@ -176,6 +176,8 @@ def _is_dead(outcome) -> bool:
     return (outcome.value or {}).get("outcome") == "dead"
 
 
+BY_TEST = "_by_test_loss"
+"""Statistics of the inherited loss on test images, beside those of held-out images, which a search can go by."""
 ALIVE = "_without_dead"
 """Statistics without the paths of which a training alone is dead: its loss outweighs all others in Pearson's r."""
 
@@ -218,6 +220,7 @@ def _modes(recipe, seeds, done, points, alone, scores, alive) -> pd.DataFrame:
                     },
                     "inherited_accuracy_pct": inherited["accuracy_pct"].mean(),
                     "inherited_loss": inherited["loss"].mean(),
+                    **{f"{name}{BY_TEST}": value for name, value in _by_test_loss(inherited, alone).items()},
                     **{f"{name}_against_own": value for name, value in against_own.items()},
                     "params": value.get("params", np.nan),
                     "train_s": value.get("seconds", {}).get("train", np.nan),
@@ -225,6 +228,12 @@ def _modes(recipe, seeds, done, points, alone, scores, alive) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _by_test_loss(inherited: pd.DataFrame, alone: pd.DataFrame) -> dict[str, float]:
+    """`agreement` of one supernet's test losses, rows of `points`, with the trainings alone of the same paths."""
+    losses = inherited.set_index("path")["test_loss"].reindex(alone.index)
+    return ranking.agreement(losses.to_numpy(dtype=float), alone.to_numpy())
 
 
 CONTROLS = {"T fitted": "one factor", "HWS w/o KL": "naive, N(0, 1)"}
@@ -290,7 +299,8 @@ def draw(ours):
 
 TAU_CAPTION = (
     "Kendall tau between inherited and stand-alone loss by way of sharing weights: each supernet (circles), 95 % "
-    "interval over paths and trainings (bars), and what one more training alone would reach (dashed)."
+    "interval over paths and trainings (bars), and what one more training alone would reach (dashed; its interval over "
+    "paths is grey)."
 )
 
 CONV_CAPTION = "Convolutions in place of adders on shortcuts that change the shape, in supernets and alone."
@@ -311,6 +321,11 @@ def _tau_by_mode(extra):
     top = extra["repeatability"]["kendall_tau"].iloc[0]
     if np.isfinite(top):
         axis.axvline(top, color=COLOURS["ink"], linestyle="--", linewidth=1)
+        low, high = (
+            extra["repeatability"].get(f"kendall_tau_{end}", pd.Series([np.nan]))[0] for end in ("low", "high")
+        )
+        if np.isfinite(low):
+            axis.axvspan(low, high, color=COLOURS["ink"], alpha=0.07, linewidth=0)
     axis.set_yticks(range(len(names)), list(reversed(names)))
     axis.set(xlabel="Kendall tau with networks trained alone", ylabel="way of sharing")
     return figure
