@@ -249,6 +249,9 @@ def test_the_supernets_choices_are_those_of_every_division_of_table_2():
     assert sets[56] == sets[28] == {"conv", "shift", "adder"} and sets[7] == {"attention", "conv"}
     assert sets[14] == {"attention", "conv", "shift", "adder"} and f"{len(splits)} ways" in frame.attrs["convention"]
     shared, own = f02.params_m("w/ Naive WS"), f02.params_m("w/o WS")
+    # 1x1 entrances (same, finer), 3x3, exit, and 3x3 shortcut of a stride; the finest maps have the stem before them.
+    pool = sum((4 + 2 + 9 + 4 + 72) * planes**2 for planes in (64, 128, 256)) + (1 + 9 + 4 + 4) * 32**2
+    assert f02.pool_everywhere_m() == pytest.approx(16 * pool / 1e6)
     assert shared < own and all(f"{number:.1f}" in frame.attrs["convention"] for number in (shared, own))
     (drawing,) = f02.draw(frame)
     assert len(drawing.figure.axes[1].patches) == len(frame)
