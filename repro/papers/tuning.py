@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,25 @@ class Tuning:
             for setting, changes in self.settings.items()
             if (network, setting) not in self.skips
         }
+
+
+def all_but_near(
+    networks: Iterable[str], settings: Iterable[str], near: Mapping[str, str]
+) -> frozenset[tuple[str, str]]:
+    """All that `Tuning.skips` where a cheaper data set has chosen already, but its choice and the setting on either side.
+
+    Args:
+        networks: names, or "kind: network", as in `Tuning.jobs`.
+        settings: in their order.
+        near: network or kind -> what was chosen for it; without one, all its settings are tried.
+    """
+    known = list(settings)
+    skips = set()
+    for network in networks:
+        chosen = near.get(network.partition(": ")[0])
+        place = known.index(chosen) if chosen in known else None
+        skips |= {(network, known[at]) for at in range(len(known)) if place is not None and abs(at - place) > 1}
+    return frozenset(skips)
 
 
 def tune(tuning: Tuning, run: Engine) -> pd.DataFrame:

@@ -75,6 +75,21 @@ def test_every_tuning_of_a_paper_is_known_by_name():
     assert all(tuning.tuning_of(name, dataset).candidates() for name, dataset in smallest.items())
 
 
+def test_a_costly_data_set_tries_what_a_cheaper_one_chose_and_its_neighbours():
+    skips = tuning.all_but_near(["net: a", "net: b", "other"], ["1", "2", "3", "4"], {"net": "3", "odd": "1"})
+    assert skips == {("net: a", "1"), ("net: b", "1")}, "the other network chose nothing yet"
+    assert tuning.all_but_near(["net"], ["1", "2", "3"], {"net": "1"}) == {("net", "3")}
+    for name in ("shiftaddnas", "shiftaddnas_networks", "shiftaddnas_fbnet"):
+        whole, near = (tuning.tuning_of(name, dataset) for dataset in ("digits", "cifar10"))
+        chosen = tuning.kept_tuning(results_root() / "tuning" / f"{name}-digits.csv")[1]["chosen"]
+        tried = {}
+        for network, setting in near.candidates():
+            tried.setdefault(network, []).append(setting)
+        assert tried.keys() == near.jobs.keys() and len(near.candidates()) < len(whole.candidates())
+        for network, settings in tried.items():
+            assert chosen[network.partition(": ")[0]] in settings and 2 <= len(settings) <= 3
+
+
 def test_a_tuning_by_another_quality_keeps_its_name():
     """Of translation networks, BLEU of the validation sentences, which are not the tested ones."""
     asked = tuning.tuning_of("shiftaddnas_translation", "multi30k")

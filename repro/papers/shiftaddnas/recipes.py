@@ -83,7 +83,7 @@ RECIPES = {
         batch=64,
         epochs=(40, 15, 30),
         search=Search(_LIMITS, population=24, rounds=10),
-        conv_shortcuts=CONTRASTS,
+        modes=CONTRASTS,
     ),
     ("study", "digits"): _DIGITS,
     # The public logs' supernets: CIFAR-100 enlarged to 224 pixels.
@@ -106,7 +106,7 @@ _SCALED = (
 SCALE = {
     "smoke": "Three paths of three layers, one epoch on 64 images: checks that everything runs, says nothing.",
     "quick": f"{_SCALED} 16 paths, six of fifteen ways of sharing; two seeds of table 6, one search elsewhere.",
-    "study": f"{_SCALED} 24 paths.",
+    "study": f"{_SCALED} 24 paths; on CIFAR-10 (10,000 images at 16x16 pixels) seven of fifteen ways of sharing.",
     "paper": "Sixteen layers at four resolutions as in table 2, CIFAR-100 at 224 pixels as in the public logs; "
     "RandAugment, mixup, cutmix, random erasing, repeated augmentation, drop path and the rate's floor of 1e-5 are "
     "left out.",
