@@ -65,7 +65,7 @@ class Tuning:
 def all_but_near(
     networks: Iterable[str], settings: Iterable[str], near: Mapping[str, str]
 ) -> frozenset[tuple[str, str]]:
-    """All that `Tuning.skips` where a cheaper data set has chosen already, but its choice and the setting on either side.
+    """`Tuning.skips` where a cheaper data set has chosen already: all but its choice and the setting on either side.
 
     Args:
         networks: names, or "kind: network", as in `Tuning.jobs`.
