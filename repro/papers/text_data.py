@@ -24,8 +24,7 @@ class TextRecipe:
             for all.
         vocabulary: most pieces of the vocabulary that both languages share; it is learned from the training sentences.
         max_tokens: training sentences with more pieces, or a translation with more, are left out; None: none are.
-        tested_on: "test", or "validation" for choices that must not see the test sentences.
-    Raises: InputError for an unknown corpus, a pair that is none, or other sentences to test on.
+    Raises: InputError for an unknown corpus or a pair that is none.
     """
 
     corpus: str
@@ -34,12 +33,10 @@ class TextRecipe:
     judged_sentences: int | None = None
     vocabulary: int = 3000
     max_tokens: int | None = None
-    tested_on: str = "test"
 
     def __post_init__(self) -> None:
         check_choice("corpus", self.corpus, CORPORA)
         check_choice("pair", self.pair, ("en-de", "en-fr"))
-        check_choice("tested_on", self.tested_on, ("test", "validation"))
 
     @property
     def dataset(self) -> str:
@@ -82,10 +79,10 @@ class TextSplits:
 def _texts(recipe: TextRecipe) -> dict[str, ParallelText]:
     name = recipe.dataset if recipe.corpus == "wmt14" else recipe.corpus
     test = "test_2016_flickr" if recipe.corpus == "multi30k" else "test"
-    files = {"train": "train", "validation": "val", "test": test if recipe.tested_on == "test" else "val"}
-    texts = {split: load_parallel(name, file, languages=recipe.languages) for split, file in files.items()}
-    most = {"train": recipe.train_sentences, "validation": recipe.judged_sentences, "test": recipe.judged_sentences}
-    return {split: text if most[split] is None else text.first(most[split]) for split, text in texts.items()}
+    rows = {"train": recipe.train_sentences, "val": recipe.judged_sentences, test: recipe.judged_sentences}
+    texts = {split: load_parallel(name, split, languages=recipe.languages) for split in rows}
+    first = {split: text if rows[split] is None else text.first(rows[split]) for split, text in texts.items()}
+    return dict(zip(("train", "validation", "test"), first.values()))
 
 
 @functools.lru_cache(maxsize=4)

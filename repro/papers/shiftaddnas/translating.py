@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from repro.errors import check_choice
 from repro.layers.low_bit import low_bit
 from repro.models.registry import create
 from repro.models.translation import TranslationTransformer, xavier
@@ -42,6 +43,8 @@ class TranslationJob:
         bits: 8 trains with 8-bit inputs, weights and gradients (`repro.layers.low_bit`); 32: with none of it.
         beam, length_penalty: of the test, as in the paper's code.
         share_embeddings: one matrix embeds both languages and scores the output, as in the paper's code.
+        tested_on: "test", or "validation" for choices that must not see the test sentences.
+    Raises: InputError for other sentences to test on.
     """
 
     data: TextRecipe
@@ -52,6 +55,10 @@ class TranslationJob:
     beam: int = 4
     length_penalty: float = 0.6
     share_embeddings: bool = False
+    tested_on: str = "test"
+
+    def __post_init__(self) -> None:
+        check_choice("tested_on", self.tested_on, ("test", "validation"))
 
 
 def spec(job: TranslationJob, seed: int) -> RunSpec:
@@ -62,6 +69,8 @@ def spec(job: TranslationJob, seed: int) -> RunSpec:
 def train_translation(job: TranslationJob, seed: int, context: RunContext) -> dict[str, Any]:
     """Run function: what `tested` says of the network after its last epoch, or the outcome "diverged"."""
     text = load_text(job.data)
+    if job.tested_on == "validation":
+        text = dataclasses.replace(text, test_text=text.validation_text)
     torch.manual_seed(seed)
     words = len(text.vocabulary)
     model = create(

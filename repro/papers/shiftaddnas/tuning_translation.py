@@ -29,10 +29,7 @@ def tuning(dataset: str) -> Tuning:
         f"{kind_of(row)}: {ROWS[row][0] if row in PLAIN_ROWS else config.name}": recipe.job(row, config)
         for row, config in configs.items()
     }
-    held_out = {
-        name: dataclasses.replace(job, data=dataclasses.replace(job.data, tested_on="validation"))
-        for name, job in jobs.items()
-    }
+    held_out = {name: dataclasses.replace(job, tested_on="validation") for name, job in jobs.items()}
     return Tuning(held_out, RATES, seeds=(0,), spec=translating.spec, measure="bleu", quality="validation_bleu")
 
 

@@ -280,7 +280,6 @@ def test_a_training_that_diverged_has_no_bleu_and_says_so():
     [
         ({"corpus": "multi30"}, "corpus='multi30' is not known.*Did you mean 'multi30k'"),
         ({"pair": "de-en"}, "pair='de-en' is not known"),
-        ({"tested_on": "train"}, "tested_on='train' is not known"),
     ],
 )
 def test_a_corpus_or_pair_that_is_none_is_refused(change, message):
@@ -300,10 +299,20 @@ def test_absent_text_names_the_command_and_a_preset_without_a_pair_its_pairs(mon
         translator.recipe_of("smoke", None, "en-fr")
 
 
-def test_choices_are_tested_on_validation_sentences():
-    recipe = TextRecipe("grammar", train_sentences=40, judged_sentences=4, vocabulary=300)
-    test, chosen_on = (load_text(each) for each in (recipe, dataclasses.replace(recipe, tested_on="validation")))
-    assert chosen_on.test_text == chosen_on.validation_text == test.validation_text != test.test_text
+def test_choices_are_tested_on_validation_sentences(tmp_path, monkeypatch):
+    """A network that repeats the translations it is asked for is right about whichever sentences test it."""
+    job, seen = SMOKE.job(1, SMOKE.fixed(1)), []
+    monkeypatch.setattr(translating, "fit_translation", lambda *_, **__: History())
+    monkeypatch.setattr(translating, "translate", lambda _, source, *__, **___: seen.append(source) or list(source))
+    text = load_text(job.data)
+    for tested_on, (source, _) in (("test", text.test_text), ("validation", text.validation_text)):
+        translating.train_translation(
+            dataclasses.replace(job, tested_on=tested_on), 0, RunContext(tmp_path / tested_on)
+        )
+        assert seen[-1] == source
+    assert seen[0] != seen[1]
+    with pytest.raises(InputError, match="tested_on='train' is not known"):
+        dataclasses.replace(job, tested_on="train")
 
 
 def test_each_kind_of_network_trains_at_its_own_rate():
