@@ -18,7 +18,7 @@ SPACES = (HAT, HYBRID)
 """What is searched: HAT's choices, or those with all block types of the paper; all else is the same for both."""
 LITE = "attention+conv"
 EIGHT_BIT = "8 bit"
-RATES = {f"adam {rate:g}": {"lr": rate} for rate in (0.0025, 0.005, 0.01)}
+RATES = {f"adam {rate:g}": {"lr": rate} for rate in (0.0025, 0.005, 0.01, 0.02)}
 """What `repro tune shiftaddnas_translation` compares on validation sentences: peak rates of Adam."""
 TUNED: dict[str, dict[str, str]] = {}
 """Corpus -> kind of network (`kind_of`) -> the rate with which it does best by itself, on English to German."""
