@@ -69,9 +69,9 @@ def check_int(parameter: str, value: Any, *, minimum: int | None = None, maximum
     )
     allowed = f"a whole number{' ' + bounds if bounds else ''}"
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise InputError(f"{parameter}={value!r} is not allowed; it must be {allowed}.")
+        raise InputError(f"{parameter}={_shown(value)} is not allowed; it must be {allowed}.")
     if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):  # type: ignore[operator]
-        raise InputError(f"{parameter}={value!r} is not allowed; it must be {allowed}.")
+        raise InputError(f"{parameter}={_shown(value)} is not allowed; it must be {allowed}.")
     return int(value)
 
 
@@ -99,15 +99,32 @@ def check_number(
     """
     bounds = {"at least": minimum, "above": above, "at most": maximum, "below": below}
     text = " and ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
-    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and _fits_a_float(value)
     if not is_number or not (
         (minimum is None or value >= minimum)
         and (maximum is None or value <= maximum)
         and (above is None or value > above)
         and (below is None or value < below)
     ):
-        raise InputError(f"{parameter}={value!r} is not allowed; it must be a finite number{text and ' ' + text}.")
+        raise InputError(
+            f"{parameter}={_shown(value)} is not allowed; it must be a finite number{text and ' ' + text}."
+        )
     return float(value)
+
+
+def _fits_a_float(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
+
+
+def _shown(value: object) -> str:
+    """`value` in a sentence; Python refuses to write whole numbers of thousands of digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def check_flag(parameter: str, value: object) -> bool:

@@ -46,9 +46,10 @@ def cells(
     from repro.paths import check_writable
 
     changes: dict[str, Any] = {"strategy": strategy, "reset": reset, "l2": l2, "space": space}
+    recipe = found.recipe_of(preset, dataset or None)
     if space == "real":
         changes |= REAL_SEARCH[preset]  # type: ignore[call-overload]
-    run = found.variant(found.recipe_of(preset, dataset or None), **changes)
+    run = found.variant(recipe, **changes)
     if picture is not None and picture.suffix not in (".svg", ".png", ".pdf"):
         raise InputError(f"picture={str(picture)!r} is not allowed; its name must end in .svg, .png or .pdf.")
     for file in filter(None, (out, picture)):  # before the search, not after it

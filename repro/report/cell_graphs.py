@@ -6,7 +6,7 @@ The first edge of a node runs above the line, the second below. Arcs rise with t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -53,10 +53,14 @@ def draw_cell(
         weights: of each edge, at least 0; the line's width follows it. None: equal widths.
         space: "shift" or "real", for the colour of convolutions.
         labels: write the operation on each arc.
+    Raises: InputError if an edge does not go from a state to a later one, or weights are not one an edge.
     """
     operator = OPERATOR_OF_SPACE[check_choice("space", space, OPERATOR_OF_SPACE)]
     if weights is not None and len(weights) != len(edges):
         raise InputError(f"weights has {len(weights)} values; {len(edges)} edges need as many.")
+    for edge in edges:
+        if not 0 <= edge[1] < edge[2]:
+            raise InputError(f"edges hold {tuple(edge)!r}; an edge goes from a state, counted from 0, to a later one.")
     into: dict[int, int] = {}
     for place, (operation, source, state) in enumerate(edges):
         side = 1 if into.get(state, 0) % 2 == 0 else -1
@@ -96,16 +100,36 @@ def draw_cell(
 
 
 def cell_edges(pairs: Sequence[tuple[str, int]]) -> list[tuple[str, int, int]]:
-    """(operation, input) pairs of a genotype's cell, two a node, as the edges that `draw_cell` takes."""
+    """(operation, input) pairs of a genotype's cell, two a node, as the edges that `draw_cell` takes.
+
+    Raises: InputError if they are not two a node.
+    """
+    if not pairs or len(pairs) % 2:
+        raise InputError(f"pairs has {len(pairs)} edges; a cell has two for each node.")
     return [(operation, source, 2 + place // 2) for place, (operation, source) in enumerate(pairs)]
 
 
-def cell_figure(cells: Mapping[str, Sequence], *, space: str = "shift", title: str = "") -> Figure:
-    """Normal and reduction cell of a genotype (its fields: normal, reduce, normal_concat, reduce_concat), side by side.
+@runtime_checkable
+class _Fields(Protocol):
+    """A genotype; which operations there are is known to models, above this package."""
+
+    def as_dict(self) -> dict[str, list]: ...
+
+
+def cell_figure(cells: Mapping[str, Sequence] | _Fields, *, space: str = "shift", title: str = "") -> Figure:
+    """Normal and reduction cell of a genotype (or its fields: normal, reduce, normal_concat, reduce_concat).
 
     Nodes of the output are filled. Convolutions have the colour of their operator, dilated ones a broken line; skips
     are dark and pools grey.
+
+    Raises: InputError for cells without one of the fields, or with edges that no cell has.
     """
+    fields: Mapping[str, Sequence] = cells.as_dict() if isinstance(cells, _Fields) else cells
+    wanted = ("normal", "reduce", "normal_concat", "reduce_concat")
+    if not isinstance(fields, Mapping) or (missing := [name for name in wanted if name not in fields]):
+        lacks = f"lacks {', '.join(missing)}" if isinstance(fields, Mapping) else f"is {cells!r}"
+        raise InputError(f"cells {lacks}; they are a genotype, or its fields {', '.join(wanted)}.")
+    cells = fields
     figure, panels = new_figure(1, 2, width_in=4.6, height_in=3.2, share_y=True)
     for axes, (cell, name) in zip(panels[0], (("normal", "normal cell"), ("reduce", "reduction cell"))):
         draw_cell(axes, cell_edges(cells[cell]), concat=cells[f"{cell}_concat"], space=space)

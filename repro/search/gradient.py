@@ -108,6 +108,10 @@ class CellSearchRecipe:
             object.__setattr__(self, name, pair)
         temperatures = (check_number(f"temperatures[{n}]", t, above=0) for n, t in enumerate(self.temperatures))
         object.__setattr__(self, "temperatures", tuple(temperatures))
+        refuse(
+            float(torch.tensor(min(self.temperatures))) == 0,
+            f"temperatures={self.temperatures!r} is not allowed; in float32 the smaller is no more than 0.",
+        )
         for name in ("lr", "architecture_lr", "balance_scale"):
             object.__setattr__(self, name, check_number(name, getattr(self, name), above=0))
         for name, most in (("lr_min", self.lr), ("weight_decay", None), ("architecture_decay", None)):
@@ -408,6 +412,7 @@ class _Search:
         self.num_classes = highest + 1 if num_classes is None else check_int("num_classes", num_classes, minimum=1)
         if highest >= self.num_classes:
             raise InputError(f"num_classes={num_classes} is not allowed; labels go up to {highest}.")
+        refuse(folder == "", "folder='' is not allowed; name a folder, or None.")
         if folder is not None and not isinstance(folder, str | os.PathLike):
             raise InputError(f"folder={folder!r} is not allowed; it must be a path, or None.")
         self.folder = None if folder is None else Path(folder)

@@ -40,6 +40,7 @@ def topology_weights(beta: Tensor, inputs: int, *, temperature: float = 1.0, nor
         temperature that is not positive.
     Source: AutoShiftNet, eq. 8 and 9; DOTS (Gu et al., 2021).
     """
+    refuse_other_pairs(beta, inputs)
     pairs = input_pairs(check_int("inputs", inputs, minimum=2))
     check_number("temperature", temperature, above=0)
     check_flag("normalize", normalize)
@@ -54,6 +55,14 @@ def topology_weights(beta: Tensor, inputs: int, *, temperature: float = 1.0, nor
     # Less the largest first: divided by a small temperature, beta itself may leave its type's range.
     weights = torch.softmax((beta - beta.detach().max()) / temperature, dim=0) @ beta.new_tensor(_membership(inputs))
     return weights / 2 if normalize else weights
+
+
+def refuse_other_pairs(beta: object, inputs: object) -> None:
+    """InputError if `beta` has another number of values than `inputs` have pairs: told before so many are listed."""
+    edges = check_int("inputs", inputs, minimum=2)
+    pairs = edges * (edges - 1) // 2
+    if isinstance(beta, Tensor) and beta.is_floating_point() and beta.shape != (pairs,):
+        raise InputError(f"beta has shape {tuple(beta.shape)}; {edges} inputs have {pairs} pairs.")
 
 
 def annealed(start: float, end: float, step: int, steps: int) -> float:

@@ -69,6 +69,7 @@ def test_a_search_with_real_weights_is_that_of_table_4_and_figure_3(call, asked,
     ("arguments", "message"),
     [
         (["--preset", "smok"], "Did you mean 'smoke'"),
+        (["--preset", "smok", "--space", "real"], "Did you mean 'smoke'"),
         (["--preset", "quick", "--dataset", "cifar10"], "there is one on digits"),
         (["--strategy", "dart"], "Did you mean 'darts'"),
         (["--picture", "cells.doc"], "must end in .svg, .png or .pdf"),

@@ -6,6 +6,7 @@ import pytest
 from matplotlib.colors import same_color
 
 from repro.errors import InputError
+from repro.models.genotypes import genotype
 from repro.report.cell_graphs import cell_figure, draw_cell
 from repro.report.figures import new_figure
 from repro.report.palette import OPERATORS
@@ -46,3 +47,25 @@ def test_widths_follow_weights():
         draw_cell(panels[0, 0], [("skip_connect", 0, 2), ("skip_connect", 1, 2)], weights=[1.0])
     with pytest.raises(InputError, match="space='reel' is not known"):
         draw_cell(panels[0, 0], [("skip_connect", 0, 2)], space="reel")
+
+
+@pytest.mark.parametrize(
+    ("cells", "sentence"),
+    [
+        ({}, "cells lacks normal, reduce, normal_concat, reduce_concat; they are a genotype"),
+        (CELLS | {"normal": CELL[:3]}, "pairs has 3 edges; a cell has two for each node"),
+        (CELLS | {"reduce": [["skip_connect", 2], ["skip_connect", 0]]}, r"edges hold \('skip_connect', 2, 2\)"),
+        (CELLS | {"reduce": [["skip_connect", -1], ["skip_connect", 0]]}, r"edges hold \('skip_connect', -1, 2\)"),
+        (None, "cells is None; they are a genotype"),
+    ],
+)
+def test_what_is_no_cell_is_not_drawn(cells, sentence):
+    with pytest.raises(InputError, match=sentence):
+        cell_figure(cells)
+
+
+def test_a_genotype_is_drawn_as_its_fields_are():
+    fields = CELLS | {"normal_concat": [2, 3]}
+    whole = genotype(fields)
+    texts = [[text.get_text() for text in cell_figure(cells).axes[0].texts] for cells in (whole, whole.as_dict())]
+    assert texts[0] == texts[1] != []

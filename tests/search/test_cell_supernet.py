@@ -175,10 +175,12 @@ def test_batched_edges_equal_single_edges_exactly(operation, stride):
         torch.testing.assert_close(found[:, edge], single(group, make.flat, edge)(state), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("operation", OPERATIONS[1:])
-def test_batched_edges_have_the_gradients_of_single_edges(operation):
+def test_batched_edges_have_the_gradients_of_single_edges(operation, stride):
+    """Of the inputs, and of every edge's rounded weights."""
     make = make_flat()
-    group = EdgeGroup(make, operation, 4, 1, [(0, 0), (1, 0), (2, 0)]).double()
+    group = EdgeGroup(make, operation, 4, stride, [(0, 0), (1, 0), (2, 0)]).double()
     weights = [part.detach().requires_grad_() for part in close(make.flat)]
     inputs = [exact_values(3, 4, 5, 6).requires_grad_() for _ in range(4)]
     found = group(inputs[0], make(F.relu(inputs[0])), weights).expand(-1, 3, -1, -1, -1)
@@ -187,6 +189,15 @@ def test_batched_edges_have_the_gradients_of_single_edges(operation):
     (found * upstream).sum().backward(), (alone * upstream).sum().backward()
     expected = sum(each.grad for each in inputs[1:])
     torch.testing.assert_close(inputs[0].grad, expected, rtol=1e-12, atol=1e-12)
+    state = exact_values(3, 4, 5, 6)
+    for edge, over in enumerate(upstream.unbind(1) if "conv" in operation else ()):  # nothing else has weights
+        lone = EdgeGroup(make_flat(), operation, 4, stride, [(edge, 0)]).double()
+        own = [part.detach().requires_grad_() for part in parts_of(group, weights, edge)]
+        (lone(state, make(F.relu(state)), own)[:, 0] * over).sum().backward()
+        told = parts_of(group, [part.grad for part in weights], edge)
+        assert len(told) == len(own)
+        for found_grad, grad in zip(told, (part.grad for part in own)):
+            torch.testing.assert_close(found_grad, grad, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("reduction", [False, True])
